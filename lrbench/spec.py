@@ -3,6 +3,7 @@
 Nothing here imports torch, pandas, hydra or mlflow; this is the ground floor.
 """
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -166,3 +167,12 @@ class Evaluation:
     seconds: float
     metrics: dict[str, float]
     rates: list[tuple[int, float, float | None]] = field(default_factory=list)
+
+
+def derived_seed(*words: int | str) -> int:
+    """Derive an independent 63-bit seed from words such as ("batch order", seed, epoch).
+
+    A digest, not arithmetic: seed + epoch would make epoch 1 of seed 0 the epoch 0 of seed 1.
+    """
+    digest = hashlib.sha256("\x1f".join(map(str, words)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

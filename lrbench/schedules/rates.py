@@ -1,0 +1,197 @@
+"""The table of rates: the learning rate (and momentum) of every step of one trial.
+
+A schedule is a callable in one of two shapes, told apart by the name of its first parameter:
+
+* `factor(step, total_steps, ...)` returns the multiple of the base rate: pure and vectorised;
+* `family(optimizer, ...) -> LRScheduler` follows torch's convention; it is driven on a stand-in optimizer with one
+  dummy parameter. `total_steps` and `num_evaluations` are passed where the signature asks for them.
+
+A torch scheduler whose `step` takes `metrics` is closed-loop: its rates are known up to the next evaluation only,
+and `Rates.observe` moves what follows. Everything that previews, lints, trains, logs or exports reads this table,
+so the rate that is drawn, used and logged is one number.
+"""
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.optim import Optimizer
+
+from lrbench.schedules.warmup import Warmup
+
+Schedule = Callable[..., Any]
+MakeOptimizer = Callable[[Iterable[Any]], Optimizer]
+
+
+class RateError(ValueError):
+    """A schedule produced a rate that no optimizer can use; `step` (zero-based) and `value` say where and what."""
+
+    def __init__(self, name: str, step: int, value: float) -> None:
+        super().__init__(
+            f"scheduler={name} gives the rate {value} at step {step}; rates must be finite and not negative"
+        )
+        self.step = step
+        self.value = value
+
+
+@dataclass
+class Rates:
+    """Rates of one trial, one entry a step.
+
+    Attributes:
+        lr: shape (total_steps,), float64; entry t is used by update t (zero-based). A closed-loop schedule rewrites
+            what lies ahead.
+        momentum: shape (total_steps,), or None when the schedule leaves the optimizer's momentum alone.
+        warmup_steps: leading entries that belong to the warmup.
+        name: of the schedule, for messages.
+    """
+
+    lr: NDArray[np.float64]
+    momentum: NDArray[np.float64] | None
+    warmup_steps: int
+    name: str
+    _controller: "_Stepper | None" = None
+
+    @property
+    def closed_loop(self) -> bool:
+        """Whether the rates depend on what the training observes."""
+        return self._controller is not None
+
+    def observe(self, step: int, val_loss: float) -> None:
+        """Let a closed-loop schedule see the validation loss after `step` updates and move the rates from there on.
+
+        Nothing happens for open-loop schedules, nor before the first update after the warmup.
+
+        Raises:
+            RateError: when the schedule answers with a rate that is negative or not finite.
+        """
+        if self._controller is None or step <= self.warmup_steps:
+            return
+        self._controller.scheduler.step(val_loss)
+        self.lr[step:] = self._controller.lr
+        _check(self.lr[step : step + 1], self.name, first_step=step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `observe` has changed; empty for open-loop schedules."""
+        if self._controller is None:
+            return {}
+        # Copied twice over: torch's schedulers hand out, and some keep, references to their own dictionaries.
+        return {
+            "lr": torch.from_numpy(self.lr.copy()),
+            "current": self._controller.lr,
+            "scheduler": deepcopy(self._controller.scheduler.state_dict()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, into the table of the same schedule."""
+        if self._controller is None:
+            return
+        self.lr[:] = state["lr"].numpy()
+        self._controller.scheduler.load_state_dict(deepcopy(state["scheduler"]))
+        self._controller.optimizer.param_groups[0]["lr"] = state["current"]
+
+
+def make_rates(
+    schedule: Schedule,
+    make_optimizer: MakeOptimizer,
+    *,
+    total_steps: int,
+    num_evaluations: int,
+    warmup: Warmup | None = None,
+    name: str = "schedule",
+) -> Rates:
+    """Build the table of one trial.
+
+    A warmup takes the first steps of the budget; the schedule gets the rest as its own budget, and the warmup climbs
+    to the schedule's first rate. So every schedule, closed-loop ones included, takes every warmup.
+
+    Args:
+        schedule: see the module's docstring; hyperparameters bound (functools.partial).
+        make_optimizer: builds the trial's optimizer, base rate included, for the parameters it is given.
+        total_steps: the budget, >= 1.
+        num_evaluations: evaluations after the first update, >= 1.
+        warmup: in front of the schedule; None for none.
+        name: used in messages.
+
+    Raises:
+        RateError: a rate is negative or not finite.
+        ValueError: the warmup leaves no step, or the schedule refuses its parameters.
+    """
+    warmup_steps = 0 if warmup is None else warmup.num_steps(total_steps)
+    steps_left = total_steps - warmup_steps
+    optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+    lr, momentum, controller = _main_rates(schedule, optimizer, steps_left, num_evaluations)
+    if warmup is not None and warmup_steps:
+        ramp = warmup.shape(np.arange(warmup_steps), warmup_steps) * lr[0]
+        lr = np.concatenate([ramp, lr])
+        if momentum is not None:
+            momentum = np.concatenate([np.full(warmup_steps, momentum[0]), momentum])
+    _check(lr, name)
+    return Rates(lr=lr, momentum=momentum, warmup_steps=warmup_steps, name=name, _controller=controller)
+
+
+@dataclass
+class _Stepper:
+    """A torch scheduler on its stand-in optimizer."""
+
+    optimizer: Optimizer
+    scheduler: Any
+
+    @property
+    def lr(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def momentum(self) -> float | None:
+        return _momentum(self.optimizer)
+
+
+def _main_rates(
+    schedule: Schedule, optimizer: Optimizer, total_steps: int, num_evaluations: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, _Stepper | None]:
+    base_lr = float(optimizer.param_groups[0]["lr"])
+    parameters = inspect.signature(schedule).parameters
+    if next(iter(parameters), None) == "step":
+        factors = np.asarray(schedule(np.arange(total_steps), total_steps), dtype=np.float64)
+        return base_lr * np.broadcast_to(factors, (total_steps,)), None, None
+
+    own_momentum = _momentum(optimizer)  # before the scheduler, which may overwrite it at once
+    known = {"total_steps": total_steps, "num_evaluations": num_evaluations}
+    bound = getattr(schedule, "keywords", {})
+    context = {key: value for key, value in known.items() if key in parameters and key not in bound}
+    stepper = _Stepper(optimizer, schedule(optimizer, **context))
+    lr = np.full(total_steps, stepper.lr)
+    if "metrics" in inspect.signature(stepper.scheduler.step).parameters:
+        return lr, None, stepper
+
+    momentum = np.full(total_steps, np.nan if own_momentum is None else stepper.momentum)
+    with warnings.catch_warnings():
+        # The stand-in never takes an optimizer step, which torch believes to be a mistake.
+        warnings.filterwarnings("ignore", message=r"(?s).*lr_scheduler\.step\(\).*optimizer\.step\(\)")
+        for step in range(1, total_steps):
+            stepper.scheduler.step()
+            lr[step] = stepper.lr
+            if own_momentum is not None:
+                momentum[step] = stepper.momentum
+    cycles_momentum = own_momentum is not None and bool(np.any(momentum != own_momentum))
+    return lr, momentum if cycles_momentum else None, None
+
+
+def _momentum(optimizer: Optimizer) -> float | None:
+    """Momentum of SGD-like optimizers, the first beta of Adam-like ones, None for the others."""
+    group = optimizer.param_groups[0]
+    if "momentum" in group:
+        return float(group["momentum"])
+    return float(group["betas"][0]) if "betas" in group else None
+
+
+def _check(lr: NDArray[np.float64], name: str, *, first_step: int = 0) -> None:
+    bad = np.flatnonzero(~(np.isfinite(lr) & (lr >= 0)))
+    if bad.size:
+        raise RateError(name, first_step + int(bad[0]), float(lr[bad[0]]))

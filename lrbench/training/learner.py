@@ -1,0 +1,252 @@
+"""What updates the weights: the learner interface, and the sequential learner that every other must equal.
+
+A learner holds K trials that share workload and seed and differ in their rates. The sequential one steps K ordinary
+modules with K ordinary `torch.optim` objects; with K = 1 it does exactly what a hand-written loop does.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lrbench.optimizers import evaluation_weights
+from lrbench.spec import Task
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Learner(Protocol):
+    """K trials trained together."""
+
+    num_trials: int
+
+    def advance(
+        self,
+        batches: Iterable[Batch],
+        trials: Sequence[int],
+        lr: NDArray[np.float64],
+        momentum: Sequence[NDArray[np.float64] | None],
+    ) -> Tensor:
+        """Take one step per batch with each of the given trials.
+
+        Args:
+            batches: n of them, on the learner's device.
+            trials: the trials still training, ascending.
+            lr: shape (len(trials), n), the base rate of each parameter group.
+            momentum: one entry a trial: shape (n,), or None to leave the optimizer's own alone.
+
+        Returns:
+            Training losses, shape (len(trials), n), float32, on the learner's device, not synchronised.
+        """
+
+    def evaluate(self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]) -> dict[int, tuple[float, float | None]]:
+        """Return (mean loss, accuracy or None) of each given trial over all examples of the batches.
+
+        A loss that is not finite makes both NaN: NaN logits have argmax 0, so the accuracy of a diverged trial would
+        otherwise be the share of class 0.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that `advance` changes, the torch random state included."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """How one update is made, the same for every trial of a workload.
+
+    Attributes:
+        label_smoothing: in [0, 1), for classification training only; evaluation never smooths.
+        grad_clip: largest Euclidean norm of the whole gradient, > 0; None does not clip.
+        autocast: run forward passes in bfloat16 where torch considers it safe.
+        compile: compile the forward pass with torch.compile.
+        channels_last: keep image tensors in channels-last memory order.
+    """
+
+    label_smoothing: float = 0.0
+    grad_clip: float | None = None
+    autocast: bool = False
+    compile: bool = False
+    channels_last: bool = False
+
+
+class SequentialLearner:
+    """One module and one optimizer a trial, stepped in turn; the reference."""
+
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        optimizers: Sequence[Optimizer],
+        *,
+        task: Task,
+        device: torch.device,
+        options: StepOptions,
+        calibration: Callable[[], Iterable[Tensor]],
+    ) -> None:
+        """Take over models (on their device) and their optimizers.
+
+        Args:
+            models: one a trial, identically initialised.
+            optimizers: one a trial, over that trial's parameters, as `make_optimizer` built them.
+            task: decides loss and accuracy.
+            device: where batches arrive.
+            options: see StepOptions.
+            calibration: training inputs with which BatchNorm statistics of averaged weights are recomputed before an
+                evaluation (schedule-free optimizers only).
+        """
+        self.num_trials = len(models)
+        self._models = list(models)
+        self._optimizers = list(optimizers)
+        self._task = task
+        self._device = device
+        self._options = options
+        self._calibration = calibration
+        if options.channels_last:
+            # mypy: Module.to has no overload that names memory_format alone.
+            self._models = [m.to(memory_format=torch.channels_last) for m in self._models]  # type: ignore[call-overload]
+        self._forward: list[Callable[[Tensor], Tensor]] = [
+            torch.compile(m) if options.compile else m for m in self._models
+        ]
+        self._loss = _training_loss(task, options.label_smoothing)
+
+    @property
+    def models(self) -> list[nn.Module]:
+        """The modules, one a trial."""
+        return self._models
+
+    def advance(
+        self,
+        batches: Iterable[Batch],
+        trials: Sequence[int],
+        lr: NDArray[np.float64],
+        momentum: Sequence[NDArray[np.float64] | None],
+    ) -> Tensor:
+        """See Learner.advance."""
+        steppers = [
+            self._stepper(k, lr[row].tolist(), None if m is None else m.tolist())
+            for row, (k, m) in enumerate(zip(trials, momentum, strict=True))
+        ]
+        for k in trials:
+            self._models[k].train()
+        losses: list[list[Tensor]] = [[] for _ in trials]
+        share_random_stream = len(trials) > 1
+        for index, (inputs, targets) in enumerate(batches):
+            inputs = self._arrange(inputs)
+            # All trials draw the dropout masks that each would draw alone.
+            random_state = torch.get_rng_state() if share_random_stream else None
+            for row, step in enumerate(steppers):
+                if random_state is not None:
+                    torch.set_rng_state(random_state)
+                losses[row].append(step(index, inputs, targets))
+        return torch.stack([torch.stack(row) for row in losses]).float()
+
+    def _stepper(
+        self, k: int, lr: list[float], momentum: list[float] | None
+    ) -> Callable[[int, Tensor, Tensor], Tensor]:
+        """Bind one trial's update: what a hand-written loop does, and nothing else."""
+        forward, optimizer, loss_of = self._forward[k], self._optimizers[k], self._loss
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        groups = [(group, float(group.get("lr_scale", 1.0))) for group in optimizer.param_groups]
+        grad_clip, autocast = self._options.grad_clip, self._autocast
+
+        def step(index: int, inputs: Tensor, targets: Tensor) -> Tensor:
+            for group, scale in groups:
+                group["lr"] = lr[index] * scale
+                if momentum is not None:
+                    _set_momentum(group, momentum[index])
+            optimizer.zero_grad()
+            with autocast():
+                loss = loss_of(forward(inputs), targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if grad_clip is not None:
+                nn.utils.clip_grad_norm_(parameters, grad_clip)
+            optimizer.step()
+            return loss.detach()
+
+        return step
+
+    def evaluate(
+        self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]
+    ) -> dict[int, tuple[float, float | None]]:
+        """See Learner.evaluate."""
+        return {k: self._evaluate_one(k, batches()) for k in trials}
+
+    def _evaluate_one(self, k: int, batches: Iterable[Batch]) -> tuple[float, float | None]:
+        model, forward = self._models[k], self._forward[k]
+        with evaluation_weights(model, self._optimizers[k], self._calibration):
+            model.eval()
+            loss = torch.zeros((), device=self._device, dtype=torch.float64)
+            correct = torch.zeros((), device=self._device, dtype=torch.int64)
+            count = 0
+            with torch.inference_mode(), self._autocast():
+                for inputs, targets in batches:
+                    outputs = forward(self._arrange(inputs))
+                    loss += _summed_loss(self._task, outputs.float(), targets)
+                    if self._task is Task.CLASSIFICATION:
+                        correct += (outputs.argmax(dim=1) == targets).sum()
+                    count += len(targets)
+            model.train()
+        mean = loss.item() / count
+        if not np.isfinite(mean):
+            return float("nan"), None if self._task is Task.REGRESSION else float("nan")
+        return mean, None if self._task is Task.REGRESSION else correct.item() / count
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self._options.autocast:
+            return torch.autocast(self._device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def _arrange(self, inputs: Tensor) -> Tensor:
+        if self._options.channels_last and inputs.ndim == 4:
+            return inputs.contiguous(memory_format=torch.channels_last)
+        return inputs
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Learner.state_dict."""
+        return {
+            "models": [m.state_dict() for m in self._models],
+            "optimizers": [o.state_dict() for o in self._optimizers],
+            "random_state": torch.get_rng_state(),
+            "cuda_random_state": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Learner.load_state_dict."""
+        for model, saved in zip(self._models, state["models"], strict=True):
+            model.load_state_dict(saved)
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        torch.set_rng_state(state["random_state"])
+        if state["cuda_random_state"] is not None:
+            torch.cuda.set_rng_state(state["cuda_random_state"], self._device)
+
+
+def _set_momentum(group: dict[str, Any], momentum: float) -> None:
+    if "betas" in group:
+        group["betas"] = (momentum, *group["betas"][1:])
+    else:
+        group["momentum"] = momentum
+
+
+def _training_loss(task: Task, label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
+    if task is Task.REGRESSION:
+        return lambda outputs, targets: _summed_loss(task, outputs, targets) / len(targets)
+    if label_smoothing:
+        return lambda outputs, targets: F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+    return F.cross_entropy
+
+
+def _summed_loss(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Sum over examples, so that batches of unequal size average right."""
+    if task is Task.REGRESSION:
+        return 0.5 * ((outputs - targets) ** 2).sum()
+    return F.cross_entropy(outputs, targets, reduction="sum")

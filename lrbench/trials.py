@@ -1,0 +1,192 @@
+"""Trials of one workload and seed, from their parts to their evaluations, surviving interruptions."""
+
+import inspect
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lrbench.checkpoints import load_checkpoint, save_checkpoint
+from lrbench.data import Splits
+from lrbench.optimizers import parameter_groups
+from lrbench.schedules import Warmup
+from lrbench.schedules.rates import Rates, Schedule, make_rates
+from lrbench.spec import Budget, Task, derived_seed, evaluation_steps
+from lrbench.training import Progress, SequentialLearner, StepOptions, Training, batch_order
+
+_CALIBRATION_BATCHES = 50  # the number that schedule-free's authors use for BatchNorm statistics
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What all trials of a comparison share.
+
+    Attributes:
+        data: splits, anywhere; moved to `device`.
+        task: of the data.
+        make_model: builds a module; `input_shape` and `num_outputs` are passed where its signature has them.
+        input_shape: of one example, channels first.
+        num_outputs: classes, or values to regress.
+        budget: length of the training.
+        batch_size: examples a step.
+        eval_every: fraction of the budget between evaluations, in (0, 1].
+        eval_batch_size: examples a forward pass in evaluations.
+        device: where the training runs.
+        decay_norm_and_bias: whether weight decay also acts on norm layers and biases.
+        options: how one update is made.
+        stop_diverged: end a trial whose loss stops being finite.
+    """
+
+    data: Splits
+    task: Task
+    make_model: Callable[..., nn.Module]
+    input_shape: tuple[int, ...]
+    num_outputs: int
+    budget: Budget
+    batch_size: int
+    eval_every: float
+    eval_batch_size: int
+    device: torch.device
+    decay_norm_and_bias: bool = True
+    options: StepOptions = StepOptions()
+    stop_diverged: bool = True
+
+    @property
+    def evaluate_at(self) -> list[int]:
+        """Steps after which trials are evaluated."""
+        return evaluation_steps(self.budget.total_steps, self.eval_every)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One hyperparameter point.
+
+    Attributes:
+        name: of the schedule, for messages.
+        schedule: hyperparameters bound.
+        make_optimizer: base rate and other hyperparameters bound; takes parameters or parameter groups.
+        warmup: in front of the schedule.
+    """
+
+    name: str
+    schedule: Schedule
+    make_optimizer: Callable[[Iterable[Any]], Optimizer]
+    warmup: Warmup | None = None
+
+    def rates(self, *, budget: Budget, eval_every: float) -> Rates:
+        """Build this trial's table of rates; no data and no model needed."""
+        return make_rates(
+            self.schedule,
+            self.make_optimizer,
+            total_steps=budget.total_steps,
+            num_evaluations=len(evaluation_steps(budget.total_steps, eval_every)) - 1,
+            warmup=self.warmup,
+            name=self.name,
+        )
+
+
+def build_training(workload: Workload, trials: Sequence[Trial], *, seed: int, read_test: bool = True) -> Training:
+    """Assemble K trials that start from the same weights and see the same batches.
+
+    Args:
+        workload: what they share.
+        trials: K points.
+        seed: fixes initial weights, batch order, augmentation and dropout.
+        read_test: evaluate the test split after the last step; tuning must not.
+    """
+    device = workload.device
+    data = workload.data.to(device)
+    models = [build_model(workload, seed=seed) for _ in trials]
+    optimizers = [
+        trial.make_optimizer(parameter_groups(model, decay_norm_and_bias=workload.decay_norm_and_bias))
+        for trial, model in zip(trials, models, strict=True)
+    ]
+    rates = [trial.rates(budget=workload.budget, eval_every=workload.eval_every) for trial in trials]
+
+    def calibration() -> Iterator[Tensor]:
+        order = batch_order(
+            seed=seed, num_train=len(data.train), batch_size=workload.batch_size, begin=0, end=_CALIBRATION_BATCHES
+        )
+        return (inputs for inputs, _ in islice(data.train.batches(order), _CALIBRATION_BATCHES))
+
+    learner = SequentialLearner(
+        models, optimizers, task=workload.task, device=device, options=workload.options, calibration=calibration
+    )
+    torch.manual_seed(derived_seed("training", seed))  # dropout and whatever else a model draws
+    return Training(
+        learner,
+        rates,
+        data,
+        task=workload.task,
+        seed=seed,
+        batch_size=workload.batch_size,
+        evaluate_at=workload.evaluate_at,
+        eval_batch_size=workload.eval_batch_size,
+        stop_diverged=workload.stop_diverged,
+        read_test=read_test,
+    )
+
+
+def build_model(workload: Workload, *, seed: int) -> nn.Module:
+    """Build the module with the initial weights of this seed, on the workload's device.
+
+    The weights are drawn on the CPU, so that they are the same on every device.
+    """
+    wanted = inspect.signature(workload.make_model).parameters
+    given = {"input_shape": workload.input_shape, "num_outputs": workload.num_outputs}
+    torch.manual_seed(derived_seed("weights", seed))
+    model = workload.make_model(**{name: value for name, value in given.items() if name in wanted})
+    return model.to(workload.device)
+
+
+def run_training(training: Training, *, checkpoints: Path | None = None, every_seconds: float = 30.0) -> Iterator[Progress]:
+    """Train, continuing from the newest checkpoint and saving one now and then.
+
+    A checkpoint is also saved when the consumer closes the generator (a signal, a pruner), so nothing is lost.
+
+    Args:
+        training: freshly built.
+        checkpoints: directory, or None to keep none.
+        every_seconds: least time between two checkpoints, >= 0.
+    """
+    environment = _environment()
+    if checkpoints is not None and (saved := load_checkpoint(checkpoints, device=torch.device("cpu"))):
+        if saved["environment"] != environment:
+            warnings.warn(
+                f"resuming with {environment}, the checkpoint was made with {saved['environment']}; "
+                "the result is not bit for bit that of an unbroken run",
+                stacklevel=2,
+            )
+        training.load_state_dict(saved["training"])
+    saved_at, saved_step = time.monotonic(), training.step
+
+    def save() -> None:
+        nonlocal saved_at, saved_step
+        if checkpoints is not None and training.step != saved_step:
+            save_checkpoint(checkpoints, training.step, {"training": training.state_dict(), "environment": environment})
+            saved_at, saved_step = time.monotonic(), training.step
+
+    try:
+        for progress in training:
+            yield progress
+            if time.monotonic() - saved_at >= every_seconds:
+                save()
+    except GeneratorExit:
+        save()
+        raise
+
+
+def _environment() -> dict[str, str]:
+    """What bit-exactness depends on besides the config."""
+    return {
+        "torch": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
