@@ -146,15 +146,25 @@ def build_model(workload: Workload, *, seed: int) -> nn.Module:
     return model.to(workload.device)
 
 
-def run_training(training: Training, *, checkpoints: Path | None = None, every_seconds: float = 30.0) -> Iterator[Progress]:
+def run_training(
+    training: Training,
+    *,
+    checkpoints: Path | None = None,
+    every_seconds: float = 30.0,
+    stop_requested: Callable[[], bool] = lambda: False,
+    before_checkpoint: Callable[[], None] = lambda: None,
+) -> Iterator[Progress]:
     """Train, continuing from the newest checkpoint and saving one now and then.
 
-    A checkpoint is also saved when the consumer closes the generator (a signal, a pruner), so nothing is lost.
+    A checkpoint is saved only when the consumer asks for the next item, so it never claims an evaluation that the
+    consumer has not dealt with.
 
     Args:
         training: freshly built.
         checkpoints: directory, or None to keep none.
         every_seconds: least time between two checkpoints, >= 0.
+        stop_requested: asked after every item; True saves a checkpoint and ends the iteration.
+        before_checkpoint: called before one is saved; what it refers to must be on the disk first.
     """
     environment = _environment()
     if checkpoints is not None and (saved := load_checkpoint(checkpoints, device=torch.device("cpu"))):
@@ -165,22 +175,17 @@ def run_training(training: Training, *, checkpoints: Path | None = None, every_s
                 stacklevel=2,
             )
         training.load_state_dict(saved["training"])
-    saved_at, saved_step = time.monotonic(), training.step
-
-    def save() -> None:
-        nonlocal saved_at, saved_step
-        if checkpoints is not None and training.step != saved_step:
-            save_checkpoint(checkpoints, training.step, {"training": training.state_dict(), "environment": environment})
-            saved_at, saved_step = time.monotonic(), training.step
-
-    try:
-        for progress in training:
-            yield progress
-            if time.monotonic() - saved_at >= every_seconds:
-                save()
-    except GeneratorExit:
-        save()
-        raise
+    saved_at = time.monotonic()
+    for progress in training:
+        yield progress
+        stop = stop_requested()
+        if checkpoints is not None and (stop or time.monotonic() - saved_at >= every_seconds):
+            state = {"training": training.state_dict(), "environment": environment}
+            before_checkpoint()
+            save_checkpoint(checkpoints, training.step, state)
+            saved_at = time.monotonic()
+        if stop:
+            return
 
 
 def _environment() -> dict[str, str]:

@@ -46,7 +46,7 @@ class Progress:
 class Training:
     """K trials of one workload and seed on their way through the budget; iterate it to train.
 
-    `state_dict()` between two items, given to `load_state_dict()` of a new Training with the same arguments,
+    `learner` and `rates` are those it was given. `state_dict()` between two items, given to `load_state_dict()` of a new Training with the same arguments,
     continues bit for bit on the same kind of CPU and number of threads.
     """
 
@@ -78,8 +78,8 @@ class Training:
             stop_diverged: end a trial at its first training or validation loss that is not finite.
             read_test: evaluate the test split, once, after the last step.
         """
-        self._learner = learner
-        self._rates = list(rates)
+        self.learner = learner
+        self.rates = list(rates)
         self._data = data
         self._task = task
         self._seed = seed
@@ -121,8 +121,8 @@ class Training:
     def _advance(self, batches: Iterator[Batch], num_steps: int) -> float:
         began = time.perf_counter()
         window = slice(self.step, self.step + num_steps)
-        rates = [self._rates[k] for k in self.live]
-        losses = self._learner.advance(
+        rates = [self.rates[k] for k in self.live]
+        losses = self.learner.advance(
             islice(batches, num_steps),
             self.live,
             # One row a live trial, read after the last `observe`, so closed-loop rates are current.
@@ -130,7 +130,7 @@ class Training:
             [None if r.momentum is None else r.momentum[window] for r in rates],
         ).cpu()  # waits for the device: what follows the clock must be done
         seconds = time.perf_counter() - began
-        chunk = torch.full((self._learner.num_trials, num_steps), math.nan)
+        chunk = torch.full((self.learner.num_trials, num_steps), math.nan)
         chunk[self.live] = losses
         self._losses = torch.cat([self._losses, chunk], dim=1)
         self.step += num_steps
@@ -162,8 +162,8 @@ class Training:
         """Evaluate every live trial, show closed-loop schedules what came out, and end those that diverged."""
         is_last = self.step == self.total_steps
         train = self._train_losses()
-        validation = self._learner.evaluate(self._eval_batches(self._data.validation), self.live)
-        test = self._learner.evaluate(self._eval_batches(self._data.test), self.live) if is_last and self._read_test else {}
+        validation = self.learner.evaluate(self._eval_batches(self._data.validation), self.live)
+        test = self.learner.evaluate(self._eval_batches(self._data.test), self.live) if is_last and self._read_test else {}
         evaluations: dict[int, Evaluation] = {}
         failures: dict[int, RateError] = {}
         for k in list(self.live):
@@ -177,12 +177,12 @@ class Training:
                 continue
             try:
                 if not is_last:
-                    self._rates[k].observe(self.step, metrics["val/loss"])
+                    self.rates[k].observe(self.step, metrics["val/loss"])
             except RateError as error:
                 failures[k] = error
                 self.live.remove(k)
         self._last_evaluated = self.step
-        self._losses = torch.empty(self._learner.num_trials, 0)
+        self._losses = torch.empty(self.learner.num_trials, 0)
         return Progress(self.step, self.seconds, evaluations, failures)
 
     def _train_losses(self) -> dict[int, float]:
@@ -190,14 +190,14 @@ class Training:
         if self._losses.shape[1]:
             return {k: self._losses[k].double().mean().item() for k in self.live}
         order = list(self._order(self.step, self.step + 1))
-        first_batch = self._learner.evaluate(lambda: self._data.train.batches(order), self.live)
+        first_batch = self.learner.evaluate(lambda: self._data.train.batches(order), self.live)
         return {k: loss for k, (loss, _) in first_batch.items()}
 
     def _thinned_rates(self, k: int, step: int) -> list[tuple[int, float, float | None]]:
         first = max(self._last_evaluated, 0)
         stride = max(1, math.ceil((step - first) / RATES_PER_EVALUATION))
         steps = sorted({*range(step, first, -stride), *([1] if first == 0 and step > 0 else [])})
-        rates = self._rates[k]
+        rates = self.rates[k]
         return [
             (s, float(rates.lr[s - 1]), None if rates.momentum is None else float(rates.momentum[s - 1]))
             for s in steps
@@ -232,8 +232,8 @@ class Training:
             "live": list(self.live),
             "last_evaluated": self._last_evaluated,
             "losses": self._losses,
-            "learner": self._learner.state_dict(),
-            "rates": [rates.state_dict() for rates in self._rates],
+            "learner": self.learner.state_dict(),
+            "rates": [rates.state_dict() for rates in self.rates],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -243,8 +243,8 @@ class Training:
         self.live = list(state["live"])
         self._last_evaluated = state["last_evaluated"]
         self._losses = state["losses"]
-        self._learner.load_state_dict(state["learner"])
-        for rates, saved in zip(self._rates, state["rates"], strict=True):
+        self.learner.load_state_dict(state["learner"])
+        for rates, saved in zip(self.rates, state["rates"], strict=True):
             rates.load_state_dict(saved)
 
 

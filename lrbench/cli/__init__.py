@@ -1,0 +1,38 @@
+"""The command line: `lrbench [COMMAND] [overrides]`; without a command it trains.
+
+This package joins the edges (config, tracking) and is the only one that may. Commands are modules with a
+`main(arguments) -> exit code`, imported when used, so that `--help` and typing errors answer at once.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+COMMANDS = {
+    "run": "train one run, or a grid with -m (the default command)",
+    "sync": "send records that have not reached MLflow yet",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    0 done; 1 refused or failed; 3 trained, but the record has not reached MLflow; 130 interrupted; 143 terminated.
+    """
+    from lrbench.cli.errors import USER_ERRORS, explain
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    name, rest = (words[0], words[1:]) if words and words[0] in COMMANDS else ("run", words)
+    # Console scripts do not put the working directory on the path, `python -m` does; a user's own model needs it.
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.insert(0, os.getcwd())
+    try:
+        command: Callable[[list[str]], int] = importlib.import_module(f"lrbench.cli.{name}").main
+        return command(rest)
+    except USER_ERRORS as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"lrbench: {explain(error)}", file=sys.stderr)
+        print("(HYDRA_FULL_ERROR=1 shows the traceback)", file=sys.stderr)
+        return 1

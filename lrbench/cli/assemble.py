@@ -1,0 +1,56 @@
+"""From a plan to trials and workloads: where the config edge meets the core."""
+
+from pathlib import Path
+
+import torch
+
+from lrbench.config import Plan
+from lrbench.data import Splits
+from lrbench.trials import Trial, Workload
+from lrbench.training import StepOptions
+
+
+def trial_of(plan: Plan) -> Trial:
+    """Build the hyperparameter point of a plan."""
+    return Trial(
+        name=plan.values["scheduler"]["name"],
+        schedule=plan.schedule,
+        make_optimizer=plan.make_optimizer,
+        warmup=plan.warmup,
+    )
+
+
+def workload_of(plan: Plan, data: Splits, device: torch.device) -> Workload:
+    """Build what every trial of a plan's comparison shares."""
+    training = plan.values["training"]
+    options = ("label_smoothing", "grad_clip", "autocast", "compile", "channels_last")
+    return Workload(
+        data=data,
+        task=plan.dataset.task,
+        make_model=plan.make_model,
+        input_shape=plan.dataset.input_shape,
+        num_outputs=plan.dataset.num_outputs,
+        budget=plan.budget,
+        batch_size=training["batch_size"],
+        eval_every=plan.values["budget"]["eval_every"],
+        eval_batch_size=training["eval_batch_size"],
+        device=device,
+        decay_norm_and_bias=plan.values["optimizer"]["decay_norm_and_bias"],
+        options=StepOptions(**{name: training[name] for name in options}),
+        stop_diverged=training["stop_diverged"],
+    )
+
+
+def check_writable(directory: Path) -> None:
+    """Make the results directory, and prove that a file can be written there.
+
+    Raises:
+        ValueError: naming results_dir and the reason.
+    """
+    probe = directory / f".writable-{torch.initial_seed()}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"results_dir must be a writable directory, got {directory}: {error.strerror}") from error

@@ -1,0 +1,43 @@
+"""One clear message for every error that a user can cause: the config path, the rule, the value, what exists."""
+
+import difflib
+import re
+
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+# What a wrong config, file, server or disk raises; anything else is a bug of ours and keeps its traceback.
+USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError)
+
+
+def explain(error: BaseException) -> str:
+    """Word an error of `USER_ERRORS` in one message."""
+    if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name}: no such option{_nearest(name, error.options)} There are: {', '.join(error.options)}"
+    cause = error.__cause__
+    if isinstance(error, ConfigCompositionException) and cause is not None:
+        if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+            return _unknown_key(cause)
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            return f"{cause.full_key}: {cause.msg or str(cause).splitlines()[0]}"
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} has no default; write {error.full_key}=VALUE"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    return str(error).strip()
+
+
+def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
+    path = error.full_key or str(error.key)
+    group, _, key = path.rpartition(".")
+    parent = error.parent_node
+    existing = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
+    where = f" in {group}" if group else ""
+    return f"{path}: no key {key!r}{where}{_nearest(key, existing)} There are: {', '.join(sorted(existing))}"
+
+
+def _nearest(name: str, existing: list[str]) -> str:
+    close = difflib.get_close_matches(re.sub(r"\.yaml$", "", name), existing, n=1)
+    return f"; did you mean {close[0]}?" if close else ";"

@@ -1,0 +1,21 @@
+"""`lrbench sync [results_dir=results]`: send records that have not reached MLflow yet."""
+
+import sys
+from pathlib import Path
+
+from lrbench.tracking.sync import sync
+
+
+def main(arguments: list[str]) -> int:
+    """Complete MLflow's copy of every record; 3 when something could not be sent."""
+    results_dir = Path("results")
+    for word in arguments:
+        key, equals, value = word.partition("=")
+        if key != "results_dir" or not equals:
+            raise ValueError(f"lrbench sync takes results_dir=DIRECTORY only, got {word!r}")
+        results_dir = Path(value)
+    report = sync(results_dir.expanduser().absolute())
+    print(f"sent\t{len(report.sent)}\nunsent\t{len(report.unsent)}\nrunning\t{len(report.running)}")
+    for item in report.unsent:
+        print(f"lrbench: not sent: {item.record}: {item.reason}", file=sys.stderr)
+    return 3 if report.unsent else 0

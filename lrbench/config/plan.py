@@ -1,0 +1,166 @@
+"""A composed config turned into the objects of one run, before data is read and before torch is needed."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lrbench.config.schema import RULES, WARMUP_RULES
+from lrbench.config.targets import DOCUMENTATION, bind, check_value
+from lrbench.data import Dataset
+from lrbench.schedules import Warmup
+from lrbench.spec import Budget, resolve_budget
+
+# Where a run happens or is written does not change what it computes.
+_NOT_IN_FINGERPRINT = ("tracking", "results_dir", "cache_dir", "trusted_modules", "threads", "device", "experiment")
+_MACHINE_KEYS = {"dataset": ("root", "cache_dir", "num_workers"), "training": ("checkpoint_seconds",)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, ready to be built.
+
+    Attributes:
+        values: the resolved config as plain dictionaries.
+        schedule: hyperparameters bound, see lrbench.schedules.rates.
+        warmup: or None.
+        make_optimizer: hyperparameters bound; takes parameters.
+        make_model: hyperparameters bound; takes input_shape and num_outputs where it asks for them.
+        dataset: not loaded.
+        budget: resolved to steps.
+        fingerprint: sha256 hex digest of every value that shapes the curve.
+        workload: readable and unique name of what is compared: everything but schedule, warmup, rate and seed.
+    """
+
+    values: dict[str, Any]
+    schedule: Callable[..., Any]
+    warmup: Warmup | None
+    make_optimizer: Callable[..., Any]
+    make_model: Callable[..., Any]
+    dataset: Dataset
+    budget: Budget
+    fingerprint: str
+    workload: str
+
+    @property
+    def run_name(self) -> str:
+        """Readable name of the run, e.g. cosine-s0."""
+        return f"{self.values['scheduler']['name']}-s{self.values['seed']}"
+
+
+def make_plan(cfg: DictConfig) -> Plan:
+    """Check a composed config and bind its parts.
+
+    Raises:
+        ValueError: naming the config path, the rule, the value and what exists.
+    """
+    values = plain_values(cfg)
+    for path, rule in RULES.items():
+        check_value(path, lookup(values, path), rule)
+    trusted = values["trusted_modules"]
+
+    make_optimizer = bind(
+        "optimizer", values["optimizer"], trusted_modules=trusted, given=("params",), reserved=("decay_norm_and_bias",)
+    )
+    schedule = bind(
+        "scheduler",
+        values["scheduler"],
+        trusted_modules=trusted,
+        given=("optimizer", "step", "total_steps", "num_evaluations"),
+    )
+    make_model = bind("model", values["model"], trusted_modules=trusted, given=("input_shape", "num_outputs"))
+    dataset: Dataset = bind("dataset", values["dataset"], trusted_modules=trusted)()
+    budget = resolve_budget(
+        steps=values["budget"]["steps"],
+        epochs=values["budget"]["epochs"],
+        num_train=dataset.num_train,
+        batch_size=values["training"]["batch_size"],
+    )
+    if dataset.max_epochs is not None and budget.epochs > dataset.max_epochs:
+        raise ValueError(
+            f"budget.epochs must be at most {dataset.max_epochs:g} for dataset={values['dataset']['name']}, whose expected "
+            f"loss holds for fresh examples only, got {budget.epochs:g}; raise dataset.num_examples or lower the budget"
+        )
+    warmup = _warmup(values["warmup"], trusted)
+    if warmup is not None:
+        warmup.num_steps(budget.total_steps)
+    return Plan(
+        values=values,
+        schedule=schedule,
+        warmup=warmup,
+        make_optimizer=make_optimizer,
+        make_model=make_model,
+        dataset=dataset,
+        budget=budget,
+        fingerprint=_digest(_shaping_values(values)),
+        workload=_workload_name(values, budget),
+    )
+
+
+def plain_values(cfg: DictConfig) -> dict[str, Any]:
+    """Resolve interpolations, make folders absolute, and return plain dictionaries."""
+    cfg = OmegaConf.create(OmegaConf.to_container(cfg))  # a private copy, without the struct flag
+    cfg.results_dir = str(Path(cfg.results_dir).expanduser().absolute())
+    cfg.cache_dir = str(Path(cfg.cache_dir).expanduser().absolute())
+    values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(values, dict)
+    return {str(k): v for k, v in values.items()}
+
+
+def flat_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested values to dotted names, leaving out the documentation of components."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if prefix.count(".") == 1 and key in DOCUMENTATION - {"name"}:
+            continue
+        if isinstance(value, Mapping) and value:
+            flat |= flat_values(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def lookup(values: Mapping[str, Any], path: str) -> Any:
+    """Read a nested value by its dotted path."""
+    found: Any = values
+    for part in path.split("."):
+        found = found[part]
+    return found
+
+
+def _warmup(node: Mapping[str, Any], trusted: list[str]) -> Warmup | None:
+    if node["_target_"] is None:
+        return None
+    shape = bind("warmup", node, trusted_modules=trusted, given=("step", "warmup_steps"), reserved=("fraction", "steps"))
+    fraction = check_value("warmup.fraction", node["fraction"], WARMUP_RULES["fraction"])
+    steps = check_value("warmup.steps", node["steps"], WARMUP_RULES["steps"])
+    return Warmup(shape=shape, fraction=fraction, steps=steps)
+
+
+def _shaping_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that shapes the curve of a run."""
+    kept: dict[str, Any] = {k: v for k, v in values.items() if k not in _NOT_IN_FINGERPRINT}
+    for group, value in kept.items():
+        if isinstance(value, Mapping):
+            drop = (DOCUMENTATION - {"name"}) | set(_MACHINE_KEYS.get(group, ()))
+            kept[group] = {k: v for k, v in value.items() if k not in drop}
+    return kept
+
+
+def _workload_name(values: Mapping[str, Any], budget: Budget) -> str:
+    shared = _shaping_values(values)
+    for key in ("scheduler", "warmup", "seed"):
+        del shared[key]
+    shared["optimizer"] = {k: v for k, v in shared["optimizer"].items() if k != "lr"}
+    parts = [shared[group]["name"] for group in ("dataset", "model", "optimizer")]
+    name = "-".join([*parts, f"b{shared['training']['batch_size']}", f"{budget.total_steps}steps", _digest(shared)[:4]])
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,92 @@
+"""The closed, typed part of the config, the rules its values obey, and where `conf/` is."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
+from hydra.core.config_store import ConfigStore
+
+from lrbench.spec import Count, CountOrZero, Fraction, FractionOrZero, NonNegative, Positive, Probability
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+# A wheel carries conf/ inside the package; in a checkout it stands beside it.
+CONFIG_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+
+
+@dataclass
+class BudgetConfig:
+    """Length of the training, in steps or in epochs, and how often it is evaluated."""
+
+    steps: int | None = None
+    epochs: float | None = None
+    eval_every: float = 0.05
+
+
+@dataclass
+class TrackingConfig:
+    """Where records are sent."""
+
+    enabled: bool = True
+    uri: str | None = None
+    experiment: str | None = None
+    required: bool = True
+
+
+@dataclass
+class TrainingConfig:
+    """How updates and evaluations are made."""
+
+    batch_size: int = 64
+    eval_batch_size: int = 500
+    label_smoothing: float = 0.0
+    grad_clip: float | None = None
+    autocast: bool = False
+    compile: bool = False
+    channels_last: bool = False
+    stop_diverged: bool = True
+    checkpoint_seconds: float = 30.0
+
+
+@dataclass
+class Config:
+    """The whole config; the groups that hold a `_target_` are open, the rest is closed."""
+
+    scheduler: dict[str, Any] = field(default_factory=dict)
+    warmup: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    dataset: dict[str, Any] = field(default_factory=dict)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    experiment: Any = None
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 1
+    results_dir: str = "results"
+    cache_dir: str = ""
+    trusted_modules: list[str] = field(default_factory=list)
+
+
+# What Hydra's types cannot say. Checked before anything is built.
+RULES: dict[str, Any] = {
+    "seed": CountOrZero,
+    "threads": Annotated[int, Ge(1), Le(4096)],
+    "budget.steps": Count | None,
+    "budget.epochs": Positive | None,
+    "budget.eval_every": Fraction,
+    "training.batch_size": Count,
+    "training.eval_batch_size": Count,
+    "training.label_smoothing": Probability,
+    "training.grad_clip": Positive | None,
+    "training.checkpoint_seconds": NonNegative,
+    "optimizer.decay_norm_and_bias": bool,
+}
+# Lengths of a warmup; `warmup=none` has none.
+WARMUP_RULES: dict[str, Any] = {"fraction": FractionOrZero | None, "steps": CountOrZero | None}
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra under the name that `conf/config.yaml` starts from."""
+    ConfigStore.instance().store(name="schema", node=Config)

@@ -1,0 +1,5 @@
+"""The record of a run: written locally by the training, copied into MLflow beside it, read back as one frame.
+
+`record` (the training's side) knows no MLflow; `sender` is the process that copies; only `client` and
+`read_api` import mlflow.
+"""

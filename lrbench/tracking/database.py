@@ -1,0 +1,178 @@
+"""The tracking store: whether it can be used, and how a local database comes into being. Imports no mlflow.
+
+MLflow and Optuna both create their tables on first use without a lock: two processes that start together on a
+new database fail, and a kill in the middle leaves one that never works again. So it is built aside and moved
+in place.
+"""
+
+import importlib.util
+import os
+import re
+import socket
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
+_DEFAULT_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_TIMEOUT_SECONDS = 3.0
+
+
+def scheme_of(uri: str) -> str:
+    """The scheme of a tracking URI without its driver: `postgresql` of `postgresql+psycopg2://...`."""
+    return urlsplit(uri).scheme.split("+")[0].lower()
+
+
+def absolute_uri(uri: str, base: Path) -> str:
+    """Make the path of a `sqlite:///` URI absolute, starting from `base`; other URIs stay as they are."""
+    match = re.match(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)$", uri)
+    return f"{match[1]}{base / match[2]}{match[3]}" if match else uri
+
+
+def database_path(uri: str) -> Path | None:
+    """File of a sqlite URI, None for any other store.
+
+    Raises:
+        ValueError: a sqlite URI without an absolute path: it would mean another database in every directory.
+    """
+    if scheme_of(uri) != "sqlite":
+        return None
+    match = re.match(r"sqlite(?:\+\w+)?:///(/[^?]+)", uri)
+    if match is None:
+        raise ValueError(f"tracking.uri must be sqlite:/// and an absolute path, got {uri!r}")
+    return Path(match[1])
+
+
+def check_tracking(uri: str) -> None:
+    """Refuse a tracking store that cannot be written to, within seconds.
+
+    Raises:
+        ValueError: names `tracking.uri`, the store and what is wrong: an unknown scheme, a directory that
+        cannot be
+            made or written, a file that is no MLflow database or one of another MLflow version, a server that
+            does not answer.
+    """
+    scheme = scheme_of(uri)
+    if scheme not in SCHEMES:
+        raise ValueError(
+            f"tracking.uri must start with one of {', '.join(f'{s}://' for s in SCHEMES)}, got {uri!r} "
+            "(MLflow's file store is retired: use sqlite:////path/to/mlflow.db)"
+        )
+    if scheme in ("http", "https"):
+        _check_server(uri)
+    elif scheme == "sqlite":
+        path = database_path(uri)
+        assert path is not None
+        _check_file(path)
+    else:
+        _check_port(uri, scheme)
+
+
+def create_database(path: Path, build: Callable[[Path], None]) -> None:
+    """Create a database file once, whoever asks first; afterwards it is there and whole.
+
+    Args:
+        path: where it shall be.
+        build: makes a complete database at the path it is given.
+    """
+    if _is_made(path):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if _is_made(path):
+            return
+        # Under the lock nobody else builds: these are left from a kill.
+        for stale in path.parent.glob(f"{path.name}.tmp-*"):
+            stale.unlink()
+        temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+        build(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+def _is_made(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def _check_file(path: Path) -> None:
+    if not _is_made(path):
+        existing = next(parent for parent in path.parents if parent.exists())
+        if not existing.is_dir():
+            raise ValueError(f"tracking.uri: cannot create {path}: {existing} is not a directory")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise ValueError(f"tracking.uri: cannot create {path}: {existing} is not writable")
+        return
+    # SQLite writes its rollback journal beside the database.
+    for needed in (path, path.parent):
+        if not os.access(needed, os.W_OK):
+            raise ValueError(f"tracking.uri: {needed} is not writable")
+    try:
+        # rw, not ro: SQLite must be allowed to roll back what a killed writer left.
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=1)) as database:
+            found = database.execute("select version_num from alembic_version").fetchone()
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            return  # in use, so it works
+        raise ValueError(f"tracking.uri: {path} is not a complete MLflow database: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"tracking.uri: {path} is damaged or not a database: {error}") from error
+    _check_schema(path, found[0] if found else None)
+
+
+def _check_schema(path: Path, revision: str | None) -> None:
+    """Compare the database's schema with the migrations that the installed MLflow brings along."""
+    spec = importlib.util.find_spec("mlflow")
+    assert spec is not None
+    assert spec.origin is not None
+    migrations = Path(spec.origin).parent / "store" / "db_migrations" / "versions"
+    sources = [file.read_text() for file in migrations.glob("*.py")]
+    known = {match[1] for text in sources if (match := re.search(r'^revision = "(\w+)"', text, re.M))}
+    replaced = {match[1] for text in sources if (match := re.search(r'^down_revision = "(\w+)"', text, re.M))}
+    heads = known - replaced
+    if not heads or revision in heads:
+        return  # an MLflow that keeps its migrations elsewhere judges for itself when the sender connects
+    if revision in known:
+        raise ValueError(
+            f"tracking.uri: {path} was made by an older MLflow (schema {revision}); "
+            f"back it up, then run: mlflow db upgrade sqlite:///{path}"
+        )
+    raise ValueError(
+        f"tracking.uri: {path} has the schema {revision}, which the installed MLflow does not know; "
+        "upgrade mlflow, or use another database"
+    )
+
+
+def _check_server(uri: str) -> None:
+    parts = urlsplit(uri)
+    # Without user and password: urllib cannot read them there, and a message must not show them.
+    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=_TIMEOUT_SECONDS):
+            return
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            return  # it is there and asks for credentials, which MLflow finds by itself
+        raise ValueError(
+            f"tracking.uri: {address} is not an MLflow server: GET /health answered {error.code}"
+        ) from error
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise ValueError(f"tracking.uri: no MLflow server answers at {address}: {reason}") from error
+
+
+def _check_port(uri: str, scheme: str) -> None:
+    parts = urlsplit(uri)
+    host, port = parts.hostname or "localhost", parts.port or _DEFAULT_PORTS[scheme]
+    try:
+        socket.create_connection((host, port), timeout=_TIMEOUT_SECONDS).close()
+    except OSError as error:
+        # Not the whole URI: it may hold a password.
+        raise ValueError(f"tracking.uri: no {scheme} server answers at {host}:{port}: {error}") from error
