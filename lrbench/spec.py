@@ -145,7 +145,9 @@ def evaluation_steps(total_steps: int, eval_every: float) -> list[int]:
     Returns:
         Strictly increasing steps from 0 to total_steps inclusive.
     """
-    num_intervals = min(total_steps, math.ceil(1 / eval_every - 1e-9))
+    if eval_every * total_steps <= 1:
+        return list(range(total_steps + 1))
+    num_intervals = math.ceil(1 / eval_every - 1e-9)
     marks = {steps_of(min(1.0, i * eval_every), total_steps) for i in range(num_intervals + 1)}
     return sorted(marks | {0, total_steps})
 

@@ -4,7 +4,7 @@ import inspect
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ def build_training(workload: Workload, trials: Sequence[Trial], *, seed: int, re
         read_test: evaluate the test split after the last step; tuning must not.
     """
     device = workload.device
-    data = workload.data.to(device)
+    data = _on_device(workload.data, device)
     models = [build_model(workload, seed=seed) for _ in trials]
     optimizers = [
         trial.make_optimizer(parameter_groups(model, decay_norm_and_bias=workload.decay_norm_and_bias))
@@ -131,6 +131,12 @@ def build_training(workload: Workload, trials: Sequence[Trial], *, seed: int, re
         eval_batch_size=workload.eval_batch_size,
         stop_diverged=workload.stop_diverged,
         read_test=read_test,
+    )
+
+
+def _on_device(data: Splits, device: torch.device) -> Splits:
+    return replace(
+        data, train=data.train.to(device), validation=data.validation.to(device), test=data.test.to(device)
     )
 
 

@@ -21,11 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from lrbench.spec import RunState
 from lrbench.tracking.database import check_tracking, create_database, database_path
 from lrbench.tracking.journal import Ended, EndStatus, Entry, Evaluated, complete_bytes, read_entries
-from lrbench.tracking.names import MAX_TAG_LENGTH, cut, escape_key, format_param
+from lrbench.tracking.names import MAX_TAG_LENGTH, RECORD_TAG, cut, escape_key, format_param
 from lrbench.tracking.outbox import SendState, load_state, save_state
 from lrbench.tracking.record import Facts, read_facts
-
-RECORD_TAG = "lrbench.record_id"
 
 # What can go wrong between us and the store. requests' errors are OSErrors; ValueError is our own refusal.
 StoreError = (MlflowException, SQLAlchemyError, OSError)

@@ -55,9 +55,8 @@ def check_tracking(uri: str) -> None:
 
     Raises:
         ValueError: names `tracking.uri`, the store and what is wrong: an unknown scheme, a directory that
-        cannot be
-            made or written, a file that is no MLflow database or one of another MLflow version, a server that
-            does not answer.
+            cannot be made or written, a file that is no MLflow database or one of another MLflow version, a
+            server that does not answer.
     """
     scheme = scheme_of(uri)
     if scheme not in SCHEMES:

@@ -166,8 +166,7 @@ class Journal:
 
         Raises:
             OSError: the line could not be written; names the file, and says "disk full" when that is the
-            reason.
-                The lines before it are intact and the next append starts on a fresh line.
+                reason. The lines before it are intact and the next append starts on a fresh line.
         """
         rest = memoryview(encode(entry))
         start = os.fstat(self._file).st_size

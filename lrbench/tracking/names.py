@@ -5,6 +5,8 @@ import json
 import posixpath
 import re
 
+RECORD_TAG = "lrbench.record_id"  # marks the runs that lrbench made, and finds them again
+
 MAX_KEY_LENGTH = 250
 MAX_PARAM_LENGTH = 6000
 MAX_TAG_LENGTH = 8000

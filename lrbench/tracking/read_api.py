@@ -6,7 +6,8 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lrbench.tracking.tables import RECORD_TAG, Tables, choose_experiments
+from lrbench.tracking.names import RECORD_TAG
+from lrbench.tracking.tables import Tables, choose_experiments
 
 _PAGE = 1000
 

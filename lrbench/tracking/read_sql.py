@@ -1,41 +1,30 @@
-"""Reads runs straight from MLflow's database, a hundred times faster than through its client. Imports no mlflow."""
+"""Reads runs straight from MLflow's database, much faster than through its client. Imports no mlflow."""
 
+import sqlite3
 from collections.abc import Sequence
 
 import pandas as pd
-from sqlalchemy import Column, Connection, Select, TableClause, column, create_engine, select, table
+from sqlalchemy import Connection, Engine, Select, column, create_engine, select, table
 from sqlalchemy.exc import OperationalError
 
 from lrbench.tracking.database import database_path
-from lrbench.tracking.tables import RECORD_TAG, Tables, choose_experiments
+from lrbench.tracking.names import RECORD_TAG
+from lrbench.tracking.tables import Tables, choose_experiments
 
-_EXPERIMENTS = table("experiments", column("experiment_id"), column("name"), column("lifecycle_stage"))
-_RUNS = table(
-    "runs",
-    column("run_uuid"),
-    column("name"),
-    column("experiment_id"),
-    column("status"),
-    column("lifecycle_stage"),
-)
-_TAGS = table("tags", column("run_uuid"), column("key"), column("value"))
-_PARAMS = table("params", column("run_uuid"), column("key"), column("value"))
-_METRICS = table(
-    "metrics",
-    column("run_uuid"),
-    column("key"),
-    column("step"),
-    column("timestamp"),
-    column("value"),
-    column("is_nan"),
-)
+_LOCK_SECONDS = 30.0  # a writer's transaction is short, but disks can be slow
+
+_EXPERIMENTS = table("experiments", *map(column, ("experiment_id", "name", "lifecycle_stage")))
+_RUNS = table("runs", *map(column, ("run_uuid", "name", "experiment_id", "status", "lifecycle_stage")))
+_TAGS = table("tags", *map(column, ("run_uuid", "key", "value")))
+_PARAMS = table("params", *map(column, ("run_uuid", "key", "value")))
+_METRICS = table("metrics", *map(column, ("run_uuid", "key", "step", "timestamp", "value", "is_nan")))
 
 
 def read_tables(uri: str, experiments: Sequence[str] | None, metrics: Sequence[str]) -> Tables:
-    """Fetch the raw tables, with nothing but SELECTs on a read-only connection where the database has such a thing.
+    """Fetch the raw tables with SELECTs only; a sqlite file is opened read-only.
 
     Args:
-        uri: SQLAlchemy URL of the tracking database.
+        uri: tracking URI of a database.
         experiments: names, or None for all.
         metrics: keys of the points to fetch.
 
@@ -44,22 +33,64 @@ def read_tables(uri: str, experiments: Sequence[str] | None, metrics: Sequence[s
     """
     path = database_path(uri)
     if path is None:
-        return _read(uri, uri, experiments, metrics)
+        return _read(create_engine(uri), uri, experiments, metrics)
     if not path.exists():
         raise ValueError(f"tracking.uri: there is no database {path}; no run was recorded there yet")
     try:
-        return _read(_sqlite_url(path.as_uri(), "ro"), uri, experiments, metrics)
+        return _read(_sqlite(f"{path.as_uri()}?mode=ro"), uri, experiments, metrics)
     except OperationalError as error:
-        # A writer was killed in a transaction: SQLite must roll it back first, which read-only it may not.
+        # A writer was killed inside a transaction. SQLite must undo it first, which read-only it may not.
         if "readonly" not in str(error):
             raise
-        return _read(_sqlite_url(path.as_uri(), "rw"), uri, experiments, metrics)
+        return _read(_sqlite(f"{path.as_uri()}?mode=rw"), uri, experiments, metrics)
 
 
-def _read(url: str, uri: str, experiments: Sequence[str] | None, metrics: Sequence[str]) -> Tables:
-    engine = create_engine(url)
-    try:
-        with engine.connect() as connection:
-            return _select(connection, uri, experiments, metrics)
-    finally:
-        engine.dispose()
+def _sqlite(address: str) -> Engine:
+    return create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(address, uri=True, timeout=_LOCK_SECONDS)
+    )
+
+
+def _read(engine: Engine, uri: str, experiments: Sequence[str] | None, metrics: Sequence[str]) -> Tables:
+    with engine.connect() as connection:
+        active = select(_EXPERIMENTS.c.experiment_id, _EXPERIMENTS.c.name).where(
+            _EXPERIMENTS.c.lifecycle_stage == "active"
+        )
+        ids = {name: number for number, name in connection.execute(active)}
+        names = {ids[name]: name for name in choose_experiments(ids, experiments, uri)}
+        ours = (
+            select(_RUNS.c.run_uuid)
+            .join(_TAGS, _TAGS.c.run_uuid == _RUNS.c.run_uuid)
+            .where(
+                _TAGS.c.key == RECORD_TAG,
+                _RUNS.c.lifecycle_stage == "active",
+                _RUNS.c.experiment_id.in_(list(names)),
+            )
+        )
+        runs = _fetch(
+            connection,
+            select(_RUNS.c.run_uuid, _RUNS.c.name, _RUNS.c.experiment_id, _RUNS.c.status).where(
+                _RUNS.c.run_uuid.in_(ours)
+            ),
+            ["run_id", "run_name", "experiment", "status"],
+        )
+        runs["experiment"] = runs["experiment"].map(names)
+        points = _fetch(
+            connection,
+            select(*_METRICS.c).where(_METRICS.c.key.in_(list(metrics)), _METRICS.c.run_uuid.in_(ours)),
+            ["run_id", "key", "step", "timestamp", "value", "is_nan"],
+        )
+        is_nan = points.pop("is_nan").to_numpy(dtype=bool)
+        points["value"] = points["value"].to_numpy(dtype=float)
+        points.loc[is_nan, "value"] = float("nan")
+        pairs = ["run_id", "key", "value"]
+        tags = _fetch(connection, select(*_TAGS.c).where(_TAGS.c.run_uuid.in_(ours)), pairs)
+        params = _fetch(connection, select(*_PARAMS.c).where(_PARAMS.c.run_uuid.in_(ours)), pairs)
+    engine.dispose()
+    return Tables(runs=runs, tags=tags, params=params, points=points)
+
+
+def _fetch(connection: Connection, query: Select[tuple[object, ...]], columns: list[str]) -> pd.DataFrame:
+    rows = connection.execute(query).all()
+    values = zip(*rows, strict=True) if rows else [()] * len(columns)
+    return pd.DataFrame(dict(zip(columns, map(list, values), strict=True)), columns=columns)

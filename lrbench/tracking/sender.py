@@ -2,10 +2,9 @@
 
 `Sender` is the training's handle on it and imports no mlflow. The process (`python -m
 lrbench.tracking.sender`) reads record paths from stdin, one a line, and follows their journals; an empty line
-or the end of stdin means that no more
-will come: it sends what is left and exits, with 1 when something stays unsent. When its parent dies, stdin
-ends too, and a record without an end becomes KILLED in MLflow. `lrbench sync` runs the same process over old
-records.
+or the end of stdin means that no more will come: it sends what is left and exits, with 1 when something stays
+unsent. When its parent dies, stdin ends too, and a record without an end becomes KILLED in MLflow. `lrbench
+sync` runs the same process over old records.
 """
 
 import os

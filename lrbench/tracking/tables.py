@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-RECORD_TAG = "lrbench.record_id"  # marks the runs that lrbench made
-
 
 @dataclass(frozen=True)
 class Tables:

@@ -1,0 +1,32 @@
+PYTHON ?= python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test test-slow lint types check ui clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## install lrbench and everything its development needs
+	$(PYTHON) -m pip install -e ".[dev]"
+
+test:  ## the default tests, minutes
+	$(PYTHON) -m pytest
+
+test-slow:  ## the tests marked slow: real servers, kills, whole trainings
+	$(PYTHON) -m pytest -m slow
+
+lint:  ## ruff: style and format
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types:  ## mypy on lrbench/
+	$(PYTHON) -m mypy
+
+check: lint types test  ## lint, types and default tests
+
+ui:  ## look at results/mlflow.db in the browser: light server on this machine only
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(PYTHON) -m mlflow server \
+	  --backend-store-uri sqlite:///$(CURDIR)/results/mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+
+clean:  ## remove caches and builds, never results
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,78 @@
+"""Imports go downwards only, and each heavy library stays at its edge."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lrbench
+
+PACKAGE = Path(lrbench.__file__).parent
+# Ground floor first. Rooms on one floor do not import each other, except where a pair is named below.
+FLOORS = [
+    {"spec"},
+    {"schedules", "models", "data", "optimizers", "results"},
+    {"training", "analysis"},
+    {"checkpoints"},
+    {"trials"},
+    {"config", "sweep", "launch", "tracking"},
+    {"cli"},
+]
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+EDGES = {  # library -> the rooms that may import it
+    "hydra": {"config", "sweep", "launch", "cli"},
+    "omegaconf": {"config", "sweep", "launch", "cli"},
+    "optuna": {"sweep"},
+    "mlflow": {"tracking"},
+    "rich": {"cli"},
+    "pandas": {"results", "analysis", "tracking", "cli"},
+    "matplotlib": {"cli", "analysis"},
+}
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__main__.py",) and path.parent != PACKAGE / "conf")
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports_of(path):
+    """Every module that a file imports, lazily or not, type-checking blocks included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide which floor they go to"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "lrbench")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_downwards_and_libraries_stay_at_their_edges(path):
+    room = room_of(path)
+    if room == "__init__":
+        return
+    assert room in FLOOR_OF, f"{path}: give lrbench/{room} a floor"
+    for module in imports_of(path):
+        library, *rest = module.split(".")
+        if library == "lrbench" and rest and rest[0] in FLOOR_OF:
+            assert rest[0] == room or FLOOR_OF[rest[0]] < FLOOR_OF[room], f"{path} imports {module}, which is not below"
+        elif library in EDGES:
+            assert room in EDGES[library], f"{path} imports {library}, whose place is {EDGES[library]}"
+
+
+@pytest.mark.parametrize(
+    ("imported", "absent"),
+    [
+        ("lrbench.analysis", ["torch", "hydra", "mlflow", "optuna"]),
+        ("lrbench.training", ["pandas", "hydra", "optuna", "mlflow"]),
+        ("lrbench.config", ["torch", "torchvision", "mlflow", "optuna", "matplotlib", "sklearn", "pandas"]),
+        ("lrbench.cli.run", ["torch", "mlflow", "optuna", "matplotlib", "sklearn", "pandas"]),
+        ("lrbench.tracking.record", ["torch", "mlflow"]),
+    ],
+)
+def test_a_light_import_stays_light(imported, absent):
+    program = f"import {imported}, sys; print([m for m in {absent!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
