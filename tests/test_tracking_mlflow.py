@@ -74,7 +74,7 @@ def read_by_client(results: Path) -> pd.DataFrame:
 def test_a_finished_record_is_whole_in_mlflow(results):
     with make_record(
         results,
-        params={"optimizer.lr": 0.1, "betas[0]": 0.9, "größe =": None, "long": "x" * 7000, "a//b": True, "": ""},
+        params={"optimizer.lr": 0.1, "betas[0]": 0.9, "größe =": None, "long": "x" * 7000, "a//b": True, "empty": ""},
         tags={"scheduler": "cosine", "commit": "abc123", "long": "y" * 9000},
         dataset=DatasetFacts("digits", "f" * 64, {"num_train": 1437}),
         note="**hi**",
@@ -106,9 +106,9 @@ def test_a_finished_record_is_whole_in_mlflow(results):
         "optimizer.lr": "0.1",
         "betas_x005B_0_x005D_": "0.9",
         "größe _x003D_": "null",
-        "long": "x" * 5975 + "... [cut, 7000 characters]"[:25] if False else run.data.params["long"],
+        "long": "x" * 5974 + "... [cut, 7000 characters]",
         "a_x002F__x002F_b": "true",
-        escape_key(""): '""',
+        "empty": '""',
     }
     tags = run.data.tags
     assert tags["lrbench.record_id"] == record.facts.record_id
@@ -240,10 +240,10 @@ def test_the_frame_equals_one_made_by_hand_and_both_ways_of_reading_agree(result
         send(results, second)
     runs = {run.info.run_name: run for run in MlflowClient(uri_of(results)).search_runs(["1"])}
 
-    def rows(name, state, status, scheduler, seed, batch_size, columns, evaluations):
+    def rows(name, state, status, scheduler, seed, batch_size, evaluations):
         common = {**tags, "seed": seed, "budget": 40, "trial": 3, "scheduler": scheduler, "batch_size": batch_size}
         common |= {"run_id": runs[name].info.run_id, "run_name": name, "experiment": "digits-mlp", "state": state}
-        common |= {"status": status, "fingerprint": "1a2b3c4d5e6f7081", **columns}
+        common |= {"status": status, "fingerprint": "1a2b3c4d5e6f7081"}
         return [common | row | {"samples": batch_size * row["step"]} for row in evaluations]
 
     expected = frame_from_rows(
@@ -254,7 +254,6 @@ def test_the_frame_equals_one_made_by_hand_and_both_ways_of_reading_agree(result
             "cosine",
             0,
             32,
-            {"training.batch_size": 32, "nesterov": True},
             [
                 {"step": 0, "time/seconds": 0.0, "val/loss": 2.0, "val/accuracy": 0.1},
                 {"step": 20, "time/seconds": 1.5, "train/loss": 1e300, "val/loss": inf, "lr": 0.1},
@@ -268,27 +267,28 @@ def test_the_frame_equals_one_made_by_hand_and_both_ways_of_reading_agree(result
             "step",
             1,
             8,
-            {"training.batch_size": 8, "model.activation": "relu", "clip": 5},
             [{"step": 0, "time/seconds": 0.0, "val/loss": -inf}],
         )
     )
     first_rows = (expected["run_name"] == "cosine-s0").to_numpy()
-    expected["optimizer.lr"] = pd.arrays.FloatingArray(*_column(first_rows, 0.1, 1.0))
-    expected["betas[0]"] = pd.arrays.FloatingArray(*_column(first_rows, 0.9, None))
+    for name, of_first, of_second, dtype in [
+        ("betas[0]", 0.9, None, "Float64"),
+        ("clip", None, 5, "Int64"),
+        ("model.activation", None, "relu", "string"),
+        ("nesterov", True, None, "boolean"),
+        ("optimizer.lr", 0.1, 1.0, "Float64"),
+        ("training.batch_size", 32, 8, "Int64"),
+    ]:
+        expected[name] = pd.array([of_first if is_first else of_second for is_first in first_rows], dtype=dtype)
     by_sql = read_runs(uri_of(results))
     check_frame(by_sql)
-    pd.testing.assert_frame_equal(by_sql, expected, check_like=True, check_exact=True)
+    pd.testing.assert_frame_equal(by_sql, expected, check_exact=True)
     pd.testing.assert_frame_equal(by_sql, read_by_client(results), check_exact=True)
     pd.testing.assert_frame_equal(
         read_runs(uri_of(results), experiments=["digits-mlp"], tags={"scheduler": "step", "seed": "1"})[["step"]],
         pd.DataFrame({"step": pd.array([0], dtype="Int64")}),
     )
     assert len(read_runs(uri_of(results), tags={"absent": "1"})) == 0
-
-
-def _column(first_rows, first, other):
-    values = [first if is_first else other for is_first in first_rows]
-    return pd.array([v or 0.0 for v in values], dtype=float).to_numpy(), pd.isna(values)
 
 
 def test_of_points_stored_twice_the_later_one_counts(results):

@@ -11,6 +11,10 @@ from collections.abc import Callable, Sequence
 
 COMMANDS = {
     "run": "train one run, or a grid with -m (the default command)",
+    "preview": "draw the rates of schedules, write them as CSV",
+    "check": "lint a configuration, or your own training code with --code FILE",
+    "range-test": "find a good range of base rates for a model and dataset",
+    "export": "print a schedule as plain PyTorch",
     "sync": "send records that have not reached MLflow yet",
 }
 
@@ -28,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.insert(0, os.getcwd())
     try:
-        command: Callable[[list[str]], int] = importlib.import_module(f"lrbench.cli.{name}").main
+        command: Callable[[list[str]], int] = importlib.import_module(f"lrbench.cli.{name.replace('-', '_')}").main
         return command(rest)
     except USER_ERRORS as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":

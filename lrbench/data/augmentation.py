@@ -1,6 +1,7 @@
 """Augmentation of a whole batch at once, on its own device, with all randomness from a CPU generator.
 
-Padding is with zeros after normalisation, that is with the mean colour, as in He et al. 2016 (arXiv:1512.03385).
+Padding is with zeros after normalisation, that is with the mean colour, as in He et al. 2016
+(arXiv:1512.03385).
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def pad_crop(images: Tensor, generator: torch.Generator) -> Tensor:
     offsets = torch.randint(0, 2 * PADDING + 1, (n, 2), generator=generator).to(images.device)
     padded = F.pad(images.contiguous(), (PADDING,) * 4)
     padded_height, padded_width = padded.shape[2:]
-    # Row r of a crop is `width` consecutive pixels of the padded batch in memory, so cropping is selecting from all
-    # such windows: one copy of whole rows, several times as fast as gathering pixels.
+    # Row r of a crop is `width` consecutive pixels of the padded batch in memory, so cropping is selecting
+    # from all such windows: one copy of whole rows, several times as fast as gathering pixels.
     pixels = padded.view(-1)
     windows = pixels.as_strided((pixels.numel() - width + 1, width), (1, 1))
     plane = torch.arange(n * num_channels, device=images.device).view(n, num_channels, 1)

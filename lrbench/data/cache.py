@@ -89,20 +89,18 @@ def _read(path: Path) -> tuple[Arrays, str] | None:
 
 def _write(path: Path, arrays: Arrays) -> str:
     digest = _digest(arrays)
-    handle, temporary = tempfile.mkstemp(prefix=f"{path.stem}-", suffix=".tmp", dir=path.parent)
+    temporary = path.with_suffix(".tmp")  # one writer at a time, which holds the lock
     try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays, **{SHA256: np.array(digest)})
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays, **{SHA256: np.array(digest)})
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         size = sum(array.nbytes for array in arrays.values()) // 2**20
-        raise ValueError(f"cache_dir must have room for {size} MiB, could not write {path} ({error})") from error
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)  # Ctrl-C must not leave a stump either
-        raise
+        raise ValueError(f"cache_dir must have room for {size} MiB, cannot write {path} ({error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
     return digest
 
 

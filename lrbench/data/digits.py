@@ -18,7 +18,7 @@ NUM_EXAMPLES = 1797
 
 @dataclass(frozen=True, kw_only=True)
 class Digits:
-    """1,797 handwritten digits of 8x8 pixels in 17 grey levels (Alpaydin and Kaynak 1998; scikit-learn load_digits).
+    """1,797 handwritten digits, 8x8, 17 grey levels (Alpaydin and Kaynak 1998; scikit-learn load_digits).
 
     Attributes:
         test_fraction: of all examples, by class; the published set comes undivided.
@@ -40,7 +40,9 @@ class Digits:
     @property
     def num_train(self) -> int:
         """See Dataset.num_train."""
-        rest = NUM_EXAMPLES - held_out_count(NUM_EXAMPLES, self.test_fraction, parameter="dataset.test_fraction")
+        rest = NUM_EXAMPLES - held_out_count(
+            NUM_EXAMPLES, self.test_fraction, parameter="dataset.test_fraction"
+        )
         return rest - held_out_count(rest, self.validation_fraction, parameter="dataset.validation_fraction")
 
     def check(self) -> None:

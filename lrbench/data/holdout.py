@@ -31,7 +31,7 @@ def held_out_count(num_examples: int, fraction: float, *, parameter: str) -> int
     count = math.floor(fraction * num_examples + 0.5)
     if not 0 < count < num_examples:
         raise ValueError(
-            f"{parameter} must hold out at least one of the {num_examples} examples and leave one, got {fraction}"
+            f"{parameter} must hold out at least one of {num_examples} examples and leave one, got {fraction}"
         )
     return count
 
@@ -39,8 +39,8 @@ def held_out_count(num_examples: int, fraction: float, *, parameter: str) -> int
 def stratified(targets: NDArray[np.int64], fraction: float, *, parameter: str) -> NDArray[np.bool_]:
     """Choose a fixed random fraction of every class.
 
-    Shares are by largest remainder, so that the total depends on the number of examples alone and can be known
-    without reading the targets. A larger fraction keeps what a smaller one held out, up to rounding.
+    Shares are by largest remainder, so that the total depends on the number of examples alone and can be
+    known without reading the targets. A larger fraction keeps what a smaller one held out, up to rounding.
 
     Args:
         targets: shape (n,), classes from 0.
@@ -61,11 +61,11 @@ def stratified(targets: NDArray[np.int64], fraction: float, *, parameter: str) -
     emptied = np.flatnonzero((shares == sizes) & (sizes > 0))
     if len(emptied):
         raise ValueError(
-            f"{parameter} must leave an example of every class, got {fraction}, which takes all {sizes[emptied[0]]} "
-            f"of class number {emptied[0]}"
+            f"{parameter} must leave an example of every class, got {fraction}, "
+            f"which takes all {sizes[emptied[0]]} of class number {emptied[0]}"
         )
-    # The raw stream of a bit generator is guaranteed never to change; those of numpy's and torch's permutations
-    # are not, and a changed split would silently make old and new runs incomparable.
+    # The raw stream of a bit generator is guaranteed never to change; those of numpy's and torch's
+    # permutations are not, and a changed split would silently make old and new runs incomparable.
     lottery = np.random.PCG64(derived_seed("held out", parameter)).random_raw(len(targets))
     by_class = np.lexsort((lottery, targets))
     first_of_class = np.cumsum(sizes) - sizes

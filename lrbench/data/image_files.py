@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ Entry = tuple[str, int, int]  # path within the root with "/" between its parts,
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The images of a folder or zip, sorted by path, so that the order in which a disk lists them is irrelevant.
+    """The images of a folder or zip, sorted by path: in what order a disk lists them is irrelevant.
 
     Attributes:
         root: the folder or zip.
@@ -49,37 +49,44 @@ class ImageFolder:
 
 
 def read_image_folder(root: Path) -> ImageFolder:
-    """List the images under a folder or zip, laid out as one folder a class, with or without train and test above.
+    """List the images in a folder or zip: one folder a class, with or without train and test above.
 
     Files whose suffix is not that of an image are ignored, and counted in a warning.
 
     Raises:
-        ValueError: naming dataset.root, if it does not exist, is not a readable zip, holds no images, has fewer than
+        ValueError: naming dataset.root, if it does not exist, cannot be read, holds no images, has fewer than
             two classes, a class without images, or a test class that is not trained on.
     """
-    entries = sorted(_entries(root))
-    folders = {PurePosixPath(name) for name, size, _ in entries if size < 0}
+    try:
+        entries = sorted(_entries(root))
+    except OSError as error:
+        raise ValueError(f"dataset.root must be readable, got {root} ({error})") from error
     files = [entry for entry in entries if entry[1] >= 0]
-    images = [PurePosixPath(n) for n, _, _ in files if PurePosixPath(n).suffix.lower() in SUFFIXES]
-    divided = any(path.parts[0] == "train" and len(path.parts) == 3 for path in images)
-    depth = 3 if divided else 2
-    parts = ("train", "test") if divided else (None,)
-    images = [p for p in images if len(p.parts) == depth and (not divided or p.parts[0] in parts)]
+    folders = {tuple(name.split("/")) for name, size, _ in entries if size < 0}
+    # Paths as tuples of their parts: ten times as fast as pathlib, which counts for a million images.
+    images = [tuple(name.split("/")) for name, _, _ in files if os.path.splitext(name)[1].lower() in SUFFIXES]
+    divided = any(path[0] == "train" and len(path) == 3 for path in images)
+    # Folders of class folders; those to train on first.
+    bases: list[tuple[str, ...]] = [("train",), ("test",)] if divided else [()]
+    images = [path for path in images if len(path) == len(bases[0]) + 2 and path[:-2] in bases]
     if not images:
         raise ValueError(f"dataset.root must hold images as {LAYOUTS}, found none in {root}")
 
-    classes = sorted({path.parts[-2] for path in images if not divided or path.parts[0] == "train"})
+    classes = sorted({path[-2] for path in images if path[:-2] == bases[0]})
     if len(classes) < 2:
         raise ValueError(f"dataset.root must hold at least two classes, found only {classes} in {root}")
-    # Every folder at the level of classes promises images, in each part.
-    promised = {f.parts for f in folders if len(f.parts) == depth - 1 and (not divided or f.parts[0] in parts)}
-    promised |= {(part, name) if divided else (name,) for part in parts for name in classes}  # type: ignore[misc]
-    found = {path.parts[:-1] for path in images}
-    for absent in sorted(promised - found):
-        raise ValueError(f"dataset.root must hold images of every class, found none in {root}/{'/'.join(absent)}")
-    unknown = {path.parts[-2] for path in images} - set(classes)
+    # An empty class folder is a mistake worth stopping for: a failed copy, a wrong suffix.
+    promised = {folder for folder in folders if folder[:-1] in bases}
+    promised |= {(*base, name) for base in bases for name in classes}
+    for absent in sorted(promised - {path[:-1] for path in images}):
+        raise ValueError(
+            f"dataset.root must hold images of every class, found none in {'/'.join(absent)} of {root}"
+        )
+    unknown = sorted({path[-2] for path in images} - set(classes))
     if unknown:
-        raise ValueError(f"dataset.root has the test classes {sorted(unknown)} that are not in train/: {classes}")
+        raise ValueError(
+            f"dataset.root has the test classes {unknown}, absent from those in train: {classes}"
+        )
 
     num_ignored = len(files) - len(images)
     if num_ignored:
@@ -88,9 +95,9 @@ def read_image_folder(root: Path) -> ImageFolder:
     return ImageFolder(
         root=root,
         classes=tuple(classes),
-        names=tuple(str(path) for path in images),
-        targets=np.array([number[path.parts[-2]] for path in images], dtype=np.int64),
-        is_test=np.array([path.parts[0] == "test" for path in images]) if divided else None,
+        names=tuple("/".join(path) for path in images),
+        targets=np.array([number[path[-2]] for path in images], dtype=np.int64),
+        is_test=np.array([path[0] == "test" for path in images]) if divided else None,
         stamp=hashlib.sha256(json.dumps(files).encode()).hexdigest(),
         num_ignored=num_ignored,
     )
@@ -138,11 +145,13 @@ class ImageReader:
                 fitted = upright if upright.size == size else ImageOps.fit(upright, size)
         # Pillow's decoders raise these for damaged files of various formats.
         except (OSError, SyntaxError, ValueError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
-            raise ValueError(f"dataset.root holds an unreadable image: {self.root}/{name} ({error})") from error
+            raise ValueError(
+                f"dataset.root holds an unreadable image: {self.root}/{name} ({error})"
+            ) from error
         return np.asarray(fitted).transpose(2, 0, 1), hashlib.sha256(content).digest()
 
     def decode_chunks(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.uint8], list[bytes]]]:
-        """Decode in threads and yield, in order, images of shape (chunk, 3, size, size) and digests of their files."""
+        """Decode in threads; yield, in order, images of shape (chunk, 3, size, size) and file digests."""
 
         def decode_chunk(chunk: Sequence[str]) -> tuple[NDArray[np.uint8], list[bytes]]:
             images, digests = zip(*map(self.decode, chunk), strict=True)
@@ -157,7 +166,7 @@ class ImageReader:
 
 
 def _entries(root: Path) -> Iterator[Entry]:
-    """Yield every file, and every folder with size -1, at most three levels deep; hidden ones are left out."""
+    """Yield files, and folders with size -1, at most three levels deep; hidden ones are left out."""
     if root.is_dir():
         yield from _folder_entries(root, "", 3)
     elif root.is_file():
@@ -165,10 +174,12 @@ def _entries(root: Path) -> Iterator[Entry]:
             with zipfile.ZipFile(root) as archive:
                 for info in archive.infolist():
                     name = info.filename.rstrip("/")
-                    if not any(part.startswith((".", "__MACOSX")) for part in name.split("/")):
+                    if not name.startswith((".", "__MACOSX")) and "/." not in name:
                         yield name, -1 if info.is_dir() else info.file_size, info.CRC
         except zipfile.BadZipFile as error:
-            raise ValueError(f"dataset.root must be a folder or a zip file of images, got {root} ({error})") from error
+            raise ValueError(
+                f"dataset.root must be a folder or a zip file of images, got {root} ({error})"
+            ) from error
     else:
         raise ValueError(f"dataset.root must be a folder or a zip file of images, but {root} does not exist")
 

@@ -1,7 +1,7 @@
 """MNIST-1D: ten hand-drawn curves, randomly padded, scaled, shifted, sheared and drowned in noise.
 
-The same numbers as `make_dataset()` of the package mnist1d (Greydanus and Kobak 2024, arXiv:2011.14439; Apache 2.0),
-which needs no download either, but resets numpy's, Python's and torch's global random states.
+The same numbers as `make_dataset()` of the package mnist1d (Greydanus and Kobak 2024, arXiv:2011.14439;
+Apache 2.0), which needs no download either, but resets numpy's, Python's and torch's global random states.
 """
 
 from __future__ import annotations
@@ -83,14 +83,14 @@ class Mnist1d:
 
 
 def generate() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Make the dataset: inputs of shape (5000, 40), centred and scaled as a whole, and targets of shape (5000,).
+    """Make the dataset: inputs (5000, 40), centred and scaled as a whole, and targets (5000,).
 
     The last 1,000 are the test examples.
     """
     from scipy.ndimage import gaussian_filter1d
 
     # The legacy generator, because the package draws from it, and draw for draw in the package's order.
-    random = np.random.RandomState(SEED)  # noqa: NPY002
+    random = np.random.RandomState(SEED)
     templates = _whitened_templates()
     grid = np.linspace(0, 1, CANVAS)
     targets = np.repeat(np.arange(NUM_CLASSES), NUM_EXAMPLES // NUM_CLASSES)

@@ -23,8 +23,8 @@ def channel_sums(inputs: NDArray[np.generic]) -> NDArray[np.float64]:
         inputs: shape (n, num_channels, *size).
 
     Returns:
-        Shape (3, num_channels): count, sum, sum of squares. Whole numbers below 2^53 are exact in float64, so uint8
-        images give the same sums in whatever order and parts they are read.
+        Shape (3, num_channels): count, sum, sum of squares. Whole numbers below 2^53 are exact in float64,
+        so uint8 images give the same sums in whatever order and parts they are read.
     """
     sums = np.zeros((3, inputs.shape[1]))
     for first in range(0, len(inputs), CHUNK):

@@ -1,14 +1,14 @@
-"""What training sees of a dataset: three splits, an augmentation and a digest; and what a dataset must offer.
+"""What training sees of a dataset (three splits, an augmentation, a digest), and what a dataset offers.
 
-A split gives batches in the order it is asked for, from memory or from files; the training loop cannot tell which.
-Importing this module does not import torch.
+A split gives batches in the order it is asked for, from memory or from files; the training loop cannot tell
+which. Importing this module does not import torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lrbench.spec import Task
 
@@ -87,8 +87,8 @@ class StreamedSplit:
 
         device = torch.device(self.device)
         loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-            self.examples,  # type: ignore[arg-type]  # torch asks for a subclass, and uses only these two methods
-            batch_sampler=(index.tolist() for index in order),  # type: ignore[arg-type]  # any iterable of lists does
+            self.examples,  # type: ignore[arg-type]  # torch asks for a subclass, and only uses these methods
+            batch_sampler=(index.tolist() for index in order),
             num_workers=self.num_workers,
             collate_fn=_as_fetched,
             pin_memory=device.type == "cuda",
@@ -112,8 +112,8 @@ class Splits:
         train: what updates are made from.
         validation: held out of the training examples; what schedules are judged by.
         test: read once, at the end.
-        augment: takes a batch of train inputs (on their device) and a CPU generator, from which it draws all its
-            randomness; gives inputs of the same shape. None changes nothing.
+        augment: takes a batch of train inputs (on their device) and a CPU generator, from which it draws all
+            its randomness; gives inputs of the same shape. None changes nothing.
         digest: sha256 (hex) of the source, of which example is in which split, and of the preprocessing.
     """
 
@@ -154,5 +154,5 @@ class Dataset(Protocol):
         """Return the splits, on the CPU."""
 
 
-def _as_fetched(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _as_fetched(batch: Any) -> Any:
     return batch

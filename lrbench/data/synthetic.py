@@ -1,11 +1,11 @@
 """Two problems whose expected loss after every step of SGD is known in closed form.
 
-They are the ground truth for schedules: additive noise needs a decaying rate, noise that vanishes at the optimum does
-not (Ma, Bassily and Belkin 2018, arXiv:1712.06559; Zhang et al. 2019, arXiv:1907.04164, for the noisy quadratic).
-Everything starts at the model's initial weights and has its optimum at weights of one.
+They are the ground truth for schedules: additive noise needs a decaying rate, noise that vanishes at the
+optimum does not (Ma, Bassily and Belkin 2018, arXiv:1712.06559; Zhang et al. 2019, arXiv:1907.04164, for the
+noisy quadratic). Everything starts at the model's initial weights and has its optimum at weights of one.
 
-The closed forms hold while every example is used once: hence `max_epochs = 1`. Validation and test are an exact
-design: a handful of examples whose mean loss equals the population loss for every weight.
+The closed forms hold while every example is used once: hence `max_epochs = 1`. Validation and test are an
+exact design: a handful of examples whose mean loss equals the population loss for every weight.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ConditionNumber = Annotated[float, Ge(1)]
 
 
 def log_spaced_curvature(num_dimensions: int, condition_number: float) -> NDArray[np.float64]:
-    """Return eigenvalues from 1 down to 1 / condition_number, evenly spaced in their logarithm; (num_dimensions,)."""
+    """Return eigenvalues from 1 to 1 / condition_number, evenly spaced in logarithm; (num_dimensions,)."""
     return np.logspace(0, -np.log10(condition_number), num_dimensions)
 
 
@@ -35,8 +35,8 @@ def log_spaced_curvature(num_dimensions: int, condition_number: float) -> NDArra
 class NoisyQuadratic:
     """1/2 sum_i h_i (w_i - x_i)^2 with x ~ N(optimum, noise_std^2): gradient noise that never goes away.
 
-    Expressed as regression for the model `diagonal`, whose output is inputs * weight: inputs are sqrt(h) in every
-    example, targets sqrt(h) * x.
+    Expressed as regression for the model `diagonal`, whose output is inputs * weight: inputs are sqrt(h) in
+    every example, targets sqrt(h) * x.
 
     Attributes:
         num_dimensions: weights.
@@ -82,7 +82,8 @@ class NoisyQuadratic:
         """See Dataset.load."""
         root = np.sqrt(self.curvature)
         draws = _standard_normal("noisy quadratic", self.data_seed, (self.num_examples, self.num_dimensions))
-        # One standard deviation to either side: mean 0 and mean square noise_std^2, which is all the loss depends on.
+        # One standard deviation to either side: mean 0 and mean square noise_std^2, which is all the loss
+        # depends on.
         signs = np.array([[1.0], [-1.0]])
         return _splits(
             (np.broadcast_to(root, draws.shape), root * (OPTIMUM + self.noise_std * draws)),
@@ -133,7 +134,9 @@ class LinearRegression:
     def load(self) -> Splits:
         """See Dataset.load."""
         root = np.sqrt(self.curvature)
-        draws = _standard_normal("linear regression", self.data_seed, (self.num_examples, self.num_dimensions))
+        draws = _standard_normal(
+            "linear regression", self.data_seed, (self.num_examples, self.num_dimensions)
+        )
         # sqrt(D h_i) e_i, i = 1..D, has second moments diag(h) exactly.
         design = np.sqrt(self.num_dimensions) * np.diag(root)
         return _splits(*((rows, OPTIMUM * rows.sum(1, keepdims=True)) for rows in (root * draws, design)))
@@ -151,12 +154,12 @@ def expected_quadratic_loss(
 ) -> NDArray[np.float64]:
     """Expected population loss of SGD on `NoisyQuadratic`, by the exact recursion of second moments.
 
-    With d = w - optimum and torch's velocity v' = m v + h d + n, d' = d - lr v', where the noise n of a batch has
-    variance h^2 noise_std^2 / batch_size, the moments E d^2, E dv and E v^2 of each coordinate follow exactly.
+    With d = w - optimum and torch's velocity v' = m v + h d + n, d' = d - lr v', where the noise n of a batch
+    has variance h^2 noise_std^2 / batch_size, the moments E d^2, E dv and E v^2 of each coordinate follow.
 
     Args:
         rates: learning rate of each step, shape (steps,).
-        momenta: heavy-ball momentum of each step (dampening 0, no Nesterov), shape (steps,); None for plain SGD.
+        momenta: heavy-ball momentum of each step (dampening 0, no Nesterov), shape (steps,); None is zero.
         curvature: h, shape (num_dimensions,).
         noise_std: of x, >= 0.
         batch_size: fresh examples a step.
@@ -216,7 +219,8 @@ def _standard_normal(problem: str, data_seed: int, shape: tuple[int, ...]) -> ND
 
 
 def _splits(
-    train: tuple[NDArray[np.float64], NDArray[np.float64]], exact: tuple[NDArray[np.float64], NDArray[np.float64]]
+    train: tuple[NDArray[np.float64], NDArray[np.float64]],
+    exact: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> Splits:
     import torch
 

@@ -1,16 +1,12 @@
-"""The classic image datasets, through torchvision: its files, its checksums, its decoding, and its download.
+"""The classic image datasets, through torchvision: its files, checksums, decoding and download.
 
-Files are looked up by name before torchvision (five seconds) is imported, and decoded arrays are cached, so that
-only the first run pays for it.
+Files are looked up by name before torchvision (five seconds) is imported, and decoded arrays are cached, so
+that only the first run pays for it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,18 +17,8 @@ from numpy.typing import NDArray
 from lrbench.data.cache import DEFAULT_CACHE_DIR, Arrays, cached_arrays, writable_folder
 from lrbench.data.holdout import HeldOutFraction, held_out_count, partition
 from lrbench.data.splits import Augmentation, Splits
+from lrbench.data.torchvision_files import explained_download, idx_sources, md5_of_sources, stage
 from lrbench.spec import Task
-
-DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer; torchvision itself would wait for ever
-
-# Bytes of each unpacked file, the same for all three sets in MNIST's format. torchvision has no checksums of these,
-# and takes a truncated file as it is.
-IDX_BYTES = {
-    "train-images-idx3-ubyte": 47_040_016,
-    "train-labels-idx1-ubyte": 60_008,
-    "t10k-images-idx3-ubyte": 7_840_016,
-    "t10k-labels-idx1-ubyte": 10_008,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +47,8 @@ class TorchvisionImages:
     published_train: ClassVar[int]
     # Sets of files, paths under root, each of which is enough; the one to ask for comes first.
     sources: ClassVar[tuple[tuple[str, ...], ...]]
+    # Of unpacked files, where torchvision only knows the archives.
+    unpacked_md5: ClassVar[dict[str, str]] = {}
     # Arguments by which torchvision tells the training part from the test part.
     parts: ClassVar[tuple[dict[str, Any], dict[str, Any]]] = ({"train": True}, {"train": False})
 
@@ -111,52 +99,32 @@ class TorchvisionImages:
         absent = [name for name in self.sources[0] if not (root / name).is_file()]
         raise ValueError(
             f"dataset.root must hold {', '.join(absent)}, not found in {root.resolve()}; "
-            f"dataset.root=null downloads, or {self._how_to_get(str(root))}"
+            f"leave dataset.root=null to download, or {self._how_to_get()}"
         )
 
-    def _how_to_get(self, folder: str) -> str:
+    def _how_to_get(self) -> str:
         calls = "; ".join(
-            f"{self.torchvision_name}({folder!r}, {', '.join(f'{k}={v!r}' for k, v in part.items())}, download=True)"
+            f"{self.torchvision_name}('FOLDER', {name}={value!r}, download=True)"
             for part in self.parts
+            for name, value in part.items()
         )
-        return f'run: python -c "from torchvision.datasets import {self.torchvision_name}; {calls}"'
+        command = f'python -c "from torchvision.datasets import {self.torchvision_name}; {calls}"'
+        return f"run {command} where there is a network and set dataset.root=FOLDER"
 
     def _decode(self, files: dict[str, Path]) -> Arrays:
-        """Let torchvision unpack in a scratch folder: the source may be read-only, and killed halfway is no harm."""
+        """Let torchvision unpack in a scratch folder: the source may be read-only, and a kill harmless."""
         import torchvision
 
         dataset_class = getattr(torchvision.datasets, self.torchvision_name)
-        _check_integrity(files, _md5_by_name(dataset_class))
         with tempfile.TemporaryDirectory(prefix="staging-", dir=writable_folder(self.cache_dir)) as scratch:
-            for name, path in files.items():
-                link = Path(scratch, name)
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(path)
-            with self._explained_download() if self.root is None else _as_is():
+            if files:
+                stage(files, Path(scratch), md5_of_sources(dataset_class) | self.unpacked_md5)
                 loaded = [dataset_class(scratch, **part, download=True) for part in self.parts]
+            else:
+                with explained_download(self._how_to_get()):
+                    loaded = [dataset_class(scratch, **part, download=True) for part in self.parts]
         inputs, targets = zip(*map(_arrays_of, loaded), strict=True)
         return {"inputs": np.concatenate(inputs), "targets": np.concatenate(targets)}
-
-    @contextmanager
-    def _explained_download(self) -> Iterator[None]:
-        before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-        try:
-            yield
-        # What torchvision and urllib raise for an absent network, a dead mirror and a wrong checksum.
-        except (OSError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"dataset.root is null and {', '.join(self.sources[0])} could not be downloaded ({reason}); "
-                f"where there is a network, {self._how_to_get('FOLDER')}, and set dataset.root=FOLDER"
-            ) from error
-        finally:
-            socket.setdefaulttimeout(before)
-
-
-def _idx_sources(name: str) -> tuple[tuple[str, ...], ...]:
-    unpacked = tuple(f"{name}/raw/{file}" for file in IDX_BYTES)
-    return tuple(f"{file}.gz" for file in unpacked), unpacked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +134,13 @@ class Mnist(TorchvisionImages):
     input_shape: ClassVar[tuple[int, ...]] = (1, 28, 28)
     torchvision_name: ClassVar[str] = "MNIST"
     published_train: ClassVar[int] = 60_000
-    sources: ClassVar[tuple[tuple[str, ...], ...]] = _idx_sources("MNIST")
+    sources: ClassVar[tuple[tuple[str, ...], ...]] = idx_sources("MNIST")
+    unpacked_md5: ClassVar[dict[str, str]] = {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +150,13 @@ class FashionMnist(TorchvisionImages):
     input_shape: ClassVar[tuple[int, ...]] = (1, 28, 28)
     torchvision_name: ClassVar[str] = "FashionMNIST"
     published_train: ClassVar[int] = 60_000
-    sources: ClassVar[tuple[tuple[str, ...], ...]] = _idx_sources("FashionMNIST")
+    sources: ClassVar[tuple[tuple[str, ...], ...]] = idx_sources("FashionMNIST")
+    unpacked_md5: ClassVar[dict[str, str]] = {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +166,7 @@ class Kmnist(TorchvisionImages):
     input_shape: ClassVar[tuple[int, ...]] = (1, 28, 28)
     torchvision_name: ClassVar[str] = "KMNIST"
     published_train: ClassVar[int] = 60_000
-    sources: ClassVar[tuple[tuple[str, ...], ...]] = _idx_sources("KMNIST")
+    sources: ClassVar[tuple[tuple[str, ...], ...]] = idx_sources("KMNIST")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,43 +212,8 @@ class Svhn(TorchvisionImages):
     parts: ClassVar[tuple[dict[str, Any], dict[str, Any]]] = ({"split": "train"}, {"split": "test"})
 
 
-@contextmanager
-def _as_is() -> Iterator[None]:
-    yield
-
-
-def _md5_by_name(dataset_class: Any) -> dict[str, str]:
-    """Collect torchvision's checksums: MNIST and its like, CIFAR and SVHN each keep them elsewhere."""
-    if hasattr(dataset_class, "resources"):
-        return dict(dataset_class.resources)
-    if hasattr(dataset_class, "split_list"):
-        return {name: md5 for _, name, md5 in dataset_class.split_list.values()}
-    meta = dataset_class.meta
-    return {
-        dataset_class.filename: dataset_class.tgz_md5,
-        meta["filename"]: meta["md5"],
-        **dict(dataset_class.train_list + dataset_class.test_list),
-    }
-
-
-def _check_integrity(files: dict[str, Path], md5_by_name: dict[str, str]) -> None:
-    """Refuse damaged files; torchvision would download over them, through our links into the user's folder."""
-    for path in files.values():
-        if path.name in md5_by_name:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-            expected, what = md5_by_name[path.name], "md5"
-        else:
-            expected, found, what = str(IDX_BYTES[path.name]), str(path.stat().st_size), "size in bytes"
-        if found != expected:
-            raise ValueError(
-                f"dataset.root holds a damaged file: {path} must have {what} {expected}, got {found}; "
-                "delete it and get it again"
-            )
-
-
 def _arrays_of(loaded: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return images of shape (n, num_channels, height, width) and targets of shape (n,) of a torchvision dataset."""
+    """Return images (n, num_channels, height, width) and targets (n,) of a torchvision dataset."""
     images = np.asarray(loaded.data)
     if images.ndim == 3:
         images = images[:, None]

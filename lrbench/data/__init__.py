@@ -1,0 +1,27 @@
+"""Datasets: tensors in three splits. Importing this package imports neither torch nor any decoder."""
+
+from lrbench.data.digits import Digits
+from lrbench.data.image_folder import ImageFolder
+from lrbench.data.mnist1d import Mnist1d
+from lrbench.data.splits import Augmentation, Dataset, Split, Splits, StreamedSplit
+from lrbench.data.synthetic import LinearRegression, NoisyQuadratic
+from lrbench.data.torchvision_images import Cifar10, Cifar100, FashionMnist, Kmnist, Mnist, Svhn
+
+__all__ = [
+    "Augmentation",
+    "Cifar10",
+    "Cifar100",
+    "Dataset",
+    "Digits",
+    "FashionMnist",
+    "ImageFolder",
+    "Kmnist",
+    "LinearRegression",
+    "Mnist",
+    "Mnist1d",
+    "NoisyQuadratic",
+    "Split",
+    "Splits",
+    "StreamedSplit",
+    "Svhn",
+]

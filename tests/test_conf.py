@@ -1,0 +1,154 @@
+"""Every file of every config group keeps the contract of its group, and composes."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+
+from lrbench.cli.errors import explain
+from lrbench.config import CONFIG_DIR, make_plan, register_schema
+from lrbench.config.plan import flat_values
+from lrbench.config.schema import Config
+
+COMPONENTS = ("scheduler", "warmup", "optimizer", "model", "dataset")
+FILES = sorted(path for path in CONFIG_DIR.glob("*/*.yaml") if path.parent.name != "hydra")
+COMPONENT_FILES = [path for path in FILES if path.parent.name in COMPONENTS]
+
+
+def label(path):
+    return f"{path.parent.name}/{path.stem}"
+
+
+def composed(*overrides):
+    register_schema()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+@pytest.mark.parametrize("path", FILES, ids=label)
+def test_every_file_opens_with_the_command_that_uses_it(path):
+    first = path.read_text().splitlines()[0]
+    assert first.startswith("# python -m lrbench ")
+    assert f"{path.parent.name}={path.stem}" in first
+
+
+@pytest.mark.parametrize("path", COMPONENT_FILES, ids=label)
+def test_every_component_names_itself_its_purpose_and_its_source(path):
+    node = yaml.safe_load(path.read_text())
+    assert node["name"] == path.stem
+    assert node["purpose"].endswith(".")
+    assert node["source"]
+    assert "_target_" in node
+
+
+@pytest.mark.parametrize("path", COMPONENT_FILES, ids=label)
+def test_search_spaces_are_well_formed_and_search_existing_parameters(path):
+    node = yaml.safe_load(path.read_text())
+    if path.parent.name in ("scheduler", "warmup", "optimizer"):
+        assert "search" in node
+    for name, space in (node.get("search") or {}).items():
+        assert name in node, f"{name} is searched but is no parameter"
+        if "choices" in space:
+            assert set(space) <= {"choices", "when"}
+            assert len(space["choices"]) > 1
+        else:
+            assert set(space) <= {"low", "high", "log", "int", "when"}
+            assert space["low"] < space["high"]
+            assert not space.get("log") or space["low"] > 0
+
+
+@pytest.mark.parametrize("path", [p for p in COMPONENT_FILES if p.stem not in ("custom", "image_folder")], ids=label)
+def test_every_component_binds_with_its_defaults(path):
+    group = path.parent.name
+    plan = make_plan(composed(f"{group}={path.stem}", "budget=steps", "budget.steps=1000", "training.batch_size=32"))
+    assert plan.values[group]["name"] == path.stem
+
+
+def ends_of(space):
+    return space["choices"] if "choices" in space else [space["low"], space["high"]]
+
+
+@pytest.mark.parametrize("path", [p for p in COMPONENT_FILES if yaml.safe_load(p.read_text()).get("search")], ids=label)
+def test_the_ends_of_every_search_space_are_allowed_values(path):
+    group, node = path.parent.name, yaml.safe_load(path.read_text())
+    for name, space in node["search"].items():
+        for value in ends_of(space):
+            text = str(value).replace(" ", "").replace("'", "")
+            make_plan(composed(f"{group}={path.stem}", f"{group}.{name}={text}", "budget=steps"))
+
+
+@pytest.mark.parametrize("path", sorted(CONFIG_DIR.glob("experiment/*.yaml")), ids=label)
+def test_every_experiment_composes(path):
+    make_plan(composed(f"experiment={path.stem}"))
+
+
+def test_folders_are_groups_of_the_schema():
+    groups = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()} - {"hydra"}
+    assert groups <= set(Config.__dataclass_fields__)
+
+
+def test_the_defaults_train_the_embedded_digits():
+    plan = make_plan(composed())
+    values = plan.values
+    assert [values[g]["name"] for g in COMPONENTS] == ["cosine", "none", "sgd", "mlp", "digits"]
+    assert plan.run_name == "cosine-s0"
+    assert Path(values["results_dir"]).is_absolute()
+    assert values["tracking"]["uri"].startswith("sqlite:////")
+
+
+def test_params_are_flat_dotted_names_without_documentation():
+    flat = flat_values(make_plan(composed("scheduler=step")).values)
+    assert flat["scheduler.gamma"] == 0.1
+    assert flat["scheduler.name"] == "step"
+    assert not [name for name in flat if re.search(r"\.(search|purpose|source|formula|libraries)", name)]
+
+
+def fingerprint(*overrides):
+    return make_plan(composed(*overrides)).fingerprint
+
+
+def test_the_fingerprint_knows_what_shapes_a_curve_and_nothing_else():
+    base = fingerprint()
+    for same in ("tracking=none", "results_dir=elsewhere", "threads=2", "training.checkpoint_seconds=1", "cache_dir=x"):
+        assert fingerprint(same) == base, same
+    for other in ("seed=1", "optimizer.lr=0.2", "scheduler=linear", "training.batch_size=32", "budget.epochs=3", "warmup=linear"):
+        assert fingerprint(other) != base, other
+
+
+def test_runs_that_may_be_compared_share_a_workload():
+    def workload(*overrides):
+        return make_plan(composed(*overrides)).workload
+
+    base = workload()
+    for same in ("scheduler=linear", "optimizer.lr=0.2", "seed=3", "warmup=linear", "device=cpu"):
+        assert workload(same) == base, same
+    for other in ("model.hidden=[7]", "budget.epochs=3", "optimizer.momentum=0.5", "training.batch_size=32"):
+        assert workload(other) != base, other
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["scheduler=cosin"], r"scheduler=cosin: no such option; did you mean cosine\? There are: .*step"),
+        (["scheduler.min_rati=1"], r"scheduler.min_rati: no key 'min_rati' in scheduler; did you mean min_ratio\?"),
+        (["sed=1"], r"sed: no key 'sed'; did you mean seed\? There are: "),
+        (["seed=abc"], "seed: Value 'abc' of type 'str' could not be converted to Integer"),
+        (["budget.epochs=-3"], "budget.epochs should be greater than 0, got -3"),
+        (["budget.epochs=nan"], "budget.epochs should be a finite number, got nan"),
+        (["budget.steps=10"], "exactly one of budget.steps and budget.epochs"),
+        (["optimizer.lr=-1"], "optimizer.lr should be greater than 0, got -1"),
+        (["optimizer.lr=abc"], "optimizer.lr should be a valid number, got 'abc'"),
+        (["threads=0"], "threads should be greater than or equal to 1, got 0"),
+        (["training.batch_size=5000"], "training.batch_size must be at most the .* training examples, got 5000"),
+        (["warmup=linear", "warmup.fraction=1"], "warmup must be shorter than the budget"),
+        (["model._target_=os.system"], "model._target_ must lie in a trusted module, got 'os.system'"),
+        (["dataset=noisy_quadratic"], "budget.epochs must be at most 1 for dataset=noisy_quadratic"),
+    ],
+)
+def test_bad_input_gives_one_message_with_path_rule_value_and_what_exists(overrides, message):
+    with pytest.raises((ValueError, HydraException)) as caught:
+        make_plan(composed(*overrides))
+    assert re.search(message, explain(caught.value)), explain(caught.value)

@@ -1,0 +1,233 @@
+"""Real processes, killed for real: whatever dies, MLflow ends up with what an unbroken run would have left there."""
+
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from test_tracking_record import evaluation, make_record
+
+from lrbench.spec import RunState
+from lrbench.tracking.outbox import load_state
+from lrbench.tracking.read import read_runs
+from lrbench.tracking.record import Record
+from lrbench.tracking.sender import Sender
+from lrbench.tracking.sync import sync
+
+pytestmark = pytest.mark.slow
+
+REPO = Path(__file__).parent.parent
+# argv: results directory, how to leave ("end", "kill" = by SIGKILL after the last evaluation).
+TRAIN = """
+import os, pathlib, signal, sys
+from test_tracking_record import evaluation, make_record
+from lrbench.tracking.sender import Sender
+results, way = pathlib.Path(sys.argv[1]), sys.argv[2]
+with make_record(results) as record:
+    (record.artifacts / "config.yaml").write_text("a: 1")
+    with Sender(record.path / "sender.log") as sender:
+        sender.follow(record.path)
+        for step in range(0, 50, 10):
+            record.append(evaluation(step))
+        if way == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        record.end("FINISHED", "ok")
+        sys.exit(len(sender.close(timeout=120)))
+"""
+
+
+def start_training(results: Path, way: str = "end") -> subprocess.Popen[bytes]:
+    path = os.pathsep.join([str(REPO), str(REPO / "tests")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.Popen([sys.executable, "-c", TRAIN, str(results), way], env=environment)
+
+
+def await_that(condition: Callable[[], object], what: str) -> None:
+    for _ in range(1200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not happen within a minute")
+
+
+def stored(database: Path) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    """Every point without its time, and every run's name and status, read without MLflow."""
+    with closing(sqlite3.connect(database)) as connection:
+        points = connection.execute("select key, step, value, is_nan from metrics order by 1, 2, 3, 4").fetchall()
+        runs = connection.execute("select name, status from runs order by start_time").fetchall()
+    return points, runs
+
+
+def expected_points(steps: list[int]) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    for step in steps:
+        made = evaluation(step)
+        rows += [(name, step, value, 0) for name, value in made.metrics.items()]
+        rows += [("time/seconds", step, made.seconds, 0), *[("lr", at, lr, 0) for at, lr, _ in made.rates]]
+    return sorted(rows)
+
+
+@contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[str]:
+    address = f"http://127.0.0.1:{port}"
+    command = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", f"{folder}/files"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *command, "--port", str(port), "--workers", "1"],
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=1):
+                return True
+        except OSError:
+            return False
+
+    try:
+        await_that(answers, "the start of the server")
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_an_unbroken_run_arrives_whole(tmp_path):
+    assert start_training(tmp_path).wait() == 0
+    assert stored(tmp_path / "mlflow.db") == (expected_points([0, 10, 20, 30, 40]), [("cosine-s0", "FINISHED")])
+
+
+def test_a_killed_training_becomes_killed_with_all_it_had_journaled(tmp_path):
+    assert start_training(tmp_path, "kill").wait() == -signal.SIGKILL
+    (path,) = (tmp_path / "runs").iterdir()
+    await_that(lambda: load_state(path).status == "KILLED", "the mark of the kill")
+    assert stored(tmp_path / "mlflow.db") == (expected_points([0, 10, 20, 30, 40]), [("cosine-s0", "KILLED")])
+    with Record.open(path) as record, Sender(path / "sender.log") as sender:
+        sender.follow(path)
+        for step in (30, 40, 50):
+            record.append(evaluation(step))
+        record.end("FINISHED", RunState.OK)
+        assert sender.close(timeout=120) == []
+    points = expected_points([0, 10, 20, 30, 40, 50])
+    assert stored(tmp_path / "mlflow.db") == (points, [("cosine-s0", "FINISHED")])
+
+
+def test_a_killed_sender_loses_nothing(tmp_path):
+    with make_record(tmp_path) as record, Sender(record.path / "sender.log") as sender:
+        sender.follow(record.path)
+        record.append(evaluation(0))
+        await_that(lambda: load_state(record.path).sent_bytes > 0, "the first batch")
+        for step in range(10, 5000, 10):
+            record.append(evaluation(step))
+        await_that(lambda: load_state(record.path).sent_bytes > 1000, "the second batch")
+        sender._process.kill()
+        sender._process.wait()
+        record.append(evaluation(5000))
+        record.end("FINISHED", RunState.OK)
+        (unsent,) = sender.close()
+        assert unsent.record == record.path
+    assert stored(tmp_path / "mlflow.db")[1] == [("cosine-s0", "RUNNING")]
+    report = sync(tmp_path)
+    assert (report.sent, report.unsent) == ([record.path], [])
+    points = expected_points([*range(0, 5000, 10), 5000])
+    assert stored(tmp_path / "mlflow.db") == (points, [("cosine-s0", "FINISHED")])
+    assert sync(tmp_path).sent == []
+
+
+def test_a_sender_killed_in_a_sweep_is_replaced(tmp_path):
+    records = [make_record(tmp_path, name=f"trial-{i}") for i in range(2)]
+    with Sender(tmp_path / "sender.log") as sender:
+        sender.follow(records[0].path)
+        sender._process.kill()
+        sender._process.wait()
+        sender.follow(records[1].path)
+        for record in records:
+            with record:
+                record.append(evaluation(0))
+                record.end("FINISHED", RunState.OK)
+        assert sender.close(timeout=120) == []
+    assert stored(tmp_path / "mlflow.db")[1] == [("trial-0", "FINISHED"), ("trial-1", "FINISHED")]
+
+
+def test_one_sender_serves_many_records_and_names_the_one_that_is_damaged(tmp_path):
+    paths = []
+    with Sender(tmp_path / "sender.log") as sender:
+        for number in range(20):
+            with make_record(tmp_path, name=f"trial-{number:02}", fingerprint=f"{number:016x}") as record:
+                sender.follow(record.path)
+                record.append(evaluation(0))
+                record.end("FINISHED", RunState.OK)
+                paths.append(record.path)
+                if number == 7:
+                    (record.path / "journal.jsonl").write_bytes(b"damaged\n")
+        (unsent,) = sender.close(timeout=120)
+    assert unsent.record == paths[7]
+    assert "journal.jsonl is damaged at byte 0" in unsent.reason
+    runs = stored(tmp_path / "mlflow.db")[1]
+    assert sorted(name for name, status in runs if status == "FINISHED") == [
+        f"trial-{number:02}" for number in range(20) if number != 7
+    ]
+
+
+def test_a_deleted_database_is_filled_again(tmp_path):
+    assert start_training(tmp_path).wait() == 0
+    (tmp_path / "mlflow.db").unlink()
+    assert len(sync(tmp_path).sent) == 1
+    assert stored(tmp_path / "mlflow.db") == (expected_points([0, 10, 20, 30, 40]), [("cosine-s0", "FINISHED")])
+
+
+@pytest.mark.timeout(600)
+def test_three_processes_start_on_a_new_database_ten_times(tmp_path):
+    for attempt in range(10):
+        results = tmp_path / str(attempt)
+        processes = [start_training(results) for _ in range(3)]
+        assert [process.wait() for process in processes] == [0, 0, 0]
+        points, runs = stored(results / "mlflow.db")
+        assert runs == [("cosine-s0", "FINISHED")] * 3
+        assert points == sorted(3 * expected_points([0, 10, 20, 30, 40]))
+        names = sorted(path.name for path in (results / "runs").iterdir())
+        assert names == ["cosine-s0-1a2b3c4d", "cosine-s0-1a2b3c4d-2", "cosine-s0-1a2b3c4d-3"]
+        shutil.rmtree(results)
+
+
+@pytest.mark.timeout(600)
+def test_a_server_that_dies_and_comes_back_gets_everything_once(tmp_path):
+    port = free_port()
+    with make_record(tmp_path, tracking_uri=f"http://127.0.0.1:{port}") as record:
+        (record.artifacts / "config.yaml").write_text("a: 1")
+        with Sender(tmp_path / "sender.log") as sender:
+            sender.follow(record.path)
+            with mlflow_server(tmp_path, port):
+                record.append(evaluation(0))
+                await_that(lambda: load_state(record.path).sent_bytes > 0, "the first batch")
+            for step in range(10, 40, 10):  # the server is dead: training goes on regardless
+                record.append(evaluation(step))
+            await_that(lambda: load_state(record.path).error, "the sender's notice")
+            record.end("FINISHED", RunState.OK)
+            (unsent,) = sender.close(timeout=120)
+    assert f"no MLflow server answers at http://127.0.0.1:{port}" in unsent.reason
+    assert [item.reason for item in sync(tmp_path).unsent] == [unsent.reason]
+    with mlflow_server(tmp_path, port) as address:
+        report = sync(tmp_path)
+        assert (report.sent, report.unsent) == ([record.path], [])
+        by_client = read_runs(address)
+    assert stored(tmp_path / "server.db") == (expected_points([0, 10, 20, 30]), [("cosine-s0", "FINISHED")])
+    assert by_client.equals(read_runs(f"sqlite:///{tmp_path}/server.db"))
+    assert list((tmp_path / "files").rglob("config.yaml")) != []
