@@ -14,8 +14,8 @@ Channels = Annotated[list[Count], MinLen(1)]
 class LeNet(nn.Sequential):
     """LeNet-5 (LeCun et al. 1998) with today's ReLU and max pooling in place of tanh, averages and RBF outputs.
 
-    Maps (batch, channels, height, width) to (batch, num_outputs); 61,706 parameters for 28x28 and 32x32 grey images
-    of ten classes.
+    Maps (batch, channels, height, width) to (batch, num_outputs); 61,706 parameters for 28x28 and 32x32 grey
+    images of ten classes.
     """
 
     def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int) -> None:
@@ -47,8 +47,8 @@ class LeNet(nn.Sequential):
 class CNN(nn.Sequential):
     """Stages of 3x3 convolution, BatchNorm (if asked for), ReLU and 2x2 max pooling; global average; linear output.
 
-    Maps (batch, channels, height, width) to (batch, num_outputs); the number of weights does not depend on the size
-    of the images.
+    Maps (batch, channels, height, width) to (batch, num_outputs); the number of weights does not depend on
+    the size of the images.
     """
 
     def __init__(
@@ -79,9 +79,9 @@ class CNN(nn.Sequential):
 class CNN1d(nn.Sequential):
     """The convolutional baseline of MNIST-1D (Greydanus and Kobak 2020, arXiv 2011.14439).
 
-    Convolutions of stride 2, the first of width 5 and the others of width 3, each with a ReLU; then a linear output on
-    all positions. Maps (batch, channels, length) to (batch, num_outputs); with three times 25 channels on (1, 40)
-    these are the paper's 5,210 parameters.
+    Convolutions of stride 2, the first of width 5 and the others of width 3, each with a ReLU; then a linear
+    output on all positions. Maps (batch, channels, length) to (batch, num_outputs); with three times 25
+    channels on (1, 40) these are the paper's 5,210 parameters.
     """
 
     def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int, channels: Channels) -> None:

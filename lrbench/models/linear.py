@@ -19,8 +19,8 @@ class Logistic(nn.Sequential):
 class Linear(nn.Sequential):
     """Linear regression W x (+ b) on the flattened input, from zero weights.
 
-    Zeros make the loss at step 0 that of predicting 0, which the closed forms of the synthetic problems start from.
-    Maps (batch, *input_shape) to (batch, num_outputs).
+    Zeros make the loss at step 0 that of predicting 0, which the closed forms of the synthetic problems start
+    from. Maps (batch, *input_shape) to (batch, num_outputs).
     """
 
     def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int, bias: bool) -> None:

@@ -12,8 +12,8 @@ _WIDTHS = (16, 32, 64)
 class ResNet20(nn.Module):
     """Three stages of three residual blocks with 16, 32 and 64 channels; global average; linear output.
 
-    Maps (batch, channels, height, width) to (batch, num_outputs). 0.27 M parameters on CIFAR-10, as in the paper:
-    its shortcuts have none (option A), BatchNorm included.
+    Maps (batch, channels, height, width) to (batch, num_outputs). 0.27 M parameters on CIFAR-10, as in the
+    paper: its shortcuts have none (option A), BatchNorm included.
     """
 
     def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int) -> None:
@@ -60,8 +60,9 @@ class _ResidualBlock(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return features of shape (batch, next_width, height / stride, width / stride)."""
-        # Option A: take every second pixel and fill the new channels with zeros. The paper does not say where the
-        # zeros go; they are split evenly before and after, as in the implementations that reproduce its errors.
+        # Option A: take every second pixel and fill the new channels with zeros. The paper does not say where
+        # the zeros go; they are split evenly before and after, as in the implementations that reproduce its
+        # errors.
         before = self.new_channels // 2
         after = self.new_channels - before
         shortcut = F.pad(inputs[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, after))

@@ -9,9 +9,9 @@ from lrbench.spec import Count
 class GRU(nn.Module):
     """The recurrent baseline of MNIST-1D (Greydanus and Kobak 2020, arXiv 2011.14439).
 
-    One GRU layer reads the sequence position by position; a linear output reads its states at all positions. Maps
-    (batch, channels, length) to (batch, num_outputs); with 6 units in both directions on (1, 40) these are the
-    paper's 5,134 parameters.
+    One GRU layer reads the sequence position by position; a linear output reads its states at all positions.
+    Maps (batch, channels, length) to (batch, num_outputs); with 6 units in both directions on (1, 40) these
+    are the paper's 5,134 parameters.
     """
 
     def __init__(

@@ -30,7 +30,8 @@ class TorchvisionClassifier(nn.Module):
             input_shape: (channels, height, width).
             num_outputs: classes.
             architecture: a name of `torchvision.models.list_models`, e.g. resnet18.
-            resize: pixels to which height and width are scaled, bilinearly, >= 1; None leaves the images alone.
+            resize: pixels to which height and width are scaled, bilinearly, >= 1; None leaves the images
+                alone.
 
         Raises:
             ValueError: there is no such architecture, or it cannot take the dataset's inputs.

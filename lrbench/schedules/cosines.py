@@ -36,7 +36,8 @@ def generalized_cosine(
 def k_decay(step: Floats, total_steps: int, *, k: Positive = 1.5, min_ratio: Ratio = 0.0) -> Floats:
     """Delay a cosine: m + (1-m) (1 + cos(pi z^k)) / 2 (k-decay, 2004.05909; timm cosine).
 
-    At and past the end: m. k above 1 holds the rate longer, below 1 drops it sooner. The polynomial form is `polynomial_decay`.
+    At and past the end: m. k above 1 holds the rate longer, below 1 drops it sooner. The polynomial form is
+    `polynomial_decay`.
     """
     return lift(half_cosine((step / total_steps) ** k), min_ratio)
 
@@ -128,8 +129,8 @@ def cosine_infinite(
 ) -> Floats:
     """Fall along a cosine to m, hold m, then cool down in a straight line to zero.
 
-    Hägele et al., 2405.18392. The `cos_inf` schedule of their code, which has no cooldown (the default here): at and past the end m;
-    with a cooldown, zero. The hold lets a run be extended without a new cosine.
+    Hägele et al., 2405.18392. The `cos_inf` schedule of their code, which has no cooldown (the default here):
+    at and past the end m; with a cooldown, zero. The hold lets a run be extended without a new cosine.
 
     Args:
         step: zero-based step or array of steps.

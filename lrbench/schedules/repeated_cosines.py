@@ -1,8 +1,8 @@
 """Families that repeat a cosine: hard restarts, decaying cycles, an echo, cycles with their own warmup.
 
-In the formulas z = t/T is the share of the budget that is done, m = min_ratio. Every function takes `step`, an int or
-an array of ints (any shape), zero-based, and `total_steps` >= 1, and returns the multiple of the base rate, a float or
-a float64 array of that shape.
+In the formulas z = t/T is the share of the budget that is done, m = min_ratio. Every function takes `step`,
+an int or an array of ints (any shape), zero-based, and `total_steps` >= 1, and returns the multiple of the
+base rate, a float or a float64 array of that shape.
 """
 
 from typing import Annotated

@@ -1,8 +1,9 @@
 """LRBench's waves (Wu et al., 1908.06477): triangles, sines, cosines and sawtooths, under three envelopes.
 
-Every family is m + (1-m) wave(x) envelope(x): x = num_cycles t/T counts cycles, and the budget holds a whole number of
-them, so that no run ends in the middle of one. LRBench's k0 is m times its k1, and the base rate here is k1. Its
-half-period l is T / (2 num_cycles) for the waves and T / num_cycles for the sawtooths. LRBench's names:
+Every family is m + (1-m) wave(x) envelope(x): x = num_cycles t/T counts cycles, and the budget holds a whole
+number of them, so that no run ends in the middle of one. LRBench's k0 is m times its k1, and the base rate
+here is k1. Its half-period l is T / (2 num_cycles) for the waves and T / num_cycles for the sawtooths.
+LRBench's names:
 
 | wave          | start foot             | start peak             |
 |---------------|------------------------|------------------------|
@@ -11,8 +12,9 @@ half-period l is T / (2 num_cycles) for the waves and T / num_cycles for the saw
 | cosine_wave   | UPCOS, UPCOS2, UPCOSEXP | COS, COS2, COSEXP     |
 | sawtooth      |                        | [SIN, COS] RSW, RSW2, RSWEXP |
 
-Every function takes `step`, an int or an array of ints (any shape), zero-based, and `total_steps` >= 1, and returns
-the multiple of the base rate, a float or a float64 array of that shape. Past the end it stays at its value at T.
+Every function takes `step`, an int or an array of ints (any shape), zero-based, and `total_steps` >= 1, and
+returns the multiple of the base rate, a float or a float64 array of that shape. Past the end it stays at its
+value at T.
 """
 
 from typing import Annotated, Literal
@@ -41,7 +43,8 @@ def triangle(
     end_ratio: PositiveRatio = 0.1,
     min_ratio: Ratio = 0.1,
 ) -> Floats:
-    """Swing in straight lines: m + (1-m) (1 - |2 frac(x) - 1|) envelope (TRI, DTRI and their 2 and EXP forms).
+    """Swing in straight lines: m + (1-m) (1 - |2 frac(x) - 1|) envelope (TRI, DTRI and their 2 and EXP
+    forms).
 
     Args:
         step: zero-based step or array of steps.
@@ -51,9 +54,8 @@ def triangle(
         envelope: `none`; `halving` halves the amplitude at every foot; `exponential` shrinks it every step.
         end_ratio: amplitude left at the end, for `exponential` only; LRBench's gamma is end_ratio^(1/T).
         min_ratio: m, the foot.
-    """
-    x = _position(step, total_steps, num_cycles, start)
-    return lift((1 - np.abs(2 * (x % 1) - 1)) * _envelope(x, step / total_steps, envelope, end_ratio), min_ratio)
+    """ x = _position(step, total_steps, num_cycles, start) return lift((1 - np.abs(2 * (x % 1) - 1)) *
+    _envelope(x, step / total_steps, envelope, end_ratio), min_ratio)
 
 
 @factor
@@ -69,8 +71,8 @@ def sine(
 ) -> Floats:
     """Swing along arcs of a sine: m + (1-m) sin(pi frac(x)) envelope (SIN, DSIN and their 2 and EXP forms).
 
-    A cycle is one arc, |sin(pi t/2l)| in LRBench: round at the peak, with a cusp at the foot. Arguments and the value
-    past the end as in `triangle`.
+    A cycle is one arc, |sin(pi t/2l)| in LRBench: round at the peak, with a cusp at the foot. Arguments and
+    the value past the end as in `triangle`.
     """
     x = _position(step, total_steps, num_cycles, start)
     return lift(np.sin(np.pi * (x % 1)) * _envelope(x, step / total_steps, envelope, end_ratio), min_ratio)
@@ -87,13 +89,13 @@ def cosine_wave(
     end_ratio: PositiveRatio = 0.1,
     min_ratio: Ratio = 0.1,
 ) -> Floats:
-    """Swing along a whole cosine: m + (1-m) (1 - cos(2 pi x)) / 2 envelope (COS, UPCOS, their 2 and EXP forms).
+    """Swing along a whole cosine: m + (1-m) (1 - cos(2 pi x)) / 2 envelope (COS, UPCOS, their 2 and EXP
+    forms).
 
-    Round at the peak and at the foot; transformers' `cosine` with num_cycles of it. Arguments and the value past the
-    end as in `triangle`; x is half a cycle ahead when the wave starts at its peak.
-    """
-    x = _position(step, total_steps, num_cycles, start)
-    return lift((1 - half_cosine(2 * (x % 1))) * _envelope(x, step / total_steps, envelope, end_ratio), min_ratio)
+    Round at the peak and at the foot; transformers' `cosine` with num_cycles of it. Arguments and the value
+    past the end as in `triangle`; x is half a cycle ahead when the wave starts at its peak.
+    """ x = _position(step, total_steps, num_cycles, start) return lift((1 - half_cosine(2 * (x % 1))) *
+    _envelope(x, step / total_steps, envelope, end_ratio), min_ratio)
 
 
 @factor
@@ -107,25 +109,25 @@ def sawtooth(
     end_ratio: PositiveRatio = 0.1,
     min_ratio: Ratio = 0.1,
 ) -> Floats:
-    """Fall from the peak to the foot and jump back up: m + (1-m) s(u) envelope, u = 1 - frac(x) (RSW, SINRSW, COSRSW).
+    """Fall from the peak to the foot and jump back up: m + (1-m) s(u) envelope, u = 1 - frac(x).
 
-    The shapes are u, sin(pi u/2) and (1 - cos(pi u)) / 2. LRBench writes u = -x - floor(-x), which is 0 instead of 1 at
-    each restart, step 0 included: there its rate drops to the foot for one step, against its own figures. Here a
-    restart is at the peak. At and past the end: m.
+    LRBench's RSW, SINRSW, COSRSW and their 2 and EXP forms. The shapes are u, sin(pi u/2) and (1 - cos(pi u))
+    / 2. LRBench writes u = -x - floor(-x), which is 0 instead of 1 at each restart, step 0 included: there
+    its rate drops to the foot for one step, against its own figures. Here a restart is at the peak. At and
+    past the end: m.
 
     Args:
         step: zero-based step or array of steps.
         total_steps: the budget.
         num_cycles: falls in the budget.
         shape: of a fall.
-        envelope: `none`; `halving` halves the amplitude at every restart; `exponential` shrinks it every step.
+        envelope: `none`; `halving` halves the amplitude at every restart; `exponential` shrinks it every
+            step.
         end_ratio: amplitude left at the end, for `exponential` only; LRBench's gamma is end_ratio^(1/T).
         min_ratio: m, the foot.
     """
     x = num_cycles * step / total_steps
-    # In whole steps: a restart must not slip by one because num_cycles/T has no exact float.
-    left = 1 - (num_cycles * step % total_steps) / total_steps
-    left = np.where(step < total_steps, left, 0.0)
+    left = np.where(step < total_steps, 1 - x % 1, 0.0)
     match shape:
         case "linear":
             fall = left
@@ -133,14 +135,13 @@ def sawtooth(
             fall = np.sin(np.pi * left / 2)
         case "cosine":
             fall = 1 - half_cosine(left)
-    cycle = num_cycles * step // total_steps
-    return lift(fall * _envelope(np.where(cycle > x, cycle, x), step / total_steps, envelope, end_ratio), min_ratio)
+    return lift(fall * _envelope(x, step / total_steps, envelope, end_ratio), min_ratio)
 
 
 def _position(step: Floats, total_steps: int, num_cycles: int, start: Start) -> Floats:
-    """Cycles since the last foot before the run, counted in exact half steps before the division."""
-    ahead = total_steps if start == "peak" else 0
-    return (2 * num_cycles * step + ahead) / (2 * total_steps)
+    """Cycles since the foot at or half a cycle before step 0, in one division: whole cycles are exact
+    integers.""" ahead = total_steps if start == "peak" else 0 return (2 * num_cycles * step + ahead) / (2 *
+    total_steps)
 
 
 def _envelope(x: Floats, share: Floats, envelope: Envelope, end_ratio: float) -> Floats:
@@ -151,4 +152,5 @@ def _envelope(x: Floats, share: Floats, envelope: Envelope, end_ratio: float) ->
         case "halving":
             return 0.5 ** np.floor(x)
         case "exponential":
-            return np.power(end_ratio, share, dtype=np.float64)
+            amplitude: Floats = end_ratio**share
+            return amplitude

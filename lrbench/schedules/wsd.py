@@ -98,7 +98,8 @@ def knee(
 ) -> Floats:
     """Warm up, explore at 1, exploit in a straight line to zero (explore-exploit, 2003.03977).
 
-    At and past the end: zero. The authors' code divides by the warmup's length even without one; their paper makes the warmup optional.
+    At and past the end: zero. The authors' code divides by the warmup's length even without one; their paper
+    makes the warmup optional.
 
     Args:
         step: zero-based step or array of steps.
@@ -123,8 +124,8 @@ def slanted_triangular(
 ) -> Floats:
     """Climb steeply, fall slowly: (1 + p (ratio - 1)) / ratio, p = t/cut, then 1 - (t-cut) / (T-cut).
 
-    ULMFiT, 1801.06146. At and past the end: 1/ratio, also the first rate. The paper divides by cut (1/cut_frac - 1), which is T -
-    cut only where cut is not rounded; with its rounding p can fall below zero.
+    ULMFiT, 1801.06146. At and past the end: 1/ratio, also the first rate. The paper divides by cut
+    (1/cut_frac - 1), which is T - cut only where cut is not rounded; with its rounding p can fall below zero.
 
     Args:
         step: zero-based step or array of steps.
@@ -150,9 +151,9 @@ def power_cooldown(
 ) -> Floats:
     """Fall as (1 + t/s)^-power, multiplied in the last steps by a cooldown to m.
 
-    Zhai et al., 2106.04560, and timm's `rsqrt`. The cooldown shrinks what max(m, (1 + t/s)^-power) has above m; at
-    and past the end: m. Power 0.5 is Big
-    Vision's reciprocal square root; other powers are timm's `power`.
+    Zhai et al., 2106.04560, and timm's `rsqrt`. The cooldown shrinks what max(m, (1 + t/s)^-power) has above
+    m; at and past the end: m. Power 0.5 is Big Vision's reciprocal square root; other powers are timm's
+    `power`.
 
     Args:
         step: zero-based step or array of steps.
@@ -199,5 +200,6 @@ def _cooldown(share: Floats, shape: Cooldown, min_ratio: float) -> Floats:
         case "sqrt":
             return lift(np.sqrt(1 - share), min_ratio)
         case "exponential":
-            return np.power(min_ratio, share, dtype=np.float64)
+            fall: Floats = min_ratio**share
+            return fall
     assert_never(shape)
