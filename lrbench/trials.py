@@ -197,7 +197,7 @@ def run_training(
 def _environment() -> dict[str, str]:
     """What bit-exactness depends on besides the config."""
     return {
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # its own class is not loadable with weights_only
         "threads": str(torch.get_num_threads()),
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }

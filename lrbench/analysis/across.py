@@ -1,7 +1,7 @@
 """Tests across workloads (METRICS.md, row 14; Demsar 2006).
 
-Scores have shape (num_workloads, num_schedules), one seed mean a cell, no cell missing; diverged = `terms.worst`.
-Pairs are numbered by column.
+Scores have shape (num_workloads, num_schedules), one seed mean a cell, no cell missing; diverged =
+`terms.worst`. Pairs are numbered by column.
 """
 
 import math
@@ -51,7 +51,7 @@ class Friedman:
 
 @dataclass(frozen=True)
 class Nemenyi:
-    """All pairs of mean ranks: p values (num_schedules, num_schedules), and the critical difference at alpha."""
+    """All pairs of mean ranks: p values (num_schedules, num_schedules), critical difference at alpha."""
 
     mean_ranks: FloatArray
     p_values: FloatArray
@@ -66,7 +66,8 @@ class SignedRanks:
     Attributes:
         first: column number.
         second: column number.
-        sum_first: sum of the ranks of the workloads on which `first` is better, ties of the pair split in half.
+        sum_first: sum of the ranks of the workloads on which `first` is better, ties of the pair split in
+            half.
         sum_second: the same for `second`.
         p_value: two-sided, exact.
         p_holm: after Holm over all pairs.
@@ -123,7 +124,8 @@ def friedman(scores: npt.ArrayLike, *, direction: Direction) -> Friedman | Unava
 def nemenyi(scores: npt.ArrayLike, *, direction: Direction, alpha: float = 0.05) -> Nemenyi | Unavailable:
     """Compare all mean ranks (Nemenyi 1963, by scikit-posthocs), for the critical-difference diagram only.
 
-    Whether a pair differs depends here on the other schedules of the field; conclusions come from `wilcoxon_holm`.
+    Whether a pair differs depends here on the other schedules of the field; conclusions come from
+    `wilcoxon_holm`.
     """
     placed = ranks(_blocks(scores), direction=direction)
     n, k = placed.shape
@@ -143,12 +145,14 @@ def wilcoxon_holm(
     Assumes that differences on different workloads can be compared in size.
     """
     costs = as_costs(_blocks(scores), direction=direction)
-    refusal = _too_few(*costs.shape, alpha)
+    refusal = _too_few(costs.shape[0], costs.shape[1], alpha)
     if refusal is not None:
         return refusal
     pairs = list(combinations(range(costs.shape[1]), 2))
     tests = [signed_ranks(costs[:, a], costs[:, b]) for a, b in pairs]
-    holm = stats_extra("statsmodels.stats.multitest").multipletests([p for _, _, p in tests], alpha, method="holm")[1]
+    holm = stats_extra("statsmodels.stats.multitest").multipletests(
+        [p for _, _, p in tests], alpha, method="holm"
+    )[1]
     return [
         SignedRanks(a, b, plus, minus, p, float(q), bool(q <= alpha))
         for (a, b), (plus, minus, p), q in zip(pairs, tests, holm, strict=True)
@@ -158,8 +162,8 @@ def wilcoxon_holm(
 def signed_ranks(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, float, float]:
     """Return the rank sums in favour of each of two columns of costs, and the exact two-sided p value.
 
-    Differences are ranked by size with zeros included and split between both sides, as Demsar does; equal up to
-    float noise is equal. Conditional on the ties, every assignment of signs is equally likely.
+    Differences are ranked by size with zeros included and split between both sides, as Demsar does; equal up
+    to float noise is equal. Conditional on the ties, every assignment of signs is equally likely.
 
     Args:
         first: (num_workloads,) costs, lower is better; inf = diverged.
@@ -211,6 +215,6 @@ def _too_few(num_workloads: int, num_schedules: int, alpha: float) -> Unavailabl
     if num_workloads >= needed:
         return None
     return Unavailable(
-        f"not enough workloads to test: {num_workloads}, and no result of fewer than {needed} can be significant at "
-        f"alpha = {alpha:g} between {num_schedules} schedules"
+        f"not enough workloads to test: {num_workloads}, and no result of fewer than {needed} can be "
+        f"significant at alpha = {alpha:g} between {num_schedules} schedules"
     )

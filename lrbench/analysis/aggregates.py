@@ -72,10 +72,13 @@ def probability_of_improvement(
     num_resamples: int = NUM_RESAMPLES,
     level: float = 0.95,
 ) -> Improvement:
-    """Average over workloads Mann and Whitney's U / (n_A * n_B), by scipy.
+    """Average over workloads Mann and Whitney's U / (n_A * n_B): the share of pairs of runs won, ties half.
+
+    Counted from the table of pairs, which the bootstrap needs anyway, with float noise taken for a tie.
 
     Args:
-        first: one array of shape (num_seeds,) a workload; diverged = `terms.worst`. Numbers of seeds may differ.
+        first: one array of shape (num_seeds,) a workload; diverged = `terms.worst`. Numbers of seeds may
+            differ.
         second: the same workloads in the same order.
         direction: of the values.
         rng: for the bootstrap, stratified by workload and schedule.
@@ -88,9 +91,10 @@ def probability_of_improvement(
     mine = [as_costs(values, direction=direction) for values in first]
     theirs = [as_costs(values, direction=direction) for values in second]
     if not mine or len(mine) != len(theirs) or min(cell.size for cell in [*mine, *theirs]) == 0:
-        raise ValueError("both schedules need at least one seed on each of the same workloads; restrict to common ones")
+        raise ValueError(
+            "both schedules need at least one seed on each of the same workloads; restrict to common ones"
+        )
     wins = [_wins(a, b) for a, b in zip(mine, theirs, strict=True)]
-    # On ranks, because scipy would see float noise as an order. U of the second counts where its cost is larger.
     value = float(np.mean([w.mean() for w in wins]))
     interval = None
     if min(cell.size for cell in [*mine, *theirs]) >= MIN_SEEDS:
@@ -106,8 +110,8 @@ def probability_of_improvement(
 def normalised_finals(cells: Cells, *, constant: int, direction: Direction) -> NormalisedFinals:
     """Put final values on the scale (y - y_constant) / (y_best - y_constant) of each workload.
 
-    y_constant and y_best are means over seeds that did not diverge, of `constant` and of the best schedule; they are
-    held fixed in the bootstrap that follows.
+    y_constant and y_best are means over seeds that did not diverge, of `constant` and of the best schedule;
+    they are held fixed in the bootstrap that follows.
 
     Args:
         cells: [workload][schedule], none empty; diverged = `terms.worst`.
@@ -139,8 +143,8 @@ def interquartile_mean(
     """Return the 25 % trimmed mean (scipy trim_mean) of one schedule's normalised finals, workloads pooled.
 
     Args:
-        strata: one array of shape (num_seeds,) a workload, higher is better; -inf = diverged, and the result is -inf
-            when more than the lower quarter diverged.
+        strata: one array of shape (num_seeds,) a workload, higher is better; -inf = diverged, and the result
+            is -inf when more than the lower quarter diverged.
         rng: for the bootstrap, stratified by workload.
         num_resamples: of the bootstrap.
         level: of the interval.
@@ -162,7 +166,7 @@ def interquartile_mean(
 
 
 def _wins(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Table (num_first, num_second): 1 where the first has the lower cost, 1/2 where equal up to float noise."""
+    """Table (num_first, num_second): 1 where the first costs less, 1/2 where equal up to float noise."""
     both = without_noise(np.concatenate([first, second]))
     a, b = both[: first.size, None], both[None, first.size :]
     return np.asarray((a < b) + 0.5 * (a == b), dtype=np.float64)

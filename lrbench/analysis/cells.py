@@ -1,7 +1,8 @@
 """Cells: the seeds of one schedule on one workload, their summary, and their bootstrap.
 
-`Cells` is `cells[workload][schedule]`, each an array of shape (num_seeds,), one value a seed, of any length. A
-diverged seed, or one that missed its target, is the worst value (`terms.worst`); a cell that was not run is empty.
+`Cells` is `cells[workload][schedule]`, each an array of shape (num_seeds,), one value a seed, of any length.
+A diverged seed, or one that missed its target, is the worst value (`terms.worst`); a cell that was not run is
+empty.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,7 +57,7 @@ class Summary:
 
 
 def table_of(runs: pd.DataFrame, *, value: str) -> Table:
-    """Arrange a frame of one row per run (columns workload, scheduler, `value`) into cells; absent cells are empty.
+    """Arrange one row per run (columns workload, scheduler, `value`) into cells; absent cells are empty.
 
     Raises:
         ValueError: a column is absent.
@@ -114,7 +115,7 @@ def summarise(values: npt.ArrayLike, *, direction: Direction, level: float = 0.9
 
 
 def ok_mean(costs: FloatArray) -> FloatArray:
-    """Mean over the finite costs along the last axis, inf where there is none: divergence stays out of means."""
+    """Mean of the finite costs along the last axis, inf where there is none: divergence stays out of means."""
     ok = np.isfinite(costs)
     count = ok.sum(axis=-1)
     total = np.where(ok, costs, 0.0).sum(axis=-1)
@@ -135,7 +136,8 @@ def matrix(cells: Cells, *, statistic: Statistic, direction: Direction) -> Float
         (num_workloads, num_schedules) in the unit and direction of the values; NaN where a cell was not run.
     """
     rows = [
-        [statistic(as_costs(cell, direction=direction)) if len(cell) else np.nan for cell in row] for row in cells
+        [statistic(as_costs(cell, direction=direction)) if len(cell) else np.nan for cell in row]
+        for row in cells
     ]
     return sign(direction) * np.array(rows, dtype=np.float64)
 
@@ -174,4 +176,7 @@ def percentile_intervals(samples: FloatArray, *, level: float = 0.95) -> list[In
         raise ValueError("bootstrap samples must not be NaN")
     tail = (1 - level) / 2
     low, high = np.quantile(samples, [tail, 1 - tail], axis=0, method="inverted_cdf")
-    return [Interval(float(a), float(b), level, "stratified percentile bootstrap") for a, b in zip(low, high, strict=True)]
+    return [
+        Interval(float(a), float(b), level, "stratified percentile bootstrap")
+        for a, b in zip(low, high, strict=True)
+    ]

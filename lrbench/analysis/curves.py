@@ -17,7 +17,8 @@ class Curve:
     """The evaluations of one run at which a metric was measured, by increasing step.
 
     Attributes:
-        steps: (num_evaluations,) updates completed, strictly increasing; empty if the metric was never measured.
+        steps: (num_evaluations,) updates completed, strictly increasing; empty if the metric was never
+            measured.
         values: (num_evaluations,) of the metric; NaN or infinite where the run had diverged.
         seconds: (num_evaluations,) of training up to there, or None if any is missing.
         total_steps: the budget.
@@ -44,8 +45,8 @@ class TimeToTarget:
 def curves_of(frame: pd.DataFrame, *, metric: str) -> dict[str, Curve]:
     """Split the tidy frame into one curve of a metric per run, keyed by run_id.
 
-    Rows where the metric is missing are no evaluations of it; a run without any has an empty curve, so that no run
-    disappears. NaN stays.
+    Rows where the metric is missing are no evaluations of it; a run without any has an empty curve, so that
+    no run disappears. NaN stays.
 
     Raises:
         ValueError: the frame has no such column, or a run has two rows of one step.
@@ -79,7 +80,7 @@ def curves_of(frame: pd.DataFrame, *, metric: str) -> dict[str, Curve]:
 
 
 def check_cadence(curves: Mapping[str, Curve]) -> FloatArray:
-    """Return the evaluation steps that all runs share, or refuse: a time to target is only as fine as the grid.
+    """Return the evaluation steps that all runs share, or refuse: times are only as fine as the grid.
 
     A run that stopped early must agree up to its last evaluation.
 
@@ -95,8 +96,8 @@ def check_cadence(curves: Mapping[str, Curve]) -> FloatArray:
         if differs.size:
             at = differs[0]
             raise ValueError(
-                f"unequal evaluation cadence: evaluation {at} is at step {curve.steps[at]:g} in run {run_id!r} and at "
-                f"step {reference[at]:g} in run {longest!r}; evaluate all runs of a comparison at the same steps"
+                f"unequal evaluation cadence: evaluation {at} is at step {curve.steps[at]:g} in run {run_id!r} "
+                f"and at step {reference[at]:g} in run {longest!r}; evaluate all runs at the same steps"
             )
     return reference
 
@@ -112,7 +113,7 @@ def final_value(steps: npt.ArrayLike, values: npt.ArrayLike) -> float:
 
 
 def final_mean(steps: npt.ArrayLike, values: npt.ArrayLike, *, num_evaluations: int = 3) -> float | None:
-    """Return the mean of the last evaluations (robustness row); None when there are fewer, NaN if one is NaN."""
+    """Return the mean of the last evaluations; None when there are fewer, NaN if one is NaN."""
     last = _by_step(steps, values)[1][-num_evaluations:]
     if len(last) < num_evaluations:
         return None
@@ -142,7 +143,9 @@ def time_to_target(
         end: where a run that never reached it is censored, in the unit of `times`; see `censoring_step`.
     """
     ordered, reached = _reached(times, values, target, direction)
-    return TimeToTarget(float(ordered[np.argmax(reached)]), True) if reached.any() else TimeToTarget(end, False)
+    return (
+        TimeToTarget(float(ordered[np.argmax(reached)]), True) if reached.any() else TimeToTarget(end, False)
+    )
 
 
 def sustained_time_to_target(
@@ -161,8 +164,8 @@ def sustained_time_to_target(
 def censoring_step(steps: npt.ArrayLike, *, total_steps: int, state: RunState) -> float:
     """Return up to which step a run that never reached a target is known not to have.
 
-    `incomplete`: its last evaluation. `ok` and `diverged`: the whole budget, since a diverged run would not have
-    reached it either, and censoring it early would count as "might still have".
+    `incomplete`: its last evaluation. `ok` and `diverged`: the whole budget, since a diverged run would not
+    have reached it either, and censoring it early would count as "might still have".
     """
     return float(np.max(np.asarray(steps))) if state is RunState.INCOMPLETE else float(total_steps)
 
@@ -190,9 +193,9 @@ def anytime_area(
 ) -> float | Unavailable:
     """Return the mean height of the curve over the budget, 0 = the value at step 0, 1 = the target.
 
-    (1/T) * integral of max(0, (y - y_init) / (target - y_init)) by the trapezoid rule on the actual steps. From the
-    first non-finite value on, and past the end of a diverged run, the level is that of step 0. Diagnostic only: it
-    punishes schedules that decay late.
+    (1/T) * integral of max(0, (y - y_init) / (target - y_init)) by the trapezoid rule on the actual steps.
+    From the first non-finite value on, and past the end of a diverged run, the level is that of step 0.
+    Diagnostic only: it punishes schedules that decay late.
 
     Args:
         steps: (num_evaluations,) updates completed.
@@ -218,7 +221,9 @@ def anytime_area(
 def _by_step(steps: npt.ArrayLike, values: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
     at, measured = np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if at.ndim != 1 or at.shape != measured.shape or at.size == 0:
-        raise ValueError(f"a curve needs as many values as steps, at least one; got {at.shape} and {measured.shape}")
+        raise ValueError(
+            f"a curve needs as many values as steps, at least one; got {at.shape} and {measured.shape}"
+        )
     order = np.argsort(at, kind="stable")
     if (np.diff(at[order]) == 0).any():
         raise ValueError("a curve has two values at one step; keep the last written of them")

@@ -1,4 +1,4 @@
-"""Two schedules on one workload: is the difference real, and how many seeds would tell (METRICS.md, row 15)."""
+"""Two schedules on one workload: is the difference real, how many seeds would tell (METRICS.md, row 15)."""
 
 import math
 from collections.abc import Sequence
@@ -119,7 +119,7 @@ def seeds_to_settle(
     difference: float | None = None,
     num_comparisons: int = 1,
 ) -> SeedsNeeded | Unavailable:
-    """Return how many seeds each schedule needs for a two-sided t test to find the difference (by statsmodels).
+    """Return how many seeds each schedule needs for a two-sided t test to find the difference (statsmodels).
 
     The observed difference and variance are estimates themselves: a guide for planning, not a promise.
 

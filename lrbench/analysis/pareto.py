@@ -22,7 +22,7 @@ Relation = Literal["dominates", "faster only", "better only", "inconclusive"]
 
 
 def pareto_front(times: npt.ArrayLike, finals: npt.ArrayLike, *, direction: Direction) -> BoolArray:
-    """Mark the schedules that no other beats in one respect without losing in the other; exact ties are both kept.
+    """Mark the schedules that no other beats in one respect without losing in the other; ties are kept.
 
     Args:
         times: (..., num_schedules) to the target; inf = not reached, which still may end best.
@@ -42,7 +42,9 @@ def pareto_front(times: npt.ArrayLike, finals: npt.ArrayLike, *, direction: Dire
     return np.asarray(~beaten.any(axis=-1), dtype=bool)
 
 
-def relation(time_difference: Interval | None, final_difference: Interval | None, *, direction: Direction) -> Relation:
+def relation(
+    time_difference: Interval | None, final_difference: Interval | None, *, direction: Direction
+) -> Relation:
     """Say what can be claimed for a first schedule over a second; ask the other way round for the second.
 
     "dominates" needs both advantages shown; "inconclusive" is the absence of a claim, not equality.
@@ -73,8 +75,8 @@ def front_membership(
 ) -> FloatArray | None:
     """Return how often each schedule is on the front of one workload when its seeds are resampled.
 
-    A seed keeps its time and its final value together. Times are reduced by the median, where a miss counts, final
-    values by the mean over seeds that did not diverge.
+    A seed keeps its time and its final value together. Times are reduced by the median, where a miss counts,
+    final values by the mean over seeds that did not diverge.
 
     Args:
         times: one array of shape (num_seeds,) a schedule; inf = missed.

@@ -1,7 +1,7 @@
 """Speed relative to the field: ratios and performance profiles (METRICS.md, rows 4 and 5).
 
-Matrices have shape (..., num_workloads, num_schedules); leading axes are bootstrap resamples. Entries are medians of
-time to target over seeds: inf = missed by half of the seeds or more, NaN = not run.
+Matrices have shape (..., num_workloads, num_schedules); leading axes are bootstrap resamples. Entries are
+medians of time to target over seeds: inf = missed by half of the seeds or more, NaN = not run.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ TAU_MAX = 4.0
 
 @dataclass(frozen=True)
 class SpeedUp:
-    """Geometric mean over workloads of reference time / time (> 1 = faster), and how many times were misses."""
+    """Geometric mean over workloads of reference time / time (> 1 = faster), and the number of misses."""
 
     factor: float
     misses: int
@@ -40,14 +40,14 @@ def times_with_misses(times: npt.ArrayLike, observed: npt.ArrayLike, *, horizon:
     early = ~hit & (at < horizon)
     if early.any():
         raise ValueError(
-            f"{int(early.sum())} runs were censored before the budget {horizon:g} (incomplete): not a miss and not a "
-            "time; leave them out and say so"
+            f"{int(early.sum())} runs were censored before the budget {horizon:g} (incomplete): not a miss and "
+            "not a time; leave them out and say so"
         )
     return np.where(hit, at, np.inf)
 
 
 def common_workloads(matrix: npt.ArrayLike) -> BoolArray:
-    """Mark the workloads on which every schedule was run; the others must be left out by name, or the score refused.
+    """Mark the workloads on which every schedule was run; leave the others out by name, or refuse the score.
 
     Returns:
         (num_workloads,) bool.
@@ -82,9 +82,13 @@ def speed_up(times: npt.ArrayLike, reference: npt.ArrayLike, *, miss_times: npt.
     """
     mine, other, miss = (np.asarray(a, dtype=np.float64) for a in (times, reference, miss_times))
     if mine.size == 0 or not ((mine > 0).all() and (other > 0).all()):
-        raise ValueError("a speed-up needs positive times of both schedules on every workload; restrict to common ones")
+        raise ValueError(
+            "a speed-up needs positive times of both schedules on every workload; restrict to common ones"
+        )
     ratios = np.where(np.isinf(other), miss, other) / np.where(np.isinf(mine), miss, mine)
-    return SpeedUp(float(stats.gmean(ratios)), int(np.isinf(mine).sum()), int(np.isinf(other).sum()), mine.size)
+    return SpeedUp(
+        float(stats.gmean(ratios)), int(np.isinf(mine).sum()), int(np.isinf(other).sum()), mine.size
+    )
 
 
 def performance_profile(ratios: npt.ArrayLike, taus: npt.ArrayLike) -> FloatArray:
@@ -102,7 +106,7 @@ def performance_profile(ratios: npt.ArrayLike, taus: npt.ArrayLike) -> FloatArra
 
 
 def profile_score(ratios: npt.ArrayLike, *, tau_max: float = TAU_MAX) -> FloatArray:
-    """Return the exact normalised area under the performance profile from 1 to tau_max, 0 to 1, higher is better.
+    """Return the exact normalised area under the performance profile up to tau_max, 0 to 1, higher is better.
 
     The integral of a step function: the mean over workloads of max(0, (tau_max - r) / (tau_max - 1)).
 
@@ -125,8 +129,8 @@ def profile_score(ratios: npt.ArrayLike, *, tau_max: float = TAU_MAX) -> FloatAr
 def algoperf_score(ratios: npt.ArrayLike, *, tau_max: float = TAU_MAX, num_points: int = 100) -> FloatArray:
     """Return the score as AlgoPerf computes it: the trapezoid rule on a grid of points (Dahl et al. 2023).
 
-    Follows mlcommons/algorithmic-efficiency `scoring/performance_profile.py` with min_tau = 1 and a linear scale,
-    normalised; differs from the exact score by up to half a grid interval per workload.
+    Follows mlcommons/algorithmic-efficiency `scoring/performance_profile.py` with min_tau = 1 and a linear
+    scale, normalised; differs from the exact score by up to half a grid interval per workload.
 
     Args:
         ratios: (num_workloads, num_schedules).
@@ -144,8 +148,8 @@ def _complete(ratios: npt.ArrayLike) -> FloatArray:
     array = np.asarray(ratios, dtype=np.float64)
     if np.isnan(array).any():
         raise ValueError(
-            f"{int(np.isnan(array).sum())} cells were not run; a score over them would compare different workloads: "
-            "run them, or restrict to common_workloads(...) and say which were left out"
+            f"{int(np.isnan(array).sum())} cells were not run; a score would compare different workloads: run "
+            "them, or restrict to common_workloads(...) and say which were left out"
         )
     if array.shape[-2] == 0:
         raise ValueError("a score needs at least one workload")

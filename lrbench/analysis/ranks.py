@@ -27,7 +27,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class RankInterval:
-    """Rank of one schedule in the whole field, its bootstrap interval, and how often it came first (ties shared)."""
+    """Rank of a schedule in the whole field, its bootstrap interval, and how often it is first (ties shared)."""
 
     rank: float
     interval: Interval
@@ -67,8 +67,8 @@ def mean_ranks(scores: npt.ArrayLike, *, direction: Direction) -> FloatArray:
 def leave_one_out_flips(scores: npt.ArrayLike, *, overall: Overall, direction: Direction) -> list[Flip]:
     """List the pairs that swap places when one other schedule leaves the field; a tie is no swap.
 
-    A score relative to the field depends on who else takes part: dropping AlgoPerf v0.5's 8th place swaps its first
-    two.
+    A score relative to the field depends on who else takes part: dropping AlgoPerf v0.5's 8th place swaps its
+    first two.
 
     Args:
         scores: (num_workloads, num_schedules).
@@ -81,7 +81,9 @@ def leave_one_out_flips(scores: npt.ArrayLike, *, overall: Overall, direction: D
     flips = []
     for left_out in everyone:
         rest = [s for s in everyone if s != left_out]
-        reduced = dict(zip(rest, ranks(overall(array[..., rest]), direction=direction) if rest else (), strict=True))
+        reduced = dict(
+            zip(rest, ranks(overall(array[..., rest]), direction=direction) if rest else (), strict=True)
+        )
         flips += [
             Flip(left_out, ahead, behind)
             for ahead in rest
@@ -117,10 +119,14 @@ def rank_intervals(
     Returns:
         One entry a schedule, or None when a cell has fewer than three seeds.
     """
-    resampled = bootstrap(cells, statistic=statistic, direction=direction, rng=rng, num_resamples=num_resamples)
+    resampled = bootstrap(
+        cells, statistic=statistic, direction=direction, rng=rng, num_resamples=num_resamples
+    )
     if resampled is None:
         return None
-    point = ranks(overall(matrix(cells, statistic=statistic, direction=direction)), direction=overall_direction)
+    point = ranks(
+        overall(matrix(cells, statistic=statistic, direction=direction)), direction=overall_direction
+    )
     places = ranks(overall(resampled), direction=overall_direction)
     first = places == places.min(axis=-1, keepdims=True)
     shares = (first / first.sum(axis=-1, keepdims=True)).mean(axis=0)

@@ -127,8 +127,8 @@ def rate_sensitivity(
 ) -> RateSensitivity | Unavailable:
     """Return the mean over rates of min(loss, initial loss) - min loss (Wortsman et al. 2023).
 
-    Seeds are averaged at each rate after capping, a diverged one counts as the initial loss. Comparable between
-    schedules only on a common grid (`common_rates`).
+    Seeds are averaged at each rate after capping, a diverged one counts as the initial loss. Comparable
+    between schedules only on a common grid (`common_rates`).
 
     Args:
         rates: (num_rates,) distinct, positive; the grid shared by the schedules.
@@ -148,7 +148,8 @@ def rate_sensitivity(
     interval = None
     if min(cell.size for cell in capped) >= MIN_SEEDS:
         resampled = np.stack(
-            [cell[rng.integers(cell.size, size=(num_resamples, cell.size))].mean(axis=-1) for cell in capped], axis=-1
+            [cell[rng.integers(cell.size, size=(num_resamples, cell.size))].mean(axis=-1) for cell in capped],
+            axis=-1,
         )
         above = resampled.mean(axis=-1) - resampled.min(axis=-1)
         interval = percentile_intervals(above[:, None], level=level)[0]
@@ -160,12 +161,19 @@ def rate_sensitivity(
 def common_rates(rates_by_schedule: Sequence[npt.ArrayLike]) -> FloatArray:
     """Return the rates that every schedule was run at, increasing, equal up to float noise; may be empty."""
     grids = [np.unique(np.asarray(rates, dtype=np.float64)) for rates in rates_by_schedule]
-    shared = [rate for rate in grids[0] if all(np.isclose(grid, rate, rtol=1e-9, atol=0).any() for grid in grids)]
+    shared = [
+        rate for rate in grids[0] if all(np.isclose(grid, rate, rtol=1e-9, atol=0).any() for grid in grids)
+    ]
     return np.array(shared, dtype=np.float64)
 
 
 def basin_width(
-    rates: npt.ArrayLike, values: npt.ArrayLike, *, initial: float, direction: Direction, tolerance: float = 0.1
+    rates: npt.ArrayLike,
+    values: npt.ArrayLike,
+    *,
+    initial: float,
+    direction: Direction,
+    tolerance: float = 0.1,
 ) -> Basin | Unavailable:
     """Return the rates around the optimum with loss <= best + tolerance * (initial - best).
 
@@ -198,13 +206,14 @@ def basin_width(
 
 
 def best_of_n(values: npt.ArrayLike, num_trials: int, *, direction: Direction) -> float:
-    """Return the expected best of `num_trials` out of N independently drawn trials, unbiased (Tang et al. 2020).
+    """Return the expected best of `num_trials` of N independently drawn trials, unbiased (Tang et al. 2020).
 
-    sum over i of v_(i) * C(i-1, n-1) / C(N, n), v_(1) the worst. Not for trials that a sampler adapted or a grid
-    fixed: they were not drawn independently.
+    sum over i of v_(i) * C(i-1, n-1) / C(N, n), v_(1) the worst. Not for trials that a sampler adapted or a
+    grid fixed: they were not drawn independently.
 
     Args:
-        values: (N,) one value a trial; a diverged trial is `terms.worst`, and the result with it where one may win.
+        values: (N,) one value a trial; a diverged trial is `terms.worst`, and the result with it where one
+            may win.
         num_trials: n in 1..N.
         direction: of the values.
 

@@ -20,14 +20,19 @@ def last_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def full_grid(runs: pd.DataFrame) -> list[tuple[str, str, int]]:
-    """Return the plan that a complete comparison would have had: every schedule with every seed of its workload.
+    """Return the plan of a complete comparison: every schedule with every seed of its workload.
 
     Args:
         runs: one row per run with workload, scheduler, seed; runs without a seed add no seed to the plan.
     """
     schedules = sorted(set(runs["scheduler"].dropna()))
     seeds = runs.dropna(subset=["seed"]).groupby("workload")["seed"].unique()
-    return [(str(w), str(s), int(seed)) for w in sorted(seeds.index) for s in schedules for seed in sorted(seeds[w])]
+    return [
+        (str(w), str(s), int(seed))
+        for w in sorted(seeds.index)
+        for s in schedules
+        for seed in sorted(seeds[w])
+    ]
 
 
 def missing_runs(runs: pd.DataFrame, *, planned: Planned) -> list[tuple[str, str, int]]:
@@ -48,8 +53,8 @@ def states_table(frame: pd.DataFrame, *, planned: Planned | None = None) -> pd.D
         planned: the runs that should exist; None counts no run as missing.
 
     Returns:
-        index (workload, scheduler), integer columns ok, diverged, incomplete, missing, planned, where planned is
-        their sum.
+        index (workload, scheduler), integer columns ok, diverged, incomplete, missing, planned, where planned
+        is their sum.
 
     Raises:
         ValueError: a state is not one of ok, diverged, incomplete.
@@ -65,7 +70,9 @@ def states_table(frame: pd.DataFrame, *, planned: Planned | None = None) -> pd.D
     counts[RunState.MISSING] = absent.groupby(keys).size()
     # A cell of which nothing exists has no row yet.
     only_missing = absent.groupby(keys).size().to_frame(RunState.MISSING)
-    table = counts.combine_first(only_missing).reindex(columns=[*known, RunState.MISSING]).fillna(0).astype(int)
+    table = (
+        counts.combine_first(only_missing).reindex(columns=[*known, RunState.MISSING]).fillna(0).astype(int)
+    )
     table.columns = pd.Index([str(state) for state in (*known, RunState.MISSING)])
     table["planned"] = table.sum(axis=1)
     return table.sort_index()
@@ -74,7 +81,7 @@ def states_table(frame: pd.DataFrame, *, planned: Planned | None = None) -> pd.D
 def divergence_rates(
     frame: pd.DataFrame, *, by: Sequence[str] = ("workload", "scheduler"), level: float = 0.95
 ) -> dict[tuple[object, ...], Share | Unavailable]:
-    """Return the share of diverged among finished runs (ok or diverged) of every group, with Wilson's interval.
+    """Return the share of diverged among finished runs (ok or diverged) of every group (Wilson).
 
     An incomplete run might still have diverged, so it counts on neither side.
 
@@ -88,7 +95,9 @@ def divergence_rates(
     """
     absent = [name for name in by if name not in frame.columns]
     if absent:
-        raise ValueError(f"the frame has no columns {absent} to group by; it has {sorted(map(str, frame.columns))}")
+        raise ValueError(
+            f"the frame has no columns {absent} to group by; it has {sorted(map(str, frame.columns))}"
+        )
     runs = last_rows(frame)
     rates: dict[tuple[object, ...], Share | Unavailable] = {}
     for key, states in runs.groupby(list(by), dropna=False)["state"]:

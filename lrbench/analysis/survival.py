@@ -1,7 +1,7 @@
 """Times to a target over seeds, with censoring (METRICS.md, rows 2 and 6).
 
-Every function takes `times` of shape (num_runs,), finite, in one unit, and `observed`, bool of the same shape: False
-means censored, the target was not reached up to that time. inf never stands for censoring here.
+Every function takes `times` of shape (num_runs,), finite, in one unit, and `observed`, bool of the same
+shape: False means censored, the target was not reached up to that time. inf never stands for censoring here.
 """
 
 from dataclasses import dataclass
@@ -91,9 +91,10 @@ def restricted_mean(
 ) -> RestrictedMean | Unavailable:
     """Return the mean of min(time, horizon), the area under the Kaplan-Meier curve up to the horizon.
 
-    The variance is Greenwood's: sum over hits t_i of (area from t_i to the horizon)^2 * d_i / (n_i * (n_i - d_i)).
-    The interval takes Student's t with num_runs - 1 degrees of freedom, since the normal one is too narrow at a few
-    seeds; it is None below three runs, and where the standard error is 0, which is no certainty but no information.
+    The variance is Greenwood's: sum over hits t_i of (area from t_i to the horizon)^2 * d_i / (n_i * (n_i -
+    d_i)). The interval takes Student's t with num_runs - 1 degrees of freedom, since the normal one is too
+    narrow at a few seeds; it is None below three runs, and where the standard error is 0, which is no
+    certainty but no information.
 
     Args:
         times: (num_runs,).
@@ -134,7 +135,9 @@ def logrank(
     """Test whether two schedules take equally long (logrank, by scipy)."""
     first, second = _checked(first_times, first_observed), _checked(second_times, second_observed)
     if min(first[0].size, second[0].size) < MIN_SEEDS:
-        return Unavailable(f"a logrank test needs {MIN_SEEDS} runs each, got {first[0].size} and {second[0].size}")
+        return Unavailable(
+            f"a logrank test needs {MIN_SEEDS} runs each, got {first[0].size} and {second[0].size}"
+        )
     if not (first[1].any() or second[1].any()):
         return Unavailable("no run of either schedule reached the target")
     with np.errstate(invalid="ignore"):
@@ -147,8 +150,8 @@ def logrank(
 def target_ecdf(fractions: npt.ArrayLike, observed: npt.ArrayLike, *, level: float = 0.95) -> Survival:
     """Return the Kaplan-Meier curve over all (workload, seed, target) of time as a fraction of the budget.
 
-    Its complement is the share of targets reached by each fraction. Misses need no imputation. The band treats the
-    targets of one run as independent, which they are not: it is a lower limit of the uncertainty.
+    Its complement is the share of targets reached by each fraction. Misses need no imputation. The band
+    treats the targets of one run as independent, which they are not: it is a lower limit of the uncertainty.
 
     Args:
         fractions: (num_targets,) time / budget in [0, 1].
@@ -167,9 +170,13 @@ def target_ecdf(fractions: npt.ArrayLike, observed: npt.ArrayLike, *, level: flo
 def _checked(times: npt.ArrayLike, observed: npt.ArrayLike) -> tuple[FloatArray, BoolArray]:
     at, hit = np.asarray(times, dtype=np.float64), np.asarray(observed, dtype=bool)
     if at.ndim != 1 or at.shape != hit.shape or at.size == 0:
-        raise ValueError(f"times and observed must be (num_runs,), at least one; got {at.shape} and {hit.shape}")
+        raise ValueError(
+            f"times and observed must be (num_runs,), at least one; got {at.shape} and {hit.shape}"
+        )
     if not (np.isfinite(at) & (at >= 0)).all():
-        raise ValueError("times must be finite and >= 0; a run that missed has its last time and observed=False")
+        raise ValueError(
+            "times must be finite and >= 0; a run that missed has its last time and observed=False"
+        )
     return at, hit
 
 
@@ -177,7 +184,9 @@ def _censored(at: FloatArray, hit: BoolArray) -> stats.CensoredData:
     return stats.CensoredData(uncensored=at[hit], right=at[~hit])
 
 
-def _band(curve: stats._survival.EmpiricalDistributionFunction, level: float) -> tuple[FloatArray, FloatArray]:
+def _band(
+    curve: stats._survival.EmpiricalDistributionFunction, level: float
+) -> tuple[FloatArray, FloatArray]:
     # log-log bounds stay within [0, 1]; at survival 1 and 0 they are 0/0, where scipy answers NaN.
     with np.errstate(all="ignore"):
         band = curve.confidence_interval(confidence_level=level, method="log-log")

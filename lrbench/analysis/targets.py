@@ -12,7 +12,7 @@ LADDER = (0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 
 @dataclass(frozen=True)
 class Target:
-    """A value of the validation metric, where it came from, and the schedule that it was made from, if any."""
+    """A value of the validation metric, where it came from, and the schedule it was made from, if any."""
 
     value: float
     source: str
@@ -31,7 +31,7 @@ def absolute_target(value: float) -> Target:
 
 
 def constant_target(final_values: npt.ArrayLike, *, direction: Direction) -> Target | Unavailable:
-    """Take the median final validation value of the tuned `constant` schedule, diverged runs counting as worst.
+    """Take the median final validation value of the tuned `constant`, diverged runs counting as worst.
 
     Args:
         final_values: (num_seeds,); diverged = `terms.worst`.
@@ -43,7 +43,9 @@ def constant_target(final_values: npt.ArrayLike, *, direction: Direction) -> Tar
     middle = float(np.median(costs))
     if not np.isfinite(middle):
         return Unavailable("half of the runs of 'constant' or more diverged")
-    return Target(sign(direction) * middle, f"median final value of constant over {costs.size} seeds", "constant")
+    return Target(
+        sign(direction) * middle, f"median final value of constant over {costs.size} seeds", "constant"
+    )
 
 
 def ladder(*, initial: float, best: float, direction: Direction) -> FloatArray | Unavailable:

@@ -1,8 +1,8 @@
 """What all statistics share: direction, interval, ties, and a result that says why there is no result.
 
-Conventions of the whole package. NaN in an input means "not run" and is refused or named. A run that diverged is the
-worst possible value (`worst`), which ranks last and stays out of means. A target that was not reached is a pair
-(time, observed=False); it becomes inf only in medians of times and in what is built on them.
+Conventions of the whole package. NaN in an input means "not run" and is refused or named. A run that diverged
+is the worst possible value (`worst`), which ranks last and stays out of means. A target that was not reached
+is a pair (time, observed=False); it becomes inf only in medians of times and in what is built on them.
 """
 
 from dataclasses import dataclass
@@ -95,8 +95,8 @@ def as_costs(values: npt.ArrayLike, *, direction: Direction) -> FloatArray:
     costs = sign(direction) * np.asarray(values, dtype=np.float64)
     if np.isnan(costs).any():
         raise ValueError(
-            f"{int(np.isnan(costs).sum())} of {costs.size} values are NaN (not run); keep only complete cells, and "
-            "mark diverged runs as worst(direction)"
+            f"{int(np.isnan(costs).sum())} of {costs.size} values are NaN (not run); keep only complete cells, "
+            "and mark diverged runs as worst(direction)"
         )
     if np.isneginf(costs).any():
         raise ValueError(f"a value is infinitely good ({-worst(direction)} with direction={direction})")
@@ -106,8 +106,8 @@ def as_costs(values: npt.ArrayLike, *, direction: Direction) -> FloatArray:
 def without_noise(values: npt.ArrayLike, *, tolerance: float = TIE_TOLERANCE) -> FloatArray:
     """Make values that differ by float noise exactly equal, along the last axis.
 
-    Neighbours in sorted order that are within `tolerance`, relative to the larger magnitude of the two, become the
-    smaller one. Rounding to digits would not do: 1 - 1e-17 and 1 + 1e-17 may round apart.
+    Neighbours in sorted order that are within `tolerance`, relative to the larger magnitude of the two,
+    become the smaller one. Rounding to digits would not do: 1 - 1e-17 and 1 + 1e-17 may round apart.
 
     Args:
         values: (..., n), no NaN; infinities equal themselves only.
@@ -122,9 +122,7 @@ def without_noise(values: npt.ArrayLike, *, tolerance: float = TIE_TOLERANCE) ->
     left, right = ascending[..., :-1], ascending[..., 1:]
     finite = np.isfinite(left) & np.isfinite(right)
     with np.errstate(invalid="ignore"):
-        apart = np.where(
-            finite, right - left > tolerance * np.maximum(abs(left), abs(right)), left != right
-        )
+        apart = np.where(finite, right - left > tolerance * np.maximum(abs(left), abs(right)), left != right)
     starts = np.concatenate([np.ones((*array.shape[:-1], min(1, array.shape[-1])), bool), apart], axis=-1)
     first_of_group = np.maximum.accumulate(np.where(starts, np.arange(array.shape[-1]), 0), axis=-1)
     merged = np.empty_like(array)
@@ -142,5 +140,6 @@ def stats_extra(module: str) -> ModuleType:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"this test needs {module.partition('.')[0]}; install the extra: pip install 'lr-schedule-bench[stats]'"
+            f"this test needs {module.partition('.')[0]}, of the extra `stats`: "
+            "pip install 'lr-schedule-bench[stats]'"
         ) from error

@@ -91,8 +91,9 @@ def print_outcomes(outcomes: Sequence["Outcome"]) -> None:
     for what, command in _how_to_look(outcomes[-1]):
         if console.is_terminal:
             console.print(f"[dim]{what}:[/dim]")
-        # For copying: no markup, no wrapping, no highlighting.
-        console.print(command if console.is_terminal else f"{what}\t{command}", markup=False, highlight=False, soft_wrap=True)
+            console.print(command, markup=False, highlight=False, soft_wrap=True)  # for copying
+        else:
+            sys.stdout.write(f"{what}\t{command}\n")
 
 
 def _how_to_look(outcome: "Outcome") -> list[tuple[str, str]]:

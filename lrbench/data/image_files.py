@@ -63,7 +63,7 @@ def read_image_folder(root: Path) -> ImageFolder:
         raise ValueError(f"dataset.root must be readable, got {root} ({error})") from error
     files = [entry for entry in entries if entry[1] >= 0]
     folders = {tuple(name.split("/")) for name, size, _ in entries if size < 0}
-    # Paths as tuples of their parts: ten times as fast as pathlib, which counts for a million images.
+    # Paths as tuples of their parts: several times as fast as pathlib, which counts for a million images.
     images = [tuple(name.split("/")) for name, _, _ in files if os.path.splitext(name)[1].lower() in SUFFIXES]
     divided = any(path[0] == "train" and len(path) == 3 for path in images)
     # Folders of class folders; those to train on first.

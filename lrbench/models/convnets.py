@@ -12,7 +12,7 @@ Channels = Annotated[list[Count], MinLen(1)]
 
 
 class LeNet(nn.Sequential):
-    """LeNet-5 (LeCun et al. 1998) with today's ReLU and max pooling in place of tanh, averages and RBF outputs.
+    """LeNet-5 (LeCun et al. 1998) with ReLU and max pooling for tanh, averages and RBF outputs.
 
     Maps (batch, channels, height, width) to (batch, num_outputs); 61,706 parameters for 28x28 and 32x32 grey
     images of ten classes.
@@ -45,7 +45,7 @@ class LeNet(nn.Sequential):
 
 
 class CNN(nn.Sequential):
-    """Stages of 3x3 convolution, BatchNorm (if asked for), ReLU and 2x2 max pooling; global average; linear output.
+    """Stages of 3x3 convolution, BatchNorm (if asked for), ReLU, 2x2 max pooling; average; linear output.
 
     Maps (batch, channels, height, width) to (batch, num_outputs); the number of weights does not depend on
     the size of the images.

@@ -1,4 +1,4 @@
-"""Models with one layer of weights: their loss is convex, so theory says what a schedule should do on them."""
+"""Models with one layer of weights: their loss is convex, so theory says what a schedule should do."""
 
 import math
 
@@ -46,8 +46,8 @@ class Diagonal(nn.Module):
         super().__init__()
         if input_shape != (num_outputs,):
             raise ValueError(
-                "model=diagonal needs one output for each input, as dataset=noisy_quadratic has, got dataset inputs of "
-                f"shape {input_shape} and {num_outputs} outputs"
+                "model=diagonal needs one output for each input, as dataset=noisy_quadratic has, "
+                f"got dataset inputs of shape {input_shape} and {num_outputs} outputs"
             )
         self.weight = nn.Parameter(torch.zeros(num_outputs))
 

@@ -14,14 +14,14 @@ def image_shape(model: str, input_shape: tuple[int, ...], *, min_size: int = 1) 
     """
     if len(input_shape) != 3:
         raise ValueError(
-            f"model={model} needs images (channels, height, width), got dataset inputs of shape {input_shape}; "
-            "model=mlp and model=logistic take any shape"
+            f"model={model} needs images (channels, height, width), "
+            f"got dataset inputs of shape {input_shape}; model=mlp and model=logistic take any shape"
         )
     channels, height, width = input_shape
     if min(height, width) < min_size:
         raise ValueError(
-            f"model={model} needs images of at least {min_size}x{min_size} pixels, got dataset inputs of shape "
-            f"{input_shape}; model=mlp takes any size"
+            f"model={model} needs images of at least {min_size}x{min_size} pixels, "
+            f"got dataset inputs of shape {input_shape}; model=mlp takes any size"
         )
     return channels, height, width
 
@@ -39,8 +39,8 @@ def sequence_shape(model: str, input_shape: tuple[int, ...], *, min_length: int 
     """
     if len(input_shape) != 2:
         raise ValueError(
-            f"model={model} needs sequences (channels, length) such as dataset=mnist1d has, got dataset inputs of "
-            f"shape {input_shape}; model=mlp and model=logistic take any shape"
+            f"model={model} needs sequences (channels, length) such as dataset=mnist1d has, "
+            f"got dataset inputs of shape {input_shape}; model=mlp and model=logistic take any shape"
         )
     channels, length = input_shape
     if length < min_length:

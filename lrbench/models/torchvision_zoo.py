@@ -42,15 +42,16 @@ class TorchvisionClassifier(nn.Module):
 
         names: list[str] = models.list_models(module=models)
         if architecture not in names:
-            close = difflib.get_close_matches(architecture, names, n=3) or names
+            close = difflib.get_close_matches(architecture, names, n=3)
+            found = f"close ones are {', '.join(close)}" if close else f"there are {', '.join(names)}"
             raise ValueError(
-                f"model.architecture must be a classifier of torchvision, got {architecture!r}; close ones are "
-                f"{', '.join(close)}"
+                f"model.architecture must be a classifier of torchvision, got {architecture!r}; {found}"
             )
         channels, _, _ = image_shape(f"torchvision model.architecture={architecture}", input_shape)
         if channels not in (1, 3):
             raise ValueError(
-                f"model=torchvision needs images of 1 or 3 channels, got dataset inputs of shape {input_shape}"
+                "model=torchvision needs images of 1 or 3 channels, "
+                f"got dataset inputs of shape {input_shape}"
             )
         options: dict[str, Any] = {}
         if architecture in _WITH_AUXILIARY_OUTPUTS:
@@ -81,6 +82,6 @@ class TorchvisionClassifier(nn.Module):
             reason = str(error).splitlines()[0]
             raise ValueError(
                 f"model.architecture={architecture} cannot take dataset inputs of shape {input_shape} with "
-                f"model.resize={self.resize}: {reason}; most architectures take model.resize=224"
+                f"model.resize={self.resize or 'null'}: {reason}; most architectures take model.resize=224"
             ) from error
         self.train()

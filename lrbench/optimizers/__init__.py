@@ -1,4 +1,4 @@
-"""Optimizers: one factory a file in `conf/optimizer`; what they update; and the weights an evaluation should see.
+"""Optimizers: a factory for each file in `conf/optimizer`, what they update, and the weights to evaluate.
 
 Importing this package does not import torch, so that a config can be checked against the factories'
 signatures without paying for the import.

@@ -20,6 +20,6 @@ def import_extra(package: str, *, optimizer: str) -> ModuleType:
         if error.name != package:
             raise
         raise ValueError(
-            f"optimizer={optimizer} needs the package {package!r}, which is not installed; it comes with the extra "
-            "`schedulers`: pip install 'lr-schedule-bench[schedulers]'"
+            f"optimizer={optimizer} needs the package {package!r}, which is not installed; "
+            "it comes with the extra `schedulers`: pip install 'lr-schedule-bench[schedulers]'"
         ) from error

@@ -1,4 +1,6 @@
-"""Schedule-free optimizers (Defazio et al. 2024, arXiv 2405.15682; package schedulefree): averaging in place of decay.
+"""Schedule-free optimizers: averaging of the weights in place of a decaying rate.
+
+Defazio et al. 2024, arXiv 2405.15682; package schedulefree.
 
 They train at y = (1 - beta) z + beta x, a point between the plain iterate z and the average x of its past,
 and are evaluated at x; `evaluation_weights` switches. They are returned in training mode, which their `step`

@@ -27,7 +27,7 @@ def prodigy(
     use_bias_correction: bool = False,
     safeguard_warmup: bool = False,
 ) -> Optimizer:
-    """AdamW whose rate is lr d, with d the estimated distance to the solution (Mishchenko and Defazio, 2306.06101).
+    """AdamW with rate lr d, d the estimated distance to the solution (Mishchenko and Defazio, 2306.06101).
 
     Args:
         params: to update; all groups share one rate.

@@ -68,7 +68,7 @@ def adam(
     weight_decay: NonNegative = 0.0,
     fused: bool = True,
 ) -> Adam:
-    """Step along the mean gradient over its root mean square (torch Adam, Kingma and Ba 2015, arXiv 1412.6980).
+    """Step along the mean gradient over its root mean square (torch Adam; Kingma and Ba 2015, 1412.6980).
 
     Args:
         params: to update.
@@ -94,7 +94,7 @@ def adamw(
     weight_decay: NonNegative = 0.01,
     fused: bool = True,
 ) -> AdamW:
-    """Adam with decoupled decay, w <- (1 - lr wd) w (torch AdamW, Loshchilov and Hutter 2019, arXiv 1711.05101).
+    """Adam with decoupled decay, w <- (1 - lr wd) w (torch AdamW; Loshchilov and Hutter 2019, 1711.05101).
 
     Args:
         params: to update.

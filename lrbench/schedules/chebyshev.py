@@ -1,6 +1,4 @@
-"""The fractal Chebyshev schedule: the step sizes that are optimal for quadratics, in an order that stays
-stable.
-"""
+"""The fractal Chebyshev schedule: the best step sizes for quadratics, in an order that stays stable."""
 
 from typing import Annotated
 

@@ -6,6 +6,7 @@ zero-based, and `total_steps` >= 1, and returns the multiple of the base rate, a
 that shape.
 """
 
+import math
 from typing import Annotated
 
 import numpy as np
@@ -115,8 +116,8 @@ def hyperbolic(
 ) -> Floats:
     """Fall along a hyperbola: 1 + (1-m) (f(z) - f(0)), f(z) = sqrt((1-z)/u (2 - (1+z)/u)).
 
-    HyperbolicLR, 2407.15200. At and past the end the rate is 1 - (1-m) f(0), which is m only for u = 1: m is an
-    infimum over budgets.
+    HyperbolicLR, 2407.15200. At and past the end the rate is 1 - (1-m) f(0), which is m only for u = 1: m is
+    an infimum over budgets.
 
     Args:
         step: zero-based step or array of steps.
@@ -143,4 +144,5 @@ def exp_hyperbolic(
 def _hyperbola_drop(z: Floats, upper_bound_ratio: float) -> Floats:
     """f(z) - f(0), from 0 down to -f(0) >= -1."""
     u = upper_bound_ratio
-    return np.sqrt((1 - z) / u * (2 - (1 + z) / u)) - np.sqrt((2 - 1 / u) / u)
+    drop: Floats = np.sqrt((1 - z) / u * (2 - (1 + z) / u)) - math.sqrt((2 - 1 / u) / u)
+    return drop

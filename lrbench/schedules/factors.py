@@ -18,7 +18,7 @@ P = ParamSpec("P")
 
 
 class Factor(Protocol[P]):
-    """A pure family as its callers see it: an int gives a float, an int array a float64 array of its shape."""
+    """A pure family as its callers see it: an int gives a float, an array a float64 array."""
 
     def __call__(self, step: Any, total_steps: int, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Return the multiple of the base rate at `step`."""

@@ -4,6 +4,7 @@ Every function takes `step`, an int or an array of ints (any shape), zero-based,
 returns the multiple of the base rate, a float or a float64 array of that shape.
 """
 
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
@@ -74,6 +75,6 @@ def piecewise_linear(
 
 
 def _boundaries(fractions: list[float], total_steps: int) -> list[int]:
-    if any(later <= earlier for earlier, later in zip(fractions, fractions[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(fractions)):
         raise ValueError(f"scheduler.boundary_fractions must increase, got {fractions}")
     return [steps_of(fraction, total_steps) for fraction in fractions]

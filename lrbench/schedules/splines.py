@@ -64,10 +64,9 @@ def two_point_spline(
     y2: Ratio = 0.3,
     min_ratio: Ratio = 0.0,
 ) -> Floats:
-    """Fall along a monotone cubic (PCHIP) through the points of `two_point_linear`. At and past the end: as
-    there.
+    """Fall along a monotone cubic (PCHIP) through the points of `two_point_linear`.
 
-    optlrschedule's `twopointsspline`. With m above a point the curve rises again to m.
+    optlrschedule's `twopointsspline`. At and past the end as there. With m above a point the curve rises again to m.
     """
     return _pchip(step / total_steps, *_two_points(x1, y1, x2, y2, min_ratio))
 
@@ -85,10 +84,9 @@ def free_spline(
     x_peak: Inside = 0.2,
     end_ratio: Ratio = 0.0,
 ) -> Floats:
-    """Go along a PCHIP through two free points and a peak of 1 anywhere (optlrschedule, smooth
-    non-monotonic).
+    """Go along a PCHIP through two free points and a peak of 1 anywhere.
 
-    At and past the end: `end_ratio`. The climb is part of the curve, so it needs no warmup.
+    optlrschedule's smooth non-monotonic family. At and past the end: `end_ratio`. The climb is part of the curve, so it needs no warmup.
 
     Args:
         step: zero-based step or array of steps.

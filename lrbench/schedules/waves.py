@@ -43,8 +43,7 @@ def triangle(
     end_ratio: PositiveRatio = 0.1,
     min_ratio: Ratio = 0.1,
 ) -> Floats:
-    """Swing in straight lines: m + (1-m) (1 - |2 frac(x) - 1|) envelope (TRI, DTRI and their 2 and EXP
-    forms).
+    """Swing in straight lines: m + (1-m) (1 - |2 frac(x) - 1|) envelope (TRI, DTRI, their 2 and EXP).
 
     Args:
         step: zero-based step or array of steps.
@@ -54,8 +53,10 @@ def triangle(
         envelope: `none`; `halving` halves the amplitude at every foot; `exponential` shrinks it every step.
         end_ratio: amplitude left at the end, for `exponential` only; LRBench's gamma is end_ratio^(1/T).
         min_ratio: m, the foot.
-    """ x = _position(step, total_steps, num_cycles, start) return lift((1 - np.abs(2 * (x % 1) - 1)) *
-    _envelope(x, step / total_steps, envelope, end_ratio), min_ratio)
+    """
+    x = _position(step, total_steps, num_cycles, start)
+    wave = 1 - np.abs(2 * (x % 1) - 1)
+    return lift(wave * _envelope(x, step / total_steps, envelope, end_ratio), min_ratio)
 
 
 @factor
@@ -69,7 +70,7 @@ def sine(
     end_ratio: PositiveRatio = 0.1,
     min_ratio: Ratio = 0.1,
 ) -> Floats:
-    """Swing along arcs of a sine: m + (1-m) sin(pi frac(x)) envelope (SIN, DSIN and their 2 and EXP forms).
+    """Swing along arcs of a sine: m + (1-m) sin(pi frac(x)) envelope (SIN, DSIN, their 2 and EXP).
 
     A cycle is one arc, |sin(pi t/2l)| in LRBench: round at the peak, with a cusp at the foot. Arguments and
     the value past the end as in `triangle`.
@@ -89,13 +90,14 @@ def cosine_wave(
     end_ratio: PositiveRatio = 0.1,
     min_ratio: Ratio = 0.1,
 ) -> Floats:
-    """Swing along a whole cosine: m + (1-m) (1 - cos(2 pi x)) / 2 envelope (COS, UPCOS, their 2 and EXP
-    forms).
+    """Swing along a whole cosine: m + (1-m) (1 - cos(2 pi x)) / 2 envelope (COS, UPCOS, their 2 and EXP).
 
     Round at the peak and at the foot; transformers' `cosine` with num_cycles of it. Arguments and the value
     past the end as in `triangle`; x is half a cycle ahead when the wave starts at its peak.
-    """ x = _position(step, total_steps, num_cycles, start) return lift((1 - half_cosine(2 * (x % 1))) *
-    _envelope(x, step / total_steps, envelope, end_ratio), min_ratio)
+    """
+    x = _position(step, total_steps, num_cycles, start)
+    wave = 1 - half_cosine(2 * (x % 1))
+    return lift(wave * _envelope(x, step / total_steps, envelope, end_ratio), min_ratio)
 
 
 @factor
@@ -139,9 +141,9 @@ def sawtooth(
 
 
 def _position(step: Floats, total_steps: int, num_cycles: int, start: Start) -> Floats:
-    """Cycles since the foot at or half a cycle before step 0, in one division: whole cycles are exact
-    integers.""" ahead = total_steps if start == "peak" else 0 return (2 * num_cycles * step + ahead) / (2 *
-    total_steps)
+    """Cycles since the last foot at or before step 0, in one division: whole cycles are exact integers."""
+    ahead = total_steps if start == "peak" else 0
+    return (2 * num_cycles * step + ahead) / (2 * total_steps)
 
 
 def _envelope(x: Floats, share: Floats, envelope: Envelope, end_ratio: float) -> Floats:

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 
 import pandas as pd
-from sqlalchemy import Connection, Engine, Select, column, create_engine, select, table
+from sqlalchemy import Connection, Engine, Exists, Select, column, create_engine, exists, select, table
 from sqlalchemy.exc import OperationalError
 
 from lrbench.tracking.database import database_path
@@ -77,7 +77,12 @@ def _read(engine: Engine, uri: str, experiments: Sequence[str] | None, metrics: 
         runs["experiment"] = runs["experiment"].map(names)
         points = _fetch(
             connection,
-            select(*_METRICS.c).where(_METRICS.c.key.in_(list(metrics)), _METRICS.c.run_uuid.in_(ours)),
+            select(*_METRICS.c).where(
+                _METRICS.c.key.in_(list(metrics)),
+                _METRICS.c.run_uuid.in_(ours),
+                # `lr` has many points between two evaluations, none of which the frame shows.
+                (_METRICS.c.key != "lr") | _at_an_evaluation(),
+            ),
             ["run_id", "key", "step", "timestamp", "value", "is_nan"],
         )
         is_nan = points.pop("is_nan").to_numpy(dtype=bool)
@@ -88,6 +93,15 @@ def _read(engine: Engine, uri: str, experiments: Sequence[str] | None, metrics: 
         params = _fetch(connection, select(*_PARAMS.c).where(_PARAMS.c.run_uuid.in_(ours)), pairs)
     engine.dispose()
     return Tables(runs=runs, tags=tags, params=params, points=points)
+
+
+def _at_an_evaluation() -> Exists:
+    evaluations = _METRICS.alias()
+    return exists().where(
+        evaluations.c.run_uuid == _METRICS.c.run_uuid,
+        evaluations.c.key == "time/seconds",
+        evaluations.c.step == _METRICS.c.step,
+    )
 
 
 def _fetch(connection: Connection, query: Select[tuple[object, ...]], columns: list[str]) -> pd.DataFrame:
