@@ -42,7 +42,9 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> Path:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, f"cannot write the checkpoint of step {step}: {error.strerror}", str(path)) from error
+        raise OSError(
+            error.errno, f"cannot write the checkpoint of step {step}: {error.strerror}", str(path)
+        ) from error
     _sync_directory(directory)
     # By time, not by step: after falling back to an older checkpoint the newest may have the smaller step.
     for old in _newest_first(directory)[_KEEP:]:

@@ -14,7 +14,7 @@ Five different things, told apart everywhere:
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -83,11 +83,10 @@ def as_floats(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         `(values, missing)`, both of shape (num_rows,): float64 with NaN only where the run had diverged (and an
         arbitrary number where missing), and bool.
     """
-    array = column.array
-    if isinstance(array, pd.arrays.FloatingArray):
-        return array._data.copy(), array._mask.copy()
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    return values, np.zeros(len(values), dtype=bool)
+    missing = (
+        column.isna().to_numpy() if isinstance(column.dtype, pd.Float64Dtype) else np.zeros(len(column), dtype=bool)
+    )
+    return column.to_numpy(dtype=np.float64, na_value=0.0 if missing.any() else np.nan), missing
 
 
 def frame_from_rows(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
@@ -100,9 +99,9 @@ def frame_from_rows(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     for column in COLUMNS:
         values = [row.get(column.name) for row in rows]
         if column.dtype == "Float64":
-            data[column.name] = float_column(values)  # type: ignore[arg-type]
+            data[column.name] = float_column(cast("list[float | None]", values))
         else:
-            data[column.name] = pd.array(values, dtype=column.dtype)  # type: ignore[call-overload]
+            data[column.name] = pd.Series(values, dtype=column.dtype)
     for name in extra:
         data[name] = pd.Series([row.get(name) for row in rows]).convert_dtypes(convert_floating=False)
     return sort_rows(pd.DataFrame(data))

@@ -91,9 +91,7 @@ class Budget:
         return self.total_steps / self.steps_per_epoch
 
 
-def resolve_budget(
-    *, steps: int | None, epochs: float | None, num_train: int, batch_size: int
-) -> Budget:
+def resolve_budget(*, steps: int | None, epochs: float | None, num_train: int, batch_size: int) -> Budget:
     """Turn a budget given in steps or in epochs into steps.
 
     Raises:
@@ -107,9 +105,7 @@ def resolve_budget(
             "write `budget=steps budget.steps=1000` or `budget=epochs budget.epochs=20`"
         )
     if batch_size > num_train:
-        raise ValueError(
-            f"training.batch_size must be at most the {num_train} training examples, got {batch_size}"
-        )
+        raise ValueError(f"training.batch_size must be at most the {num_train} training examples, got {batch_size}")
     steps_per_epoch = num_train // batch_size
     if epochs is not None:
         if not (math.isfinite(epochs) and epochs > 0):

@@ -4,7 +4,7 @@ import inspect
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class Workload:
     eval_batch_size: int
     device: torch.device
     decay_norm_and_bias: bool = True
-    options: StepOptions = StepOptions()
+    options: StepOptions = field(default_factory=StepOptions)
     stop_diverged: bool = True
 
     @property
@@ -112,12 +112,21 @@ def build_training(workload: Workload, trials: Sequence[Trial], *, seed: int, re
 
     def calibration() -> Iterator[Tensor]:
         order = batch_order(
-            seed=seed, num_train=len(data.train), batch_size=workload.batch_size, begin=0, end=_CALIBRATION_BATCHES
+            seed=seed,
+            num_train=len(data.train),
+            batch_size=workload.batch_size,
+            begin=0,
+            end=_CALIBRATION_BATCHES,
         )
         return (inputs for inputs, _ in islice(data.train.batches(order), _CALIBRATION_BATCHES))
 
     learner = SequentialLearner(
-        models, optimizers, task=workload.task, device=device, options=workload.options, calibration=calibration
+        models,
+        optimizers,
+        task=workload.task,
+        device=device,
+        options=workload.options,
+        calibration=calibration,
     )
     torch.manual_seed(derived_seed("training", seed))  # dropout and whatever else a model draws
     return Training(
@@ -135,9 +144,7 @@ def build_training(workload: Workload, trials: Sequence[Trial], *, seed: int, re
 
 
 def _on_device(data: Splits, device: torch.device) -> Splits:
-    return replace(
-        data, train=data.train.to(device), validation=data.validation.to(device), test=data.test.to(device)
-    )
+    return replace(data, train=data.train.to(device), validation=data.validation.to(device), test=data.test.to(device))
 
 
 def build_model(workload: Workload, *, seed: int) -> nn.Module:

@@ -112,9 +112,22 @@ def fingerprint(*overrides):
 
 def test_the_fingerprint_knows_what_shapes_a_curve_and_nothing_else():
     base = fingerprint()
-    for same in ("tracking=none", "results_dir=elsewhere", "threads=2", "training.checkpoint_seconds=1", "cache_dir=x"):
+    for same in (
+        "tracking=none",
+        "results_dir=elsewhere",
+        "threads=2",
+        "training.checkpoint_seconds=1",
+        "cache_dir=x",
+    ):
         assert fingerprint(same) == base, same
-    for other in ("seed=1", "optimizer.lr=0.2", "scheduler=linear", "training.batch_size=32", "budget.epochs=3", "warmup=linear"):
+    for other in (
+        "seed=1",
+        "optimizer.lr=0.2",
+        "scheduler=linear",
+        "training.batch_size=32",
+        "budget.epochs=3",
+        "warmup=linear",
+    ):
         assert fingerprint(other) != base, other
 
 
@@ -133,7 +146,10 @@ def test_runs_that_may_be_compared_share_a_workload():
     ("overrides", "message"),
     [
         (["scheduler=cosin"], r"scheduler=cosin: no such option; did you mean cosine\? There are: .*step"),
-        (["scheduler.min_rati=1"], r"scheduler.min_rati: no key 'min_rati' in scheduler; did you mean min_ratio\?"),
+        (
+            ["scheduler.min_rati=1"],
+            r"scheduler.min_rati: no key 'min_rati' in scheduler; did you mean min_ratio\?",
+        ),
         (["sed=1"], r"sed: no key 'sed'; did you mean seed\? There are: "),
         (["seed=abc"], "seed: Value 'abc' of type 'str' could not be converted to Integer"),
         (["budget.epochs=-3"], "budget.epochs should be greater than 0, got -3"),
@@ -142,7 +158,10 @@ def test_runs_that_may_be_compared_share_a_workload():
         (["optimizer.lr=-1"], "optimizer.lr should be greater than 0, got -1"),
         (["optimizer.lr=abc"], "optimizer.lr should be a valid number, got 'abc'"),
         (["threads=0"], "threads should be greater than or equal to 1, got 0"),
-        (["training.batch_size=5000"], "training.batch_size must be at most the .* training examples, got 5000"),
+        (
+            ["training.batch_size=5000"],
+            "training.batch_size must be at most the .* training examples, got 5000",
+        ),
         (["warmup=linear", "warmup.fraction=1"], "warmup must be shorter than the budget"),
         (["model._target_=os.system"], "model._target_ must lie in a trusted module, got 'os.system'"),
         (["dataset=noisy_quadratic"], "budget.epochs must be at most 1 for dataset=noisy_quadratic"),

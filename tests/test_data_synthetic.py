@@ -18,7 +18,7 @@ BATCH_SIZE, NOISE_STD = 2, 1.5
 
 
 def assert_mean_is(losses: np.ndarray, expected: np.ndarray) -> None:
-    """Losses (num_seeds, steps + 1) average to expected within five standard errors, and the errors are small."""
+    """Losses (num_seeds, steps + 1) average to expected within five standard errors, which are small."""
     error = losses.std(0, ddof=1) / np.sqrt(len(losses))
     assert (np.abs(losses.mean(0) - expected) <= 5 * error + 1e-6 * expected).all()
     assert (error[1:] < 0.03 * expected[1:]).all(), "too few seeds to tell anything"
@@ -39,31 +39,39 @@ def test_quadratic_loss_is_the_average_of_simulated_trainings(momenta):
         w = w - lr * v
         losses.append(population(w))
     expected = expected_quadratic_loss(
-        RATES, momenta, curvature=CURVATURE, noise_std=NOISE_STD, batch_size=BATCH_SIZE, initial=INITIAL, optimum=TARGET
+        RATES,
+        momenta,
+        curvature=CURVATURE,
+        noise_std=NOISE_STD,
+        batch_size=BATCH_SIZE,
+        initial=INITIAL,
+        optimum=TARGET,
     )
     assert_mean_is(np.stack(losses, 1), expected)
 
 
 def test_regression_loss_is_the_average_of_simulated_trainings():
-    random, n = np.random.default_rng(0), 40_000
+    # Calmer than RATES: near divergence the loss has no finite variance, and no average settles.
+    rates = 0.5 * RATES
+    random, n = np.random.default_rng(0), 20_000
     w = np.tile(INITIAL, (n, 1))
 
     def population(w):
         return 0.5 * (w - TARGET) ** 2 @ CURVATURE
 
     losses = [population(w)]
-    for lr in RATES:
+    for lr in rates:
         a = np.sqrt(CURVATURE) * random.standard_normal((BATCH_SIZE, n, 3))
         w = w - lr * (a * (a * (w - TARGET)).sum(-1, keepdims=True)).mean(0)
         losses.append(population(w))
     expected = expected_regression_loss(
-        RATES, curvature=CURVATURE, batch_size=BATCH_SIZE, initial=INITIAL, optimum=TARGET
+        rates, curvature=CURVATURE, batch_size=BATCH_SIZE, initial=INITIAL, optimum=TARGET
     )
     assert_mean_is(np.stack(losses, 1), expected)
 
 
 def train_copies(dataset, model_loss, shape, *, num_copies, batch_size, rates, momenta):
-    """Train copies of one model with torch.optim.SGD, each on its own part of the dataset; return their weights.
+    """Train copies of a model with torch.optim.SGD, each on its own part of the dataset; return the weights.
 
     The copies are rows of one parameter: SGD works elementwise, so each is trained as if alone.
     """
@@ -71,10 +79,14 @@ def train_copies(dataset, model_loss, shape, *, num_copies, batch_size, rates, m
     optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.5)
     order = torch.arange(num_copies * batch_size * len(rates)).view(len(rates), -1)
     history = [weight.detach().clone().numpy()]
-    for (inputs, targets), lr, momentum in zip(dataset.load().train.batches(order), rates, momenta, strict=True):
+    for (inputs, targets), lr, momentum in zip(
+        dataset.load().train.batches(order), rates, momenta, strict=True
+    ):
         optimizer.param_groups[0] |= {"lr": lr, "momentum": momentum}
         optimizer.zero_grad()
-        loss = model_loss(weight, inputs.view(num_copies, batch_size, -1), targets.view(num_copies, batch_size, -1))
+        loss = model_loss(
+            weight, inputs.view(num_copies, batch_size, -1), targets.view(num_copies, batch_size, -1)
+        )
         (loss / batch_size).backward()
         optimizer.step()
         history.append(weight.detach().clone().numpy())
@@ -84,7 +96,9 @@ def train_copies(dataset, model_loss, shape, *, num_copies, batch_size, rates, m
 def test_torch_sgd_with_momentum_on_the_noisy_quadratic_has_the_expected_loss():
     n, steps = 2000, 15
     rates, momenta = RATES[5 : 5 + steps], MOMENTA[:steps]
-    dataset = NoisyQuadratic(num_dimensions=3, condition_number=10.0, noise_std=0.8, num_examples=n * 4 * steps)
+    dataset = NoisyQuadratic(
+        num_dimensions=3, condition_number=10.0, noise_std=0.8, num_examples=n * 4 * steps
+    )
     weights = train_copies(
         dataset, lambda w, x, y: 0.5 * ((x * w[:, None] - y) ** 2).sum(),
         (3,), num_copies=n, batch_size=4, rates=rates, momenta=momenta,
@@ -112,7 +126,7 @@ def test_torch_sgd_on_linear_regression_has_the_expected_loss():
 
 
 @given(
-    schedule=st.lists(st.tuples(st.floats(0, 1.5), st.floats(0, 0.99)), min_size=1, max_size=12),
+    schedule=st.lists(st.tuples(st.floats(0, 1.5), st.sampled_from([0.0, 0.5, 0.9, 0.99])), min_size=1, max_size=12),
 )
 @settings(max_examples=30, deadline=None)
 def test_without_noise_the_expected_loss_is_the_loss_of_torch_sgd(schedule):

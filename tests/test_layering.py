@@ -30,7 +30,9 @@ EDGES = {  # library -> the rooms that may import it
     "pandas": {"results", "analysis", "tracking", "cli"},
     "matplotlib": {"cli", "analysis"},
 }
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__main__.py",) and path.parent != PACKAGE / "conf")
+FILES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path.name not in ("__main__.py",) and path.parent != PACKAGE / "conf"
+)
 
 
 def room_of(path):

@@ -163,7 +163,10 @@ def test_a_warmup_climbs_to_the_schedules_first_rate_and_leaves_it_the_rest_of_t
     ("warmup", "message"),
     [
         (Warmup(schedules.linear_warmup, steps=T), "shorter than the budget of 120 steps, got 120"),
-        (Warmup(schedules.linear_warmup, fraction=0.1, steps=3), "exactly one of warmup.fraction and warmup.steps"),
+        (
+            Warmup(schedules.linear_warmup, fraction=0.1, steps=3),
+            "exactly one of warmup.fraction and warmup.steps",
+        ),
         (Warmup(schedules.linear_warmup), "exactly one of warmup.fraction and warmup.steps"),
     ],
 )
@@ -208,7 +211,7 @@ def test_an_unusable_rate_is_refused_with_schedule_step_and_value(value):
     def broken(step, total_steps):
         return np.where(step == 7, value, 1.0)
 
-    with pytest.raises(RateError, match="scheduler=broken gives the rate .* at step 7") as caught:
+    with pytest.raises(RateError, match=r"scheduler=broken gives the rate .* at step 7") as caught:
         table(broken, name="broken")
     assert caught.value.step == 7
 

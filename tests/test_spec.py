@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -42,7 +43,7 @@ def test_evaluations_begin_at_zero_end_at_the_budget_and_keep_their_distance(tot
     steps = evaluation_steps(total_steps, eval_every)
     assert steps[0] == 0
     assert steps[-1] == total_steps
-    gaps = [b - a for a, b in zip(steps, steps[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(steps)]
     assert min(gaps) >= 1
     assert max(gaps) <= math.ceil(eval_every * total_steps) + 1
 

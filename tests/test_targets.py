@@ -26,10 +26,19 @@ def test_parameters_are_bound_and_documentation_is_left_out():
         ({"min_ratio": math.nan}, r"scheduler.min_ratio should be a finite number, got nan"),
         ({"min_ratio": "0.1"}, r"scheduler.min_ratio should be a valid number, got '0.1'"),
         ({"min_ratio": True}, r"scheduler.min_ratio should be a valid number, got True"),
-        ({"min_ration": 0.1}, r"scheduler.min_ration: no parameter 'min_ration'; did you mean min_ratio\? There are: min_ratio"),
+        (
+            {"min_ration": 0.1},
+            r"scheduler.min_ration: no parameter 'min_ration'; did you mean min_ratio\? There are: min_ratio",
+        ),
         ({"_target_": None}, r"scheduler._target_ must be a dotted name"),
-        ({"_target_": "lrbench.schedules.cosin"}, r"no name in lrbench.schedules 'cosin'; did you mean cosine\?"),
-        ({"_target_": "torch.optim.lr_scheduler.StepLR", "min_ratio": 0.5}, r"scheduler.min_ratio: no parameter"),
+        (
+            {"_target_": "lrbench.schedules.cosin"},
+            r"no name in lrbench.schedules 'cosin'; did you mean cosine\?",
+        ),
+        (
+            {"_target_": "torch.optim.lr_scheduler.StepLR", "min_ratio": 0.5},
+            r"scheduler.min_ratio: no parameter",
+        ),
     ],
 )
 def test_wrong_nodes_are_refused_naming_path_rule_and_value(change, message):
@@ -84,7 +93,7 @@ def test_integers_pass_as_floats_but_not_the_other_way():
     ],
 )
 def test_targets_outside_trusted_modules_are_refused(name):
-    with pytest.raises(ValueError, match="trusted|no name"):
+    with pytest.raises(ValueError, match=r"trusted|no name"):
         locate("model._target_", name)
 
 

@@ -35,7 +35,9 @@ def make_data(task=Task.CLASSIFICATION, augment=None):
 
 
 def mlp(dropout=0.0, num_outputs=3):
-    return nn.Sequential(nn.Linear(10, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, num_outputs))
+    return nn.Sequential(
+        nn.Linear(10, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, num_outputs)
+    )
 
 
 def make_workload(**changes):
@@ -123,7 +125,9 @@ def test_losses_and_weights_equal_a_plain_loop_bit_for_bit(make_optimizer, sched
     for name, tensor in weights(training).items():
         assert torch.equal(tensor, final[name]), name
     if closed_loop:
-        assert training.rates[0].lr[-1] < training.rates[0].lr[0], "the plateau must have acted for this to mean anything"
+        assert training.rates[0].lr[-1] < training.rates[0].lr[0], (
+            "the plateau must have acted for this to mean anything"
+        )
 
 
 def test_evaluations_come_at_the_start_at_every_interval_and_at_the_end():
@@ -142,7 +146,7 @@ def test_evaluation_is_over_all_examples_and_the_untrained_model_is_the_seeds():
     model = build_model(workload, seed=SEED).eval()
     outputs, targets = model(workload.data.validation.inputs), workload.data.validation.targets
     assert first.metrics["val/loss"] == pytest.approx(F.cross_entropy(outputs, targets).item(), rel=1e-6)
-    assert first.metrics["val/accuracy"] == (outputs.argmax(1) == targets).float().mean().item()
+    assert first.metrics["val/accuracy"] == (outputs.argmax(1) == targets).double().mean().item()
 
 
 def test_the_logged_rate_is_the_rate_of_the_update():
@@ -153,7 +157,12 @@ def test_the_logged_rate_is_the_rate_of_the_update():
             used.append((self.param_groups[0]["lr"], self.param_groups[0]["momentum"]))
             return super().step(closure)
 
-    trial = Trial("x", schedules.one_cycle, partial(Spy, lr=0.05, momentum=0.9), Warmup(schedules.linear_warmup, steps=10))
+    trial = Trial(
+        "x",
+        schedules.one_cycle,
+        partial(Spy, lr=0.05, momentum=0.9),
+        Warmup(schedules.linear_warmup, steps=10),
+    )
     logged = [point for e in curve(build_training(make_workload(), [trial], seed=SEED)) for point in e.rates]
     assert len(used) == STEPS
     assert logged[0][0] == 1
@@ -170,7 +179,9 @@ def test_each_trial_of_a_batch_equals_the_trial_alone_dropout_included():
         alone = build_training(workload, [trial], seed=SEED)
         for batch, single in zip(progress, curve(alone), strict=True):
             assert batch.evaluations[k].metrics == single.metrics
-        assert all(torch.equal(a, b) for a, b in zip(weights(together, k).values(), weights(alone).values(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(weights(together, k).values(), weights(alone).values(), strict=True)
+        )
 
 
 def test_the_same_seed_gives_the_same_curve_and_another_seed_another():
@@ -260,7 +271,10 @@ def test_test_is_not_read_when_tuning():
 
 def test_regression_has_half_the_squared_error_and_no_accuracy():
     workload = make_workload(
-        data=make_data(Task.REGRESSION), task=Task.REGRESSION, make_model=partial(mlp, num_outputs=2), num_outputs=2
+        data=make_data(Task.REGRESSION),
+        task=Task.REGRESSION,
+        make_model=partial(mlp, num_outputs=2),
+        num_outputs=2,
     )
     first, *_, last = curve(build_training(workload, [Trial("x", schedules.cosine, sgd)], seed=SEED))
     model = build_model(workload, seed=SEED).eval()
@@ -271,7 +285,9 @@ def test_regression_has_half_the_squared_error_and_no_accuracy():
 
 def test_label_smoothing_clipping_and_groups_equal_plain_torch():
     workload = make_workload(
-        options=StepOptions(label_smoothing=0.1, grad_clip=0.05), budget=Budget(5, 6), decay_norm_and_bias=False
+        options=StepOptions(label_smoothing=0.1, grad_clip=0.05),
+        budget=Budget(5, 6),
+        decay_norm_and_bias=False,
     )
     make_optimizer = partial(torch.optim.SGD, lr=0.5, weight_decay=0.1)
     training = build_training(workload, [Trial("x", schedules.constant, make_optimizer)], seed=SEED)

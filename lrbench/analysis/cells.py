@@ -115,7 +115,7 @@ def summarise(values: npt.ArrayLike, *, direction: Direction, level: float = 0.9
 
 
 def ok_mean(costs: FloatArray) -> FloatArray:
-    """Mean of the finite costs along the last axis, inf where there is none: divergence stays out of means."""
+    """Mean of the finite costs along the last axis, inf where there is none: divergence stays out."""
     ok = np.isfinite(costs)
     count = ok.sum(axis=-1)
     total = np.where(ok, costs, 0.0).sum(axis=-1)

@@ -96,8 +96,8 @@ def check_cadence(curves: Mapping[str, Curve]) -> FloatArray:
         if differs.size:
             at = differs[0]
             raise ValueError(
-                f"unequal evaluation cadence: evaluation {at} is at step {curve.steps[at]:g} in run {run_id!r} "
-                f"and at step {reference[at]:g} in run {longest!r}; evaluate all runs at the same steps"
+                f"unequal evaluation cadence: evaluation {at} is at step {curve.steps[at]:g} in {run_id!r} "
+                f"and at step {reference[at]:g} in {longest!r}; evaluate all runs at the same steps"
             )
     return reference
 

@@ -40,8 +40,8 @@ def times_with_misses(times: npt.ArrayLike, observed: npt.ArrayLike, *, horizon:
     early = ~hit & (at < horizon)
     if early.any():
         raise ValueError(
-            f"{int(early.sum())} runs were censored before the budget {horizon:g} (incomplete): not a miss and "
-            "not a time; leave them out and say so"
+            f"{int(early.sum())} runs were censored before the budget {horizon:g} (incomplete): not a miss "
+            "and not a time; leave them out and say so"
         )
     return np.where(hit, at, np.inf)
 
@@ -148,8 +148,8 @@ def _complete(ratios: npt.ArrayLike) -> FloatArray:
     array = np.asarray(ratios, dtype=np.float64)
     if np.isnan(array).any():
         raise ValueError(
-            f"{int(np.isnan(array).sum())} cells were not run; a score would compare different workloads: run "
-            "them, or restrict to common_workloads(...) and say which were left out"
+            f"{int(np.isnan(array).sum())} cells were not run; a score would compare different workloads: "
+            "run them, or restrict to common_workloads(...) and say which were left out"
         )
     if array.shape[-2] == 0:
         raise ValueError("a score needs at least one workload")

@@ -27,7 +27,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class RankInterval:
-    """Rank of a schedule in the whole field, its bootstrap interval, and how often it is first (ties shared)."""
+    """Rank of a schedule in the field, its bootstrap interval, and how often it is first (ties share)."""
 
     rank: float
     interval: Interval

@@ -95,8 +95,8 @@ def as_costs(values: npt.ArrayLike, *, direction: Direction) -> FloatArray:
     costs = sign(direction) * np.asarray(values, dtype=np.float64)
     if np.isnan(costs).any():
         raise ValueError(
-            f"{int(np.isnan(costs).sum())} of {costs.size} values are NaN (not run); keep only complete cells, "
-            "and mark diverged runs as worst(direction)"
+            f"{int(np.isnan(costs).sum())} of {costs.size} values are NaN (not run); keep complete cells "
+            "only, and mark diverged runs as worst(direction)"
         )
     if np.isneginf(costs).any():
         raise ValueError(f"a value is infinitely good ({-worst(direction)} with direction={direction})")

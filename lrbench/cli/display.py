@@ -84,7 +84,10 @@ def print_outcomes(outcomes: Sequence["Outcome"]) -> None:
             sys.stdout.writelines(f"{name}\t{value}\n" for name, value in rows)
             continue
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-        for name, value in [*rows, *((name, format_metric(name, value)) for name, value in outcome.found.items())]:
+        for name, value in [
+            *rows,
+            *((name, format_metric(name, value)) for name, value in outcome.found.items()),
+        ]:
             table.add_row(f"[cyan]{name}", value)
         table.add_row("[cyan]record", str(outcome.record))
         console.print(table)

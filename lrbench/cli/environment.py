@@ -10,7 +10,17 @@ import torch
 
 import lrbench
 
-_LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "hydra-core", "optuna", "mlflow", "pandas", "scipy")
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scikit-learn",
+    "hydra-core",
+    "optuna",
+    "mlflow",
+    "pandas",
+    "scipy",
+)
 
 
 def environment(device: torch.device) -> dict[str, str]:

@@ -2,10 +2,16 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 # What a wrong config, file, server or disk raises; anything else is a bug of ours and keeps its traceback.
 USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError)
@@ -38,6 +44,6 @@ def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
     return f"{path}: no key {key!r}{where}{_nearest(key, existing)} There are: {', '.join(sorted(existing))}"
 
 
-def _nearest(name: str, existing: list[str]) -> str:
+def _nearest(name: str, existing: Sequence[str]) -> str:
     close = difflib.get_close_matches(re.sub(r"\.yaml$", "", name), existing, n=1)
     return f"; did you mean {close[0]}?" if close else ";"

@@ -66,7 +66,10 @@ class _Session:
         for item in unsent:
             print(f"lrbench: not in MLflow yet: {item.record}: {item.reason}", file=sys.stderr)
         if unsent:
-            print(f"send it with: lrbench sync results_dir={shlex.quote(str(item.record.parents[1]))}", file=sys.stderr)
+            print(
+                f"send it with: lrbench sync results_dir={shlex.quote(str(item.record.parents[1]))}",
+                file=sys.stderr,
+            )
         return len(unsent)
 
     def report(self) -> None:
@@ -93,7 +96,10 @@ class _Session:
             self.outcomes.append(train(plan, tracking_uri=uri, on_record=follow))
         except Stopped as stop:
             self.close()
-            print(f"lrbench: {stop}; the same command continues: {shlex.join(['lrbench', *self._arguments])}", file=sys.stderr)
+            print(
+                f"lrbench: {stop}; the same command continues: {shlex.join(['lrbench', *self._arguments])}",
+                file=sys.stderr,
+            )
             raise SystemExit(stop.exit_code) from None
 
 
@@ -132,7 +138,12 @@ def _check_tracking(plan: Plan) -> str:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: object = None
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: object = None,
 ) -> None:
     """Show a warning as one line, without a line of our source."""
     print(f"lrbench: warning: {message}", file=sys.stderr)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from lrbench.cli.assemble import trial_of, workload_of
@@ -82,7 +82,7 @@ def train(plan: Plan, *, tracking_uri: str, on_record: Callable[[Path], None]) -
     with _open_record(plan, data, tracking_uri, facts) as record:
         on_record(record.path)
         _write_json(record.artifacts / "environment.json", facts)
-        (record.artifacts / "config.yaml").write_text(yaml.safe_dump(plan.values, sort_keys=False, allow_unicode=True))
+        OmegaConf.save(OmegaConf.create(plan.values), record.artifacts / "config.yaml")
         if not training.rates[0].closed_loop:
             _write_rates(record.artifacts / "rates.csv", training.rates[0])
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,7 +17,15 @@ from lrbench.schedules import Warmup
 from lrbench.spec import Budget, resolve_budget
 
 # Where a run happens or is written does not change what it computes.
-_NOT_IN_FINGERPRINT = ("tracking", "results_dir", "cache_dir", "trusted_modules", "threads", "device", "experiment")
+_NOT_IN_FINGERPRINT = (
+    "tracking",
+    "results_dir",
+    "cache_dir",
+    "trusted_modules",
+    "threads",
+    "device",
+    "experiment",
+)
 _MACHINE_KEYS = {"dataset": ("root", "cache_dir", "num_workers"), "training": ("checkpoint_seconds",)}
 
 
@@ -65,7 +73,11 @@ def make_plan(cfg: DictConfig) -> Plan:
     trusted = values["trusted_modules"]
 
     make_optimizer = bind(
-        "optimizer", values["optimizer"], trusted_modules=trusted, given=("params",), reserved=("decay_norm_and_bias",)
+        "optimizer",
+        values["optimizer"],
+        trusted_modules=trusted,
+        given=("params",),
+        reserved=("decay_norm_and_bias",),
     )
     schedule = bind(
         "scheduler",
@@ -104,10 +116,10 @@ def make_plan(cfg: DictConfig) -> Plan:
 
 def plain_values(cfg: DictConfig) -> dict[str, Any]:
     """Resolve interpolations, make folders absolute, and return plain dictionaries."""
-    cfg = OmegaConf.create(OmegaConf.to_container(cfg))  # a private copy, without the struct flag
-    cfg.results_dir = str(Path(cfg.results_dir).expanduser().absolute())
-    cfg.cache_dir = str(Path(cfg.cache_dir).expanduser().absolute())
-    values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    private = OmegaConf.create(cast("dict[str, Any]", OmegaConf.to_container(cfg)))
+    for folder in ("results_dir", "cache_dir"):
+        private[folder] = str(Path(private[folder]).expanduser().absolute())
+    values = OmegaConf.to_container(private, resolve=True, throw_on_missing=True)
     assert isinstance(values, dict)
     return {str(k): v for k, v in values.items()}
 
@@ -136,7 +148,13 @@ def lookup(values: Mapping[str, Any], path: str) -> Any:
 def _warmup(node: Mapping[str, Any], trusted: list[str]) -> Warmup | None:
     if node["_target_"] is None:
         return None
-    shape = bind("warmup", node, trusted_modules=trusted, given=("step", "warmup_steps"), reserved=("fraction", "steps"))
+    shape = bind(
+        "warmup",
+        node,
+        trusted_modules=trusted,
+        given=("step", "warmup_steps"),
+        reserved=("fraction", "steps"),
+    )
     fraction = check_value("warmup.fraction", node["fraction"], WARMUP_RULES["fraction"])
     steps = check_value("warmup.steps", node["steps"], WARMUP_RULES["steps"])
     return Warmup(shape=shape, fraction=fraction, steps=steps)

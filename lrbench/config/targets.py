@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -89,7 +89,8 @@ def locate(path: str, name: object, *, trusted_modules: Collection[str] = ()) ->
             f"{path} must lie in a trusted module, got {name!r}; trusted are {', '.join(trusted)}; "
             "add your own with trusted_modules=[mymodule]"
         )
-    module_name, found = name, None
+    module_name = name
+    found: Any = None
     while found is None:
         module_name = module_name.rpartition(".")[0]
         if not module_name:
@@ -99,7 +100,9 @@ def locate(path: str, name: object, *, trusted_modules: Collection[str] = ()) ->
         except ModuleNotFoundError as error:
             # Only the parts of the name itself may be missing; a missing import inside the module is its own error.
             if error.name is None or not (name + ".").startswith(error.name + "."):
-                raise ValueError(f"{path}={name}: importing {module_name} needs {error.name!r}, which is missing") from error
+                raise ValueError(
+                    f"{path}={name}: importing {module_name} needs {error.name!r}, which is missing"
+                ) from error
     for part in name[len(module_name) + 1 :].split("."):
         if not hasattr(found, part):
             names = [n for n in dir(found) if not n.startswith("_")]
@@ -108,7 +111,7 @@ def locate(path: str, name: object, *, trusted_modules: Collection[str] = ()) ->
     home = getattr(found, "__module__", None)
     if not callable(found) or not isinstance(home, str) or not _is_within(home, trusted):
         raise ValueError(f"{path}={name} is not a function or class defined in a trusted module (it is from {home})")
-    return found
+    return cast("Callable[..., Any]", found)
 
 
 def check_value(path: str, value: Any, annotation: Any) -> Any:

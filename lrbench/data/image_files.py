@@ -141,14 +141,15 @@ class ImageReader:
             with Image.open(io.BytesIO(content)) as image:
                 # Photographs are decoded at about twice the size wanted: many times faster than at full size.
                 image.draft("RGB", (2 * size[0], 2 * size[1]))
-                upright = ImageOps.exif_transpose(image).convert("RGB")
-                fitted = upright if upright.size == size else ImageOps.fit(upright, size)
+                ImageOps.exif_transpose(image, in_place=True)
+                upright = image if image.mode == "RGB" else image.convert("RGB")
+                fitted = np.asarray(upright if upright.size == size else ImageOps.fit(upright, size))
         # Pillow's decoders raise these for damaged files of various formats.
         except (OSError, SyntaxError, ValueError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
             raise ValueError(
                 f"dataset.root holds an unreadable image: {self.root}/{name} ({error})"
             ) from error
-        return np.asarray(fitted).transpose(2, 0, 1), hashlib.sha256(content).digest()
+        return fitted.transpose(2, 0, 1), hashlib.sha256(content).digest()
 
     def decode_chunks(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.uint8], list[bytes]]]:
         """Decode in threads; yield, in order, images of shape (chunk, 3, size, size) and file digests."""

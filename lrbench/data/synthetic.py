@@ -176,8 +176,11 @@ def expected_quadratic_loss(
     dv, vv = np.zeros_like(h), np.zeros_like(h)
     losses = [0.5 * h @ (dd + noise_std**2)]
     for lr, m in zip(rates, momenta, strict=True):
-        vv, dv = m**2 * vv + 2 * m * h * dv + h**2 * dd + noise, m * dv + h * dd
-        dd, dv = dd - 2 * lr * dv + lr**2 * vv, dv - lr * vv
+        if m == 0:  # torch then steps by the gradient alone and leaves the velocity as it was
+            dd, dv = (1 - lr * h) ** 2 * dd + lr**2 * noise, (1 - lr * h) * dv
+        else:
+            vv, dv = m**2 * vv + 2 * m * h * dv + h**2 * dd + noise, m * dv + h * dd
+            dd, dv = dd - 2 * lr * dv + lr**2 * vv, dv - lr * vv
         losses.append(0.5 * h @ (dd + noise_std**2))
     return np.array(losses)
 

@@ -66,7 +66,7 @@ def two_point_spline(
 ) -> Floats:
     """Fall along a monotone cubic (PCHIP) through the points of `two_point_linear`.
 
-    optlrschedule's `twopointsspline`. At and past the end as there. With m above a point the curve rises again to m.
+    optlrschedule's `twopointsspline`. At and past the end as there. With m above a point it rises again to m.
     """
     return _pchip(step / total_steps, *_two_points(x1, y1, x2, y2, min_ratio))
 
@@ -86,7 +86,8 @@ def free_spline(
 ) -> Floats:
     """Go along a PCHIP through two free points and a peak of 1 anywhere.
 
-    optlrschedule's smooth non-monotonic family. At and past the end: `end_ratio`. The climb is part of the curve, so it needs no warmup.
+    optlrschedule's smooth non-monotonic family. The climb is part of the curve, so it needs no warmup. At and
+    past the end: `end_ratio`.
 
     Args:
         step: zero-based step or array of steps.
@@ -127,5 +128,7 @@ def _distinct(
 
 def _pchip(share: Floats, x: NDArray[np.float64], y: NDArray[np.float64]) -> Floats:
     """Monotone cubic through the knots; rounding may not take it out of the range of their heights."""
-    curve: Floats = PchipInterpolator(x, y)(np.minimum(share, x[-1]))
+    # scipy divides by the slopes; a slope near zero overflows to the right answer, a flat tangent.
+    with np.errstate(over="ignore"):
+        curve: Floats = PchipInterpolator(x, y)(np.minimum(share, x[-1]))
     return np.clip(curve, y.min(), y.max())

@@ -36,7 +36,11 @@ AtLeastOne = Annotated[float, Ge(1)]
 
 
 def constant(
-    optimizer: Optimizer, total_steps: int, *, initial_ratio: PositiveRatio = 1.0, initial_fraction: FractionOrZero = 0.0
+    optimizer: Optimizer,
+    total_steps: int,
+    *,
+    initial_ratio: PositiveRatio = 1.0,
+    initial_fraction: FractionOrZero = 0.0,
 ) -> lr_scheduler.LRScheduler:
     """Keep the rate: `initial_ratio` for the first `initial_fraction` of the budget, then 1 (torch ConstantLR).
 
@@ -44,9 +48,7 @@ def constant(
     """
     from torch.optim import lr_scheduler
 
-    return lr_scheduler.ConstantLR(
-        optimizer, factor=initial_ratio, total_iters=steps_of(initial_fraction, total_steps)
-    )
+    return lr_scheduler.ConstantLR(optimizer, factor=initial_ratio, total_iters=steps_of(initial_fraction, total_steps))
 
 
 def step(
@@ -55,13 +57,15 @@ def step(
     """Multiply by gamma every `interval_fraction` of the budget: gamma^floor(t/s) (He et al. 2016; torch StepLR)."""
     from torch.optim import lr_scheduler
 
-    return lr_scheduler.StepLR(
-        optimizer, step_size=steps_of(interval_fraction, total_steps, at_least=1), gamma=gamma
-    )
+    return lr_scheduler.StepLR(optimizer, step_size=steps_of(interval_fraction, total_steps, at_least=1), gamma=gamma)
 
 
 def multistep(
-    optimizer: Optimizer, total_steps: int, *, gamma: Ratio = 0.1, milestone_fractions: Fractions | None = None
+    optimizer: Optimizer,
+    total_steps: int,
+    *,
+    gamma: Ratio = 0.1,
+    milestone_fractions: Fractions | None = None,
 ) -> lr_scheduler.LRScheduler:
     """Multiply by gamma at each milestone: gamma^#{milestones <= t} (He et al. 2016; torch MultiStepLR).
 
@@ -74,14 +78,10 @@ def multistep(
     from torch.optim import lr_scheduler
 
     fractions = [0.5, 0.75] if milestone_fractions is None else milestone_fractions
-    return lr_scheduler.MultiStepLR(
-        optimizer, milestones=[steps_of(f, total_steps) for f in fractions], gamma=gamma
-    )
+    return lr_scheduler.MultiStepLR(optimizer, milestones=[steps_of(f, total_steps) for f in fractions], gamma=gamma)
 
 
-def exponential(
-    optimizer: Optimizer, total_steps: int, *, end_ratio: PositiveRatio = 0.01
-) -> lr_scheduler.LRScheduler:
+def exponential(optimizer: Optimizer, total_steps: int, *, end_ratio: PositiveRatio = 0.01) -> lr_scheduler.LRScheduler:
     """Decay geometrically to `end_ratio` at the end of the budget: end_ratio^(t/T) (torch ExponentialLR)."""
     from torch.optim import lr_scheduler
 
@@ -104,9 +104,7 @@ def linear(
     """
     from torch.optim import lr_scheduler
 
-    return lr_scheduler.LinearLR(
-        optimizer, start_factor=start_ratio, end_factor=end_ratio, total_iters=total_steps
-    )
+    return lr_scheduler.LinearLR(optimizer, start_factor=start_ratio, end_factor=end_ratio, total_iters=total_steps)
 
 
 def cosine(optimizer: Optimizer, total_steps: int, *, min_ratio: Ratio = 0.0) -> lr_scheduler.LRScheduler:

@@ -80,9 +80,7 @@ def exponential_warmup(
     return _ramp(np.expm1(-sharpness * step / warmup_steps) / np.expm1(-sharpness), start_ratio)
 
 
-def polynomial_warmup(
-    step: Steps, warmup_steps: int, *, power: Positive = 2.0, start_ratio: Ratio = 0.01
-) -> Floats:
+def polynomial_warmup(step: Steps, warmup_steps: int, *, power: Positive = 2.0, start_ratio: Ratio = 0.01) -> Floats:
     """s + (1-s) (t/w)^p, s = start_ratio, p = power (optlrschedule, 2603.10301)."""
     return _ramp((step / warmup_steps) ** power, start_ratio)
 

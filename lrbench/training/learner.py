@@ -46,7 +46,9 @@ class Learner(Protocol):
             Training losses, shape (len(trials), n), float32, on the learner's device, not synchronised.
         """
 
-    def evaluate(self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]) -> dict[int, tuple[float, float | None]]:
+    def evaluate(
+        self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]
+    ) -> dict[int, tuple[float, float | None]]:
         """Return (mean loss, accuracy or None) of each given trial over all examples of the batches.
 
         A loss that is not finite makes both NaN: NaN logits have argmax 0, so the accuracy of a diverged trial would
@@ -111,8 +113,7 @@ class SequentialLearner:
         self._options = options
         self._calibration = calibration
         if options.channels_last:
-            # mypy: Module.to has no overload that names memory_format alone.
-            self._models = [m.to(memory_format=torch.channels_last) for m in self._models]  # type: ignore[call-overload]
+            self._models = [m.to(memory_format=torch.channels_last) for m in self._models]
         self._forward: list[Callable[[Tensor], Tensor]] = [
             torch.compile(m) if options.compile else m for m in self._models
         ]

@@ -163,7 +163,9 @@ class Training:
         is_last = self.step == self.total_steps
         train = self._train_losses()
         validation = self.learner.evaluate(self._eval_batches(self._data.validation), self.live)
-        test = self.learner.evaluate(self._eval_batches(self._data.test), self.live) if is_last and self._read_test else {}
+        test = (
+            self.learner.evaluate(self._eval_batches(self._data.test), self.live) if is_last and self._read_test else {}
+        )
         evaluations: dict[int, Evaluation] = {}
         failures: dict[int, RateError] = {}
         for k in list(self.live):
@@ -199,13 +201,16 @@ class Training:
         steps = sorted({*range(step, first, -stride), *([1] if first == 0 and step > 0 else [])})
         rates = self.rates[k]
         return [
-            (s, float(rates.lr[s - 1]), None if rates.momentum is None else float(rates.momentum[s - 1]))
-            for s in steps
+            (s, float(rates.lr[s - 1]), None if rates.momentum is None else float(rates.momentum[s - 1])) for s in steps
         ]
 
     def _order(self, begin: int, end: int) -> Iterator[Tensor]:
         return batch_order(
-            seed=self._seed, num_train=len(self._data.train), batch_size=self._batch_size, begin=begin, end=end
+            seed=self._seed,
+            num_train=len(self._data.train),
+            batch_size=self._batch_size,
+            begin=begin,
+            end=end,
         )
 
     def _train_batches(self) -> Iterator[Batch]:
@@ -220,7 +225,7 @@ class Training:
 
     def _eval_batches(self, split: Split | StreamedSplit) -> Callable[[], Iterable[Batch]]:
         def batches() -> Iterable[Batch]:
-            return split.batches(torch.arange(len(split)).split(self._eval_batch_size))
+            return split.batches(torch.split(torch.arange(len(split)), self._eval_batch_size))
 
         return batches
 
