@@ -65,7 +65,7 @@ def load_checkpoint(directory: Path, *, device: torch.device) -> dict[str, Any] 
         found = hashlib.sha256(content).hexdigest()
         if found != expected:
             warnings.warn(
-                f"checkpoint {path} is damaged (sha256 {found[:12]}…, expected {expected[:12]}…); trying the one before",
+                f"checkpoint {path} is damaged: sha256 {found[:12]}…, expected {expected[:12]}…; trying the one before",
                 stacklevel=2,
             )
             continue

@@ -152,11 +152,16 @@ def build_model(workload: Workload, *, seed: int) -> nn.Module:
 
     The weights are drawn on the CPU, so that they are the same on every device.
     """
-    wanted = inspect.signature(workload.make_model).parameters
-    given = {"input_shape": workload.input_shape, "num_outputs": workload.num_outputs}
     torch.manual_seed(derived_seed("weights", seed))
-    model = workload.make_model(**{name: value for name, value in given.items() if name in wanted})
+    model = call_model(workload.make_model, input_shape=workload.input_shape, num_outputs=workload.num_outputs)
     return model.to(workload.device)
+
+
+def call_model(make_model: Callable[..., nn.Module], *, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    """Build a module, telling it the shape of the data only where it asks for it."""
+    given = {"input_shape": input_shape, "num_outputs": num_outputs}
+    wanted = inspect.signature(make_model).parameters
+    return make_model(**{name: value for name, value in given.items() if name in wanted})
 
 
 def run_training(

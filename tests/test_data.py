@@ -83,9 +83,7 @@ def test_importing_and_constructing_datasets_imports_no_heavy_library():
         "import sys, lrbench.data as d; d.Digits().check(); d.Mnist(); d.ImageFolder(); d.NoisyQuadratic();"
         "print([m for m in ('torch', 'torchvision', 'sklearn', 'scipy', 'PIL') if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=REPO, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPO, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -103,9 +101,7 @@ def test_split_gives_the_examples_asked_for_in_order():
 
 # Held-out parts
 
-labels = st.lists(st.integers(0, 4), min_size=30, max_size=120).map(
-    lambda x: np.array([*x, *range(5), *range(5)])
-)
+labels = st.lists(st.integers(0, 4), min_size=30, max_size=120).map(lambda x: np.array([*x, *range(5), *range(5)]))
 
 
 @given(targets=labels, fraction=st.floats(0.05, 0.5))
@@ -127,9 +123,7 @@ def test_held_out_examples_never_change():
 
 
 def test_held_out_examples_are_spread_over_the_dataset():
-    held_out = np.flatnonzero(
-        stratified(np.zeros(10_000, dtype=int) + np.arange(10_000) % 2, 0.1, parameter="x")
-    )
+    held_out = np.flatnonzero(stratified(np.zeros(10_000, dtype=int) + np.arange(10_000) % 2, 0.1, parameter="x"))
     # Mean and deviation of a uniform sample without replacement.
     assert abs(held_out.mean() - 5000) < 4 * 2887 / np.sqrt(1000)
     assert abs(held_out.std() - 2887) < 150
@@ -221,9 +215,7 @@ def test_pad_crop_shifts_each_image_by_its_own_offset():
         (place,) = [i for i, crop in enumerate(crops(image)) if torch.equal(crop, result)]
         chosen.append(place)
     counts = np.bincount(chosen, minlength=81)
-    assert (counts > 0).all(), (
-        "600 draws miss one of 81 offsets with probability 0.05; the seed is one that does not"
-    )
+    assert (counts > 0).all(), "600 draws miss one of 81 offsets with probability 0.05; the seed is one that does not"
     assert counts.max() < 25
 
 
@@ -302,8 +294,7 @@ def decode():
 print(cached_arrays({str(tmp_path / "cache")!r}, "n", {{}}, decode)[1])
 """
     workers = [
-        subprocess.Popen([sys.executable, "-c", program], cwd=REPO, stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
+        subprocess.Popen([sys.executable, "-c", program], cwd=REPO, stdout=subprocess.PIPE, text=True) for _ in range(3)
     ]
     digests = {worker.communicate()[0] for worker in workers}
     assert [worker.returncode for worker in workers] == [0, 0, 0]
@@ -329,9 +320,7 @@ def test_digits_are_the_examples_of_scikit_learn(tmp_path):
     targets = torch.cat([s.targets for s in (splits.train, splits.validation, splits.test)])
     scale = (inputs.max() - inputs.min()) / 16
     images = ((inputs - inputs.min()) / scale).round().long()
-    expected = sorted(
-        (*row, t) for row, t in zip(published.data.astype(int).tolist(), published.target, strict=True)
-    )
+    expected = sorted((*row, t) for row, t in zip(published.data.astype(int).tolist(), published.target, strict=True))
     assert sorted((*row, t) for row, t in zip(images.tolist(), targets.tolist(), strict=True)) == expected
     assert abs(splits.train.inputs.mean()) < 1e-5
     assert abs(1 / scale - deviation) < 0.1
@@ -354,9 +343,7 @@ def test_mnist1d_equals_the_package_and_leaves_global_random_states_alone():
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
         torch.set_rng_state(states[2])
-    np.testing.assert_allclose(
-        inputs, np.concatenate([expected["x"], expected["x_test"]]), rtol=0, atol=1e-12
-    )
+    np.testing.assert_allclose(inputs, np.concatenate([expected["x"], expected["x_test"]]), rtol=0, atol=1e-12)
     assert (targets == np.concatenate([expected["y"], expected["y_test"]])).all()
 
 

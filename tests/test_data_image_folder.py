@@ -15,9 +15,7 @@ from lrbench.data import ImageFolder, StreamedSplit, image_folder
 from lrbench.data.image_files import ImageReader, read_image_folder
 
 
-def image_bytes(
-    colour: int, *, size: tuple[int, int] = (6, 6), mode: str = "RGB", kind: str = "PNG"
-) -> bytes:
+def image_bytes(colour: int, *, size: tuple[int, int] = (6, 6), mode: str = "RGB", kind: str = "PNG") -> bytes:
     random = np.random.default_rng(colour)
     shape = (size[1], size[0]) if mode == "L" else (size[1], size[0], len(mode))
     file = io.BytesIO()
@@ -64,9 +62,7 @@ def test_pixels_and_labels_are_those_of_the_files(tmp_path):
     root = make_images(tmp_path / "data")
     splits = dataset(root).load()
     # The test part is not shuffled: sorted by class, then by name.
-    raw = np.stack(
-        [np.asarray(Image.open(p)).transpose(2, 0, 1) for p in sorted((root / "test").glob("*/*.png"))]
-    )
+    raw = np.stack([np.asarray(Image.open(p)).transpose(2, 0, 1) for p in sorted((root / "test").glob("*/*.png"))])
     for c in range(3):
         pair = np.stack([raw[:, c].ravel(), splits.test.inputs[:, c].numpy().ravel()])
         assert np.corrcoef(pair)[0, 1] > 1 - 1e-9
@@ -79,11 +75,7 @@ def test_undivided_images_get_a_test_split(tmp_path):
     root = make_images(tmp_path / "data", bases=("",))
     undivided = dataset(root, test_fraction=0.3, validation_fraction=1 / 7)
     splits = undivided.load()
-    assert (
-        [len(s) for s in (splits.train, splits.validation, splits.test)]
-        == [undivided.num_train, 3, 9]
-        == [18, 3, 9]
-    )
+    assert [len(s) for s in (splits.train, splits.validation, splits.test)] == [undivided.num_train, 3, 9] == [18, 3, 9]
     assert torch.bincount(splits.test.targets).tolist() == [3, 3, 3]
 
 
@@ -183,9 +175,7 @@ def test_an_empty_folder_is_refused(tmp_path, packed):
     root = tmp_path / "data"
     (root / "train" / "cat").mkdir(parents=True)
     root = zipped(root) if packed else root
-    with pytest.raises(
-        ValueError, match=r"dataset\.root must hold images as train/<class>.*found none in .*data"
-    ):
+    with pytest.raises(ValueError, match=r"dataset\.root must hold images as train/<class>.*found none in .*data"):
         dataset(root).check()
 
 
@@ -197,9 +187,7 @@ def test_a_class_without_images_is_named(tmp_path, packed, part):
         path.unlink()
     root = zipped(root) if packed else root
     # A dog that is only in test is the other side of the same mistake.
-    with pytest.raises(
-        ValueError, match=rf"dataset\.root must hold images of every class, found none in {part}/dog"
-    ):
+    with pytest.raises(ValueError, match=rf"dataset\.root must hold images of every class, found none in {part}/dog"):
         dataset(root).check()
 
 
@@ -213,9 +201,7 @@ def test_a_class_missing_from_test_is_named(tmp_path):
 def test_a_class_that_is_only_in_test_is_named(tmp_path):
     root = make_images(tmp_path / "data", num=2)
     shutil.rmtree(root / "train" / "dog")
-    with pytest.raises(
-        ValueError, match=r"test classes \['dog'\], absent from those in train: \['cat', 'émeu'\]"
-    ):
+    with pytest.raises(ValueError, match=r"test classes \['dog'\], absent from those in train: \['cat', 'émeu'\]"):
         dataset(root).check()
 
 

@@ -79,14 +79,10 @@ def train_copies(dataset, model_loss, shape, *, num_copies, batch_size, rates, m
     optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.5)
     order = torch.arange(num_copies * batch_size * len(rates)).view(len(rates), -1)
     history = [weight.detach().clone().numpy()]
-    for (inputs, targets), lr, momentum in zip(
-        dataset.load().train.batches(order), rates, momenta, strict=True
-    ):
+    for (inputs, targets), lr, momentum in zip(dataset.load().train.batches(order), rates, momenta, strict=True):
         optimizer.param_groups[0] |= {"lr": lr, "momentum": momentum}
         optimizer.zero_grad()
-        loss = model_loss(
-            weight, inputs.view(num_copies, batch_size, -1), targets.view(num_copies, batch_size, -1)
-        )
+        loss = model_loss(weight, inputs.view(num_copies, batch_size, -1), targets.view(num_copies, batch_size, -1))
         (loss / batch_size).backward()
         optimizer.step()
         history.append(weight.detach().clone().numpy())
@@ -96,9 +92,7 @@ def train_copies(dataset, model_loss, shape, *, num_copies, batch_size, rates, m
 def test_torch_sgd_with_momentum_on_the_noisy_quadratic_has_the_expected_loss():
     n, steps = 2000, 15
     rates, momenta = RATES[5 : 5 + steps], MOMENTA[:steps]
-    dataset = NoisyQuadratic(
-        num_dimensions=3, condition_number=10.0, noise_std=0.8, num_examples=n * 4 * steps
-    )
+    dataset = NoisyQuadratic(num_dimensions=3, condition_number=10.0, noise_std=0.8, num_examples=n * 4 * steps)
     weights = train_copies(
         dataset, lambda w, x, y: 0.5 * ((x * w[:, None] - y) ** 2).sum(),
         (3,), num_copies=n, batch_size=4, rates=rates, momenta=momenta,
@@ -119,9 +113,7 @@ def test_torch_sgd_on_linear_regression_has_the_expected_loss():
         (3,), num_copies=n, batch_size=4, rates=rates, momenta=np.zeros(steps),
     )  # fmt: skip
     losses = 0.5 * (weights - OPTIMUM) ** 2 @ dataset.curvature
-    expected = expected_regression_loss(
-        rates, curvature=dataset.curvature, batch_size=4, initial=0.0, optimum=OPTIMUM
-    )
+    expected = expected_regression_loss(rates, curvature=dataset.curvature, batch_size=4, initial=0.0, optimum=OPTIMUM)
     assert_mean_is(losses, expected)
 
 

@@ -31,9 +31,7 @@ def test_missing_files_are_named_before_anything_is_read(tmp_path, dataset_class
 
 
 @pytest.mark.parametrize("dataset_class", ALL)
-def test_every_complete_set_of_files_is_found_under_a_home_relative_root(
-    tmp_path, dataset_class, monkeypatch
-):
+def test_every_complete_set_of_files_is_found_under_a_home_relative_root(tmp_path, dataset_class, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for i, source in enumerate(dataset_class.sources):
         for name in source:
@@ -78,9 +76,7 @@ def test_a_damaged_archive_is_named_with_both_checksums(idx, damage, content_is_
     good = bytearray(path.read_bytes())
     flipped = good.copy()
     flipped[len(good) // 2] ^= 1
-    bad = {"flip": flipped, "truncate": good[:-9], "repack": gzip.compress(content[1:]), "text": b"<html>"}[
-        damage
-    ]
+    bad = {"flip": flipped, "truncate": good[:-9], "repack": gzip.compress(content[1:]), "text": b"<html>"}[damage]
     path.write_bytes(bad)
     with pytest.raises(ValueError, match=r"^dataset\.root holds a damaged file: ") as error:
         stage({path.name: path}, scratch, table)
@@ -158,9 +154,7 @@ def test_a_damaged_archive_stops_before_torchvision_downloads(small_cifar10, tmp
     archive = root / "cifar-10-python.tar.gz"
     archive.write_bytes(archive.read_bytes()[:-100])
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("went to the network"))
-    with pytest.raises(
-        ValueError, match=r"damaged file: .*cifar-10-python\.tar\.gz must have md5 \w{32}, got \w{32}"
-    ):
+    with pytest.raises(ValueError, match=r"damaged file: .*cifar-10-python\.tar\.gz must have md5 \w{32}, got \w{32}"):
         Cifar10(root=str(root), cache_dir=str(tmp_path / "cache")).load()
     assert not list((tmp_path / "cache").rglob("*.npz"))
 
@@ -172,9 +166,7 @@ def test_without_files_and_network_the_message_says_what_to_do(dataset_class, tm
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
-    with pytest.raises(
-        ValueError, match=r"^dataset\.root is null, and the download failed .*name resolution"
-    ) as error:
+    with pytest.raises(ValueError, match=r"^dataset\.root is null, and the download failed .*name resolution") as error:
         dataset_class(cache_dir=str(tmp_path)).load()
     assert "set dataset.root=FOLDER" in str(error.value)
     assert f"{dataset_class.torchvision_name}('FOLDER'" in str(error.value)

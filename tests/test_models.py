@@ -288,6 +288,7 @@ def test_torchvision_models_with_auxiliary_outputs_return_logits_only():
     assert isinstance(model(torch.randn(2, *CIFAR)), torch.Tensor)
 
 
+@pytest.mark.slow
 def test_torchvision_is_imported_by_its_own_model_only():
     code = "import sys, lrbench.models; raise SystemExit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPO, check=False).returncode == 0

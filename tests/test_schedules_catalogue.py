@@ -44,12 +44,54 @@ every_family = pytest.mark.parametrize("name", CONFIGS)
 # In absolute steps by definition, or (Chebyshev) in an order that is another one for each budget.
 NOT_STRETCHING = {"sklearn_invscaling", "sklearn_optimal", "noam", "fractal_chebyshev"}
 
-HYPERBOLA = math.sqrt(0.96)
+HYPERBOLA = math.sqrt(0.96)  # f(0) of the hyperbolas at upper_bound_ratio 1.25
+TO_ZERO = [
+    "rex",
+    "polynomial_decay",
+    "quarter_circle",
+    "generalized_cosine",
+    "k_decay",
+    "flat_cosine",
+    "hold_cosine",
+    "cosine_hard_restarts",
+    "cosine_cycles",
+    "cosine_echo",
+    "warm_cosine_cycles",
+    "wsd",
+    "trapezoid",
+    "knee",
+    "rsqrt_cooldown",
+    "two_point_linear",
+    "two_point_spline",
+    "free_spline",
+]
+TO_THE_FOOT = [
+    "triangle",
+    "triangle2",
+    "triangle_exp",
+    "sine",
+    "sine2",
+    "sine_exp",
+    "cosine_wave_up",
+    "cosine_wave2_up",
+    "cosine_wave_exp_up",
+    "sawtooth",
+    "sawtooth2",
+    "sawtooth_exp",
+    "sine_sawtooth",
+    "sine_sawtooth2",
+    "sine_sawtooth_exp",
+    "cosine_sawtooth",
+    "cosine_sawtooth2",
+    "cosine_sawtooth_exp",
+]
 # Value at T = 1000 with the defaults, from the formulas.
 END = {
-    **dict.fromkeys(
-        ["rex", "polynomial_decay", "quarter_circle", "generalized_cosine", "k_decay", "flat_cosine", "hold_cosine", "wsd", "trapezoid", "knee", "cosine_hard_restarts", "cosine_cycles", "cosine_echo", "warm_cosine_cycles", "rsqrt_cooldown", "two_point_linear", "two_point_spline", "free_spline"], 0.0
-    ),
+    **dict.fromkeys(TO_ZERO, 0.0),
+    **dict.fromkeys(TO_THE_FOOT, 0.1),
+    **dict.fromkeys(["triangle_down", "sine_down", "cosine_wave"], 1.0),
+    **dict.fromkeys(["triangle2_down", "sine2_down", "cosine_wave2"], 0.1 + 0.9 / 2**4),
+    **dict.fromkeys(["triangle_exp_down", "sine_exp_down", "cosine_wave_exp"], 0.1 + 0.9 * 0.1),
     "tanh": 1 / (1 + math.exp(6)),
     "sigmoid": 1 / (1 + math.exp(5)),
     "hyperbolic": 1 - 0.9999 * HYPERBOLA,
@@ -68,16 +110,7 @@ END = {
     "piecewise_constant": 0.008,
     "deepseek_multistep": 0.1,
     "piecewise_linear": 0.01,
-    **{
-        f"{wave}{envelope}{start}": value
-        for wave, starts in {
-            "triangle": ("", "_down"), "sine": ("", "_down"), "cosine_wave": ("_up", ""),
-        }.items()
-        for start, values in zip(starts, ((0.1, 0.1, 0.1), (1.0, 0.1 + 0.9 / 16, 0.1 + 0.9 * 0.1)), strict=True)
-        for envelope, value in zip(("", "2", "_exp"), values, strict=True)
-    },
-    **{f"{kind}sawtooth{envelope}": 0.1 for kind in ("", "sine_", "cosine_") for envelope in ("", "2", "_exp")},
-}  # fmt: skip
+}
 
 
 def parameters(name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Every function takes `times` of shape (num_runs,), finite, in one unit, and `obs
 shape: False means censored, the target was not reached up to that time. inf never stands for censoring here.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,8 +188,9 @@ def _censored(at: FloatArray, hit: BoolArray) -> stats.CensoredData:
 def _band(
     curve: stats._survival.EmpiricalDistributionFunction, level: float
 ) -> tuple[FloatArray, FloatArray]:
-    # log-log bounds stay within [0, 1]; at survival 1 and 0 they are 0/0, where scipy answers NaN.
-    with np.errstate(all="ignore"):
+    # log-log bounds stay within [0, 1]; at survival 1 and 0 they are 0/0, where scipy warns and answers NaN.
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
         band = curve.confidence_interval(confidence_level=level, method="log-log")
     share = np.asarray(curve.probabilities, dtype=np.float64)
     low, high = (np.asarray(side.probabilities, dtype=np.float64) for side in (band.low, band.high))

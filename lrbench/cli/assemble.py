@@ -6,8 +6,8 @@ import torch
 
 from lrbench.config import Plan
 from lrbench.data import Splits
-from lrbench.trials import Trial, Workload
 from lrbench.training import StepOptions
+from lrbench.trials import Trial, Workload
 
 
 def trial_of(plan: Plan) -> Trial:

@@ -85,9 +85,9 @@ class _Session:
         plan.dataset.check()
 
         # torch comes after everything that can be refused without it.
-        from lrbench.cli.training_run import Stopped, check_rates, train
+        from lrbench.cli.training_run import Stopped, check, train
 
-        check_rates(plan)
+        check(plan)
         if uri and self._sender is None:
             # Early: it loads MLflow while the data are loaded here.
             self._sender = Sender(Path(plan.values["results_dir"]) / "sender.log")

@@ -23,7 +23,7 @@ from lrbench.data import Splits
 from lrbench.schedules.rates import RateError, Rates
 from lrbench.spec import Evaluation, RunState, run_state
 from lrbench.tracking.record import DatasetFacts, Record, RecordBusyError, find_unfinished
-from lrbench.trials import build_training, run_training
+from lrbench.trials import build_training, call_model, run_training
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,16 @@ class Stopped(Exception):  # noqa: N818  # not an error: the user asked for it
         self.exit_code = exit_code
 
 
-def check_rates(plan: Plan) -> Rates:
-    """Compute the run's rates before any data is read.
+def check(plan: Plan) -> None:
+    """Build what can be built before any data is read: every rate, and the model.
 
     Raises:
-        ValueError: a rate is unusable, or the schedule refuses its parameters.
+        ValueError: a rate is unusable, the schedule refuses its parameters, the model refuses the shape of the data, or
+            there is no such device.
     """
-    return trial_of(plan).rates(budget=plan.budget, eval_every=plan.values["budget"]["eval_every"])
+    resolve_device(plan.values["device"])
+    trial_of(plan).rates(budget=plan.budget, eval_every=plan.values["budget"]["eval_every"])
+    call_model(plan.make_model, input_shape=plan.dataset.input_shape, num_outputs=plan.dataset.num_outputs)
 
 
 def train(plan: Plan, *, tracking_uri: str, on_record: Callable[[Path], None]) -> Outcome:
@@ -141,8 +144,9 @@ def _open_record(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str
             if record.facts.dataset is not None and record.facts.dataset.digest != data.digest:
                 record.close()
                 raise ValueError(
-                    f"dataset={values['dataset']['name']} has the digest {data.digest[:12]}…, but the interrupted run in "
-                    f"{interrupted} was trained on {record.facts.dataset.digest[:12]}…; restore the data, or delete that record"
+                    f"dataset={values['dataset']['name']} has the digest {data.digest[:12]}…, but the interrupted run "
+                    f"in {interrupted} was trained on {record.facts.dataset.digest[:12]}…; restore the data, or delete "
+                    "that record"
                 )
             return record
     names = {group: values[group]["name"] for group in ("scheduler", "warmup", "model", "dataset", "optimizer")}

@@ -95,8 +95,9 @@ def make_plan(cfg: DictConfig) -> Plan:
     )
     if dataset.max_epochs is not None and budget.epochs > dataset.max_epochs:
         raise ValueError(
-            f"budget.epochs must be at most {dataset.max_epochs:g} for dataset={values['dataset']['name']}, whose expected "
-            f"loss holds for fresh examples only, got {budget.epochs:g}; raise dataset.num_examples or lower the budget"
+            f"budget.epochs must be at most {dataset.max_epochs:g} for dataset={values['dataset']['name']}, whose "
+            f"expected loss holds for fresh examples only, got {budget.epochs:g}; raise dataset.num_examples or lower "
+            "the budget"
         )
     warmup = _warmup(values["warmup"], trusted)
     if warmup is not None:

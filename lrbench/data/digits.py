@@ -40,9 +40,7 @@ class Digits:
     @property
     def num_train(self) -> int:
         """See Dataset.num_train."""
-        rest = NUM_EXAMPLES - held_out_count(
-            NUM_EXAMPLES, self.test_fraction, parameter="dataset.test_fraction"
-        )
+        rest = NUM_EXAMPLES - held_out_count(NUM_EXAMPLES, self.test_fraction, parameter="dataset.test_fraction")
         return rest - held_out_count(rest, self.validation_fraction, parameter="dataset.validation_fraction")
 
     def check(self) -> None:
@@ -58,9 +56,7 @@ class Digits:
         targets = arrays["targets"]
         is_test = stratified(targets, self.test_fraction, parameter="dataset.test_fraction")
         part = partition(targets, is_test, validation_fraction=self.validation_fraction)
-        return in_memory_splits(
-            arrays["inputs"], targets, part, augmentation=self.augmentation, source_digest=digest
-        )
+        return in_memory_splits(arrays["inputs"], targets, part, augmentation=self.augmentation, source_digest=digest)
 
 
 def _decode() -> Arrays:

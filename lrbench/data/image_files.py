@@ -79,14 +79,10 @@ def read_image_folder(root: Path) -> ImageFolder:
     promised = {folder for folder in folders if folder[:-1] in bases}
     promised |= {(*base, name) for base in bases for name in classes}
     for absent in sorted(promised - {path[:-1] for path in images}):
-        raise ValueError(
-            f"dataset.root must hold images of every class, found none in {'/'.join(absent)} of {root}"
-        )
+        raise ValueError(f"dataset.root must hold images of every class, found none in {'/'.join(absent)} of {root}")
     unknown = sorted({path[-2] for path in images} - set(classes))
     if unknown:
-        raise ValueError(
-            f"dataset.root has the test classes {unknown}, absent from those in train: {classes}"
-        )
+        raise ValueError(f"dataset.root has the test classes {unknown}, absent from those in train: {classes}")
 
     num_ignored = len(files) - len(images)
     if num_ignored:
@@ -146,9 +142,7 @@ class ImageReader:
                 fitted = np.asarray(upright if upright.size == size else ImageOps.fit(upright, size))
         # Pillow's decoders raise these for damaged files of various formats.
         except (OSError, SyntaxError, ValueError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
-            raise ValueError(
-                f"dataset.root holds an unreadable image: {self.root}/{name} ({error})"
-            ) from error
+            raise ValueError(f"dataset.root holds an unreadable image: {self.root}/{name} ({error})") from error
         return fitted.transpose(2, 0, 1), hashlib.sha256(content).digest()
 
     def decode_chunks(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.uint8], list[bytes]]]:
@@ -178,9 +172,7 @@ def _entries(root: Path) -> Iterator[Entry]:
                     if not name.startswith((".", "__MACOSX")) and "/." not in name:
                         yield name, -1 if info.is_dir() else info.file_size, info.CRC
         except zipfile.BadZipFile as error:
-            raise ValueError(
-                f"dataset.root must be a folder or a zip file of images, got {root} ({error})"
-            ) from error
+            raise ValueError(f"dataset.root must be a folder or a zip file of images, got {root} ({error})") from error
     else:
         raise ValueError(f"dataset.root must be a folder or a zip file of images, but {root} does not exist")
 

@@ -100,9 +100,7 @@ class ImageFolder:
             ValueError: if an image cannot be read, naming it.
         """
         if self.in_memory is None:
-            decoded_bytes = (
-                len(self._listing.names) * int(np.prod(self.input_shape)) * np.dtype(np.float32).itemsize
-            )
+            decoded_bytes = len(self._listing.names) * int(np.prod(self.input_shape)) * np.dtype(np.float32).itemsize
             in_memory = decoded_bytes <= MEMORY_SHARE * available_memory()
         else:
             in_memory = self.in_memory

@@ -134,9 +134,7 @@ class LinearRegression:
     def load(self) -> Splits:
         """See Dataset.load."""
         root = np.sqrt(self.curvature)
-        draws = _standard_normal(
-            "linear regression", self.data_seed, (self.num_examples, self.num_dimensions)
-        )
+        draws = _standard_normal("linear regression", self.data_seed, (self.num_examples, self.num_dimensions))
         # sqrt(D h_i) e_i, i = 1..D, has second moments diag(h) exactly.
         design = np.sqrt(self.num_dimensions) * np.diag(root)
         return _splits(*((rows, OPTIMUM * rows.sum(1, keepdims=True)) for rows in (root * draws, design)))

@@ -83,9 +83,7 @@ class TorchvisionImages:
         targets = arrays["targets"]
         is_test = np.arange(len(targets)) >= self.published_train
         part = partition(targets, is_test, validation_fraction=self.validation_fraction)
-        return in_memory_splits(
-            arrays["inputs"], targets, part, augmentation=self.augmentation, source_digest=digest
-        )
+        return in_memory_splits(arrays["inputs"], targets, part, augmentation=self.augmentation, source_digest=digest)
 
     def _source_files(self) -> dict[str, Path]:
         """Return path under root -> file, for the first complete set; empty if there is no root."""

@@ -38,12 +38,12 @@ def evaluation_weights(
     trained = [*(p for group in optimizer.param_groups for p in group["params"]), *model.buffers()]
     # The optimizer could go back by itself, but only up to rounding: evaluating would change the training.
     saved = [tensor.detach().clone() for tensor in trained]
-    with _modes_restored(model):
+    if True:
         try:
             optimizer.eval()
             # Before the first update the average is the training weights, and the statistics fit. Left alone,
             # step 0 is the same evaluation for every optimizer.
-            if optimizer.state:
+            if any(optimizer.state.values()):
                 _recompute_batch_norm(model, calibration)
             yield
         finally:

@@ -21,9 +21,7 @@ __all__ = [
 
 
 @factor
-def generalized_cosine(
-    step: Floats, total_steps: int, *, exponent: Positive = 0.5, min_ratio: Ratio = 0.0
-) -> Floats:
+def generalized_cosine(step: Floats, total_steps: int, *, exponent: Positive = 0.5, min_ratio: Ratio = 0.0) -> Floats:
     """Bend a cosine: m + (1-m) ((1 + cos(pi z)) / 2)^exponent. At and past the end: m.
 
     optlrschedule's `cosine` family, 2603.10301; optax `cosine_decay_schedule(exponent=...)`. At exponent 0.5

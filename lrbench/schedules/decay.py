@@ -100,9 +100,7 @@ def sigmoid(
 
 
 @factor
-def quarter_circle(
-    step: Floats, total_steps: int, *, exponent: Positive = 1.0, min_ratio: Ratio = 0.0
-) -> Floats:
+def quarter_circle(step: Floats, total_steps: int, *, exponent: Positive = 1.0, min_ratio: Ratio = 0.0) -> Floats:
     """Fall along a quarter of a circle: m + (1-m) sqrt(1 - z^2)^exponent. At and past the end: m.
 
     The `sqrt` family of optlrschedule, 2603.10301, which searches the exponent in [0, 1].

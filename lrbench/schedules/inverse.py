@@ -25,9 +25,7 @@ __all__ = [
 
 
 @factor
-def inverse_time(
-    step: Floats, total_steps: int, *, total_decay: Positive = 100.0, power: Positive = 0.75
-) -> Floats:
+def inverse_time(step: Floats, total_steps: int, *, total_decay: Positive = 100.0, power: Positive = 0.75) -> Floats:
     """Fall as (1 + d t/T)^-power (Caffe and LRBench INV; Keras InverseTimeDecay at power 1). Flat past T.
 
     Args:
@@ -121,9 +119,7 @@ def inverse_sqrt(
 
 
 @factor
-def noam(
-    step: Floats, total_steps: int, *, model_width: Count = 512, warmup_fraction: Fraction = 0.05
-) -> Floats:
+def noam(step: Floats, total_steps: int, *, model_width: Count = 512, warmup_fraction: Fraction = 0.05) -> Floats:
     """Vaswani et al., 1706.03762: d^-1/2 min(n^-1/2, n w^-3/2), n = t + 1 updates. Flat past the end.
 
     The shape stretches with the budget, the height does not: the peak is (d w)^-1/2, so the base rate is a

@@ -19,9 +19,7 @@ Ratios = Annotated[list[NonNegative], MinLen(1)]
 
 
 @factor
-def piecewise_constant(
-    step: Floats, total_steps: int, *, boundary_fractions: Fractions, ratios: Ratios
-) -> Floats:
+def piecewise_constant(step: Floats, total_steps: int, *, boundary_fractions: Fractions, ratios: Ratios) -> Floats:
     """Take ratios[i] between boundary i-1 and boundary i; a boundary already has the next ratio.
 
     optax and Keras count a boundary to the piece *before* it, one step later. The last ratio stays past the
@@ -47,9 +45,7 @@ def piecewise_constant(
 
 
 @factor
-def piecewise_linear(
-    step: Floats, total_steps: int, *, boundary_fractions: Fractions, ratios: Ratios
-) -> Floats:
+def piecewise_linear(step: Floats, total_steps: int, *, boundary_fractions: Fractions, ratios: Ratios) -> Floats:
     """Join (0, ratios[0]), (boundary, ratio), ... by straight lines; flat after the last (init2winit, optax).
 
     The last ratio stays past the end. optax's `piecewise_interpolate_schedule` scales by each ratio in turn;

@@ -22,8 +22,8 @@ AtLeastOne = Annotated[float, Ge(1)]
 def cosine_hard_restarts(step: Floats, total_steps: int, *, num_cycles: Count = 3) -> Floats:
     """Fall along `num_cycles` equal cosines from 1 to 0 (transformers `cosine_with_restarts`).
 
-    At and past the end: zero. transformers takes (num_cycles z) mod 1 in floats, which for some budgets lands
-    just below a restart and gives that step zero instead of one; the product is taken in whole steps here.
+    At and past the end: zero. transformers takes (num_cycles z) mod 1 in floats, which from 49 cycles on misses
+    restarts by rounding and gives those steps zero instead of one; the product is taken in whole steps here.
     """
     share = (num_cycles * step) % total_steps / total_steps
     return np.where(step < total_steps, half_cosine(share), 0.0)

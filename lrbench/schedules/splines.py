@@ -11,7 +11,6 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Gt, Lt
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from lrbench.schedules.factors import Floats, factor
 from lrbench.spec import Ratio
@@ -115,9 +114,7 @@ def _two_points(
     return _distinct(np.array([0.0, x1, second, 1.0]), np.array([1.0, y1, y1 * y2, min_ratio]))
 
 
-def _distinct(
-    x: NDArray[np.float64], y: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _distinct(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Drop knots that lie on an earlier one; the ends of the budget stay knots."""
     kept = [0]
     for knot in range(1, len(x)):
@@ -128,6 +125,9 @@ def _distinct(
 
 def _pchip(share: Floats, x: NDArray[np.float64], y: NDArray[np.float64]) -> Floats:
     """Monotone cubic through the knots; rounding may not take it out of the range of their heights."""
+    # Imported here: it takes longer to import than the rest of the catalogue, and two families need it.
+    from scipy.interpolate import PchipInterpolator
+
     # scipy divides by the slopes; a slope near zero overflows to the right answer, a flat tangent.
     with np.errstate(over="ignore"):
         curve: Floats = PchipInterpolator(x, y)(np.minimum(share, x[-1]))

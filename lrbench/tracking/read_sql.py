@@ -4,7 +4,17 @@ import sqlite3
 from collections.abc import Sequence
 
 import pandas as pd
-from sqlalchemy import Connection, Engine, Exists, Select, column, create_engine, exists, select, table
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    column,
+    create_engine,
+    select,
+    table,
+    tuple_,
+)
 from sqlalchemy.exc import OperationalError
 
 from lrbench.tracking.database import database_path
@@ -95,13 +105,11 @@ def _read(engine: Engine, uri: str, experiments: Sequence[str] | None, metrics: 
     return Tables(runs=runs, tags=tags, params=params, points=points)
 
 
-def _at_an_evaluation() -> Exists:
-    evaluations = _METRICS.alias()
-    return exists().where(
-        evaluations.c.run_uuid == _METRICS.c.run_uuid,
-        evaluations.c.key == "time/seconds",
-        evaluations.c.step == _METRICS.c.step,
-    )
+def _at_an_evaluation() -> ColumnElement[bool]:
+    m = _METRICS.alias()
+    # Not a correlated EXISTS: for that SQLite takes the wrong index and runs for minutes.
+    evaluations = select(m.c.run_uuid, m.c.step).where(m.c.key == "time/seconds")
+    return tuple_(_METRICS.c.run_uuid, _METRICS.c.step).in_(evaluations)
 
 
 def _fetch(connection: Connection, query: Select[tuple[object, ...]], columns: list[str]) -> pd.DataFrame:

@@ -1,0 +1,133 @@
+"""`lrbench check [overrides]`: lint schedules without training; `lrbench check --code FILE...`: lint training code.
+
+    lrbench check scheduler=cosine,step optimizer=adamw
+    lrbench check strict=true 'scheduler=glob(*)'
+    lrbench check --code train.py
+
+Every finding says what is wrong and how to fix it. The exit code is 1 when one is an error, and with strict=true when
+one is a warning; otherwise 0.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lrbench.lint import Finding
+from lrbench.lint.code import lint_code
+from lrbench.spec import evaluation_steps
+
+if TYPE_CHECKING:
+    from lrbench.config import Plan
+
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def main(arguments: list[str]) -> int:
+    """Print what there is to say about configurations or files.
+
+    Raises:
+        ValueError: wrong words, or a file that is no Python.
+        OSError: a file that cannot be read.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
+    words = [word for word in arguments if word not in ("strict=true", "strict=false")]
+    strict = "strict=true" in arguments
+    findings = _check_files(words) if "--code" in words else _check_plans(words)
+    return 1 if fails(findings, strict=strict) else 0
+
+
+def fails(findings: Sequence[Finding], *, strict: bool) -> bool:
+    """Whether findings must stop what follows: errors always, warnings when strict, notes never."""
+    return any(f.severity == "error" or (strict and f.severity == "warning") for f in findings)
+
+
+def findings_of(plan: "Plan") -> list[Finding]:
+    """Lint the schedule of a plan, with its warmup, optimizer and budget; errors first.
+
+    Raises:
+        ValueError: the optimizer refuses its parameters. A schedule that does so is a finding.
+    """
+    from lrbench.lint.schedule import lint_schedule, make_subject
+
+    values = plan.values
+    num_evaluations = len(evaluation_steps(plan.budget.total_steps, values["budget"]["eval_every"])) - 1
+    subject = make_subject(
+        plan.schedule,
+        plan.make_optimizer,
+        total_steps=plan.budget.total_steps,
+        steps_per_epoch=plan.budget.steps_per_epoch,
+        num_evaluations=num_evaluations,
+        warmup=plan.warmup,
+        name=values["scheduler"]["name"],
+        optimizer=values["optimizer"]["name"],
+    )
+    return lint_schedule(subject)
+
+
+def _check_plans(words: list[str]) -> list[Finding]:
+    flags = [word for word in words if word.startswith("-")]
+    if flags:
+        raise ValueError(f"lrbench check takes config overrides, strict=true or --code FILE..., got {flags[0]!r}")
+    from rich.console import Console
+
+    from lrbench.cli.compose import compose_plans
+
+    plans = compose_plans(words)
+    console = Console()
+    everything: list[Finding] = []
+    for label, plan in zip(_labels(plans), plans, strict=True):
+        findings = findings_of(plan)
+        everything += findings
+        if not console.is_terminal:
+            sys.stdout.writelines(f"{label}\t{f.severity}\t{f.rule}\t{f.message}\n" for f in findings)
+            continue
+        console.print(label if findings else f"{label}: nothing found", style="bold" if findings else "", highlight=False)
+        for f in findings:
+            console.print(f"  [{_STYLES[f.severity]}]{f.severity}[/] [dim]{f.rule}[/]", highlight=False)
+            # Overrides such as milestones=[30,60] look like rich's markup.
+            console.print(f"    {f.message}", markup=False, highlight=False, soft_wrap=True)
+    _summarize(f"{len(plans)} schedule{'s' * (len(plans) != 1)}", everything)
+    return everything
+
+
+def _check_files(words: list[str]) -> list[Finding]:
+    files = [word for word in words if word != "--code"]
+    flags = [word for word in files if word.startswith("-")]
+    if not files or flags:
+        raise ValueError(f"lrbench check --code takes the files to look at, got {' '.join(files) or 'none'}")
+    everything = []
+    for name in files:
+        findings = lint_code(Path(name).read_text(encoding="utf-8"), name)
+        everything += findings
+        # The shape that editors and CI turn into links.
+        sys.stdout.writelines(f"{name}:{f.line}: {f.severity}: {f.rule}: {f.message}\n" for f in findings)
+    _summarize(f"{len(files)} file{'s' * (len(files) != 1)}", everything)
+    return everything
+
+
+def _summarize(what: str, findings: Sequence[Finding]) -> None:
+    counts = Counter(f.severity for f in findings)
+    found = ", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in ("error", "warning", "note") if counts[s])
+    print(f"lrbench: {what} checked: {found or 'nothing found'}", file=sys.stderr)
+
+
+def _labels(plans: Sequence["Plan"]) -> list[str]:
+    """Name plans by their schedules, and by whatever else differs between them."""
+    from lrbench.config.plan import flat_values
+
+    flat = [flat_values(plan.values) for plan in plans]
+    paths = {path: None for values in flat for path in values if path != "scheduler.name"}
+    names = [plan.values["scheduler"]["name"] for plan in plans]
+    labels = []
+    for name, values in zip(names, flat, strict=True):
+        same = [other for other_name, other in zip(names, flat, strict=True) if other_name == name]
+        differing = [path for path in paths if any(other.get(path) != values.get(path) for other in same)]
+        # `optimizer=adam,sgd` changes a dozen values; the name says it.
+        groups = {path.partition(".")[0] for path in differing if path.endswith(".name")}
+        shown = [p for p in differing if p.partition(".")[0] not in groups or p.endswith(".name")]
+        labels.append(" ".join([name, *(f"{path.removesuffix('.name')}={values.get(path)}" for path in shown)]))
+    return labels

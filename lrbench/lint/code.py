@@ -1,0 +1,1 @@
+def lint_code(source, filename): return []

@@ -1,0 +1,83 @@
+"""All rules over one schedule, before anything is trained.
+
+Rules on the table of rates come first: they also catch a schedule that a user wrote. Those on parameters see what
+the table cannot know, such as a milestone after the end. A rule takes a `Subject` and yields findings.
+"""
+
+from collections.abc import Callable, Iterable
+
+from lrbench.lint.findings import Finding
+from lrbench.lint.lengths import (
+    all_cuts_at_the_start,
+    base_rate_unused,
+    counts_epochs,
+    cut_short,
+    milestones_never_reached,
+    one_cycle_past_its_end,
+    step_size_too_long,
+    t_max_differs,
+    torch_defaults,
+)
+from lrbench.lint.optimizer import (
+    decay_without_need,
+    momentum_overwritten,
+    plateau_direction,
+    plateau_patience,
+    prodigy_warmup,
+)
+from lrbench.lint.subject import Subject, make_subject
+from lrbench.lint.table import (
+    below_float_resolution,
+    climbs_to_the_end,
+    ends_mid_cycle,
+    hardly_moves,
+    warmup_length,
+    zero_at_the_start,
+    zero_for_a_while,
+)
+
+__all__ = ["RULES", "Subject", "lint_schedule", "make_subject"]
+
+RULES: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
+    warmup_length,
+    zero_at_the_start,
+    zero_for_a_while,
+    below_float_resolution,
+    ends_mid_cycle,
+    climbs_to_the_end,
+    hardly_moves,
+    one_cycle_past_its_end,
+    t_max_differs,
+    cut_short,
+    step_size_too_long,
+    milestones_never_reached,
+    all_cuts_at_the_start,
+    counts_epochs,
+    base_rate_unused,
+    torch_defaults,
+    momentum_overwritten,
+    decay_without_need,
+    prodigy_warmup,
+    plateau_patience,
+    plateau_direction,
+)
+_WORST_FIRST = ("error", "warning", "note")
+
+
+def lint_schedule(subject: Subject) -> list[Finding]:
+    """Apply every rule; errors first.
+
+    A schedule that cannot be built is an error too, in its own words when no rule knows better.
+    """
+    findings = [finding for rule in RULES for finding in rule(subject)]
+    if subject.problem and not any(finding.severity == "error" for finding in findings):
+        findings.append(Finding("rates", "error", _unbuilt(subject)))
+    return sorted(findings, key=lambda finding: _WORST_FIRST.index(finding.severity))
+
+
+def _unbuilt(subject: Subject) -> str:
+    if "cycle_momentum" in subject.problem:
+        return f"{subject.problem}; {subject.optimizer} has none to move: scheduler.cycle_momentum=false."
+    if subject.problem.startswith("scheduler="):
+        return f"{subject.problem}: look at the formula there, a division or a logarithm of zero is usual."
+    return f"scheduler={subject.name} cannot be made: {subject.problem}."

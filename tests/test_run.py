@@ -1,0 +1,208 @@
+"""`python -m lrbench` as a person runs it: real processes, real data, real kills."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lrbench.cli import COMMANDS
+from lrbench.tracking.record import Record, read_facts
+
+QUICK = ["tracking=none", "budget.epochs=2"]
+
+
+@pytest.fixture()
+def command(tmp_path):
+    """Run the command line in an empty working directory; returns the finished process."""
+
+    def run(*words, check=True, **kwargs):
+        done = subprocess.run(
+            [sys.executable, "-m", "lrbench", *words],
+            cwd=tmp_path,
+            env={**os.environ, "LRBENCH_CACHE_DIR": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            **kwargs,
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+def start(tmp_path, *words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "lrbench", *words],
+        cwd=tmp_path,
+        env={**os.environ, "LRBENCH_CACHE_DIR": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def found(done):
+    return dict(line.split("\t", 1) for line in done.stdout.splitlines())
+
+
+def records(tmp_path):
+    return sorted((tmp_path / "results" / "runs").iterdir())
+
+
+def outcome(record):
+    return json.loads((record / "artifacts" / "outcome.json").read_text())
+
+
+def metrics(record):
+    """The curve without its clock."""
+    with (record / "artifacts" / "curve.csv").open() as file:
+        return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in csv.DictReader(file)]
+
+
+def test_a_run_reports_what_it_found_and_leaves_a_whole_record(command, tmp_path):
+    said = found(command("scheduler=one_cycle", *QUICK))
+    (record,) = records(tmp_path)
+    assert said["record"] == str(record)
+    assert said["state"] == "ok"
+    assert float(said["test/accuracy"]) > 0.5
+    assert {path.name for path in (record / "artifacts").iterdir()} == {
+        "config.yaml",
+        "environment.json",
+        "rates.csv",
+        "curve.csv",
+        "outcome.json",
+    }
+    with (record / "artifacts" / "rates.csv").open() as file:
+        rates = list(csv.DictReader(file))
+    assert list(rates[0]) == ["step", "lr", "momentum"]
+    assert len(rates) == int(said["steps"])
+    curve = metrics(record)
+    assert curve[0]["test/loss"] == ""
+    assert repr(float(curve[-1]["val/accuracy"])) == said["val/accuracy"]
+
+
+def test_the_same_command_twice_gives_the_same_curve_and_weights(command, tmp_path):
+    command(*QUICK)
+    command(*QUICK)
+    first, second = records(tmp_path)
+    assert metrics(first) == metrics(second)
+    assert outcome(first)["weights_sha256"] == outcome(second)["weights_sha256"]
+
+
+def test_a_diverged_run_is_a_result(command, tmp_path):
+    said = found(command("optimizer.lr=1e6", *QUICK))
+    assert said["state"] == "diverged"
+    assert said["val/accuracy"] == said["test/accuracy"] == said["val/loss"] == "nan"
+    (record,) = records(tmp_path)
+    assert outcome(record)["val/loss"] == "nan"
+
+
+def test_a_grid_goes_on_after_a_failing_job_and_lists_the_failure(command, tmp_path):
+    done = command("-m", "scheduler=constant,step", "model=mlp,lenet", *QUICK, check=False)
+    assert done.returncode == 1
+    assert len(records(tmp_path)) == 2
+    assert done.stderr.count("lrbench: failed: ") == 2
+    assert "model=lenet needs images of at least" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["scheduler=cosin"], "scheduler=cosin: no such option; did you mean cosine?"),
+        (["optimizer.lr=-1"], "optimizer.lr should be greater than 0, got -1"),
+        (["device=cuda:7"], "device must be auto or one of this machine's cpu"),
+        (["model=lenet"], "model=lenet needs images of at least"),
+        (["results_dir=/dev/null/x"], "results_dir must be a writable directory, got /dev/null/x"),
+        (["tracking.uri=http://127.0.0.1:9"], "no MLflow server answers at http://127.0.0.1:9"),
+        (["dataset=mnist", "dataset.root=nowhere"], "dataset.root must hold MNIST/raw/train-images"),
+        (["--multirn"], "unrecognized arguments: --multirn"),
+    ],
+)
+def test_bad_input_ends_with_one_message_before_any_training(command, tmp_path, words, message):
+    done = command(*words, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("results/runs/*"))
+
+
+def test_the_traceback_is_shown_when_asked_for(command, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    assert "Traceback" in command("optimizer.lr=-1", check=False).stderr
+
+
+def test_help_names_the_groups_and_commands(command):
+    text = command("--help").stdout
+    for word in ("cosine_restarts", "dataset: ", "python -m lrbench", *COMMANDS):
+        assert word in text
+
+
+def test_a_users_own_model_in_the_working_directory(command, tmp_path):
+    (tmp_path / "my_models.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self, num_outputs, width=8):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, num_outputs))\n"
+    )
+    words = ["model=custom", "model._target_=my_models.Net", "+model.width=16", *QUICK]
+    assert "must lie in a trusted module" in command(*words, check=False).stderr
+    assert found(command(*words, "trusted_modules=[my_models]"))["state"] == "ok"
+
+
+LONG = ["tracking=none", "budget=steps", "budget.steps=6000", "training.checkpoint_seconds=0.2", "scheduler=plateau"]
+
+
+def wait_for_checkpoint(tmp_path, process):
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("results/runs/*/checkpoints/*.pt")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "code", "status"),
+    [(signal.SIGKILL, -9, None), (signal.SIGINT, 130, "KILLED"), (signal.SIGTERM, 143, "KILLED")],
+)
+def test_an_interrupted_run_continues_bit_for_bit_with_the_same_command(command, tmp_path, how, code, status):
+    process = start(tmp_path, *LONG)
+    wait_for_checkpoint(tmp_path, process)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == code
+    (record,) = records(tmp_path)
+    if status:
+        assert "the same command continues" in errors
+        with Record.open(record) as opened:
+            assert opened.last_step < 6000
+    command(*LONG)
+    assert records(tmp_path) == [record], "resumed, not started anew"
+    command(*LONG)
+    resumed, unbroken = records(tmp_path)
+    assert metrics(resumed) == metrics(unbroken)
+    assert outcome(resumed)["weights_sha256"] == outcome(unbroken)["weights_sha256"]
+
+
+@pytest.mark.slow
+def test_the_record_reaches_mlflow_and_comes_back_as_the_frame(command, tmp_path):
+    from lrbench.tracking.read import read_runs
+
+    command("scheduler=one_cycle", "budget.epochs=2")
+    (record,) = records(tmp_path)
+    frame = read_runs(f"sqlite:///{tmp_path}/results/mlflow.db")
+    assert set(frame["scheduler"]) == {"one_cycle"}
+    assert set(frame["status"]) == {"FINISHED"}
+    assert set(frame["state"]) == {"ok"}
+    assert frame["step"].tolist() == [int(row["step"]) for row in metrics(record)]
+    assert frame["val/loss"].tolist() == [float(row["val/loss"]) for row in metrics(record)]
+    assert frame["test/loss"].isna().sum() == len(frame) - 1
+    assert set(frame["optimizer.lr"]) == {0.05}
+    assert read_facts(record).experiment == frame["experiment"].iloc[0]
