@@ -1,4 +1,4 @@
-from itertools import permutations, product
+from itertools import product
 
 import numpy as np
 import pytest
@@ -75,13 +75,14 @@ def brute_force(first, second):
     return np.mean(sums >= abs((np.sign(difference) * sizes).sum()) - 1e-9)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=9))
 def test_exact_p_with_ties_is_the_share_of_all_sign_flips(pairs):
     first, second = np.array(pairs, dtype=float).T
     assert signed_ranks(first, second)[2] == pytest.approx(brute_force(first, second))
 
 
+@settings(deadline=None)
 @given(st.permutations([1.0, -2.0, 3.0, 4.0, -5.0, 6.0, 7.0]))
 def test_exact_p_without_ties_is_scipys_in_any_order(differences):
     zeros = np.zeros(7)
@@ -130,7 +131,7 @@ def test_constant_scores_are_all_tied():
     assert all(r.p_value == 1.0 for r in wilcoxon_holm(scores, direction="minimize"))
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(CELLS, st.permutations(range(9)), st.permutations(range(3)))
 def test_order_of_workloads_and_names_of_schedules_do_not_matter(scores, rows, columns):
     shuffled = scores[list(rows)][:, list(columns)]
@@ -155,29 +156,11 @@ def test_ranks_average_ties_of_float_noise_and_put_diverged_last():
 
 
 def test_a_third_schedule_can_flip_two_others():
-    # 0 is 1.0 and 4.5 times the fastest, 1 is 2.9 and 2.2: 1 leads, until the fast specialist 2 leaves.
-    times = np.array([[10.0, 29.0, 40.0], [45.0, 22.0, 10.0]])
-
-    def score(matrix):
-        return profile_score(speed_ratios(matrix))
-
-    with_all, without = score(times), score(times[:, :2])
-    assert with_all[0] < with_all[1]
-    assert without[0] > without[1] or leave_one_out_flips(times, overall=score, direction="maximize") == []
-
-
-def test_flips_name_who_left_and_who_swapped():
-    # Borda-like sums of ranks: removing schedule 2 reverses 0 and 1.
-    scores = np.array([[1, 3, 2], [1, 3, 2], [3, 1, 2], [3, 1, 2], [2.9, 1, 3]], dtype=float)
-
-    def overall(matrix):
-        return np.where(matrix.shape[-1] == 3, [0.0, 1.0, 2.0][: matrix.shape[-1]], 0) if False else _by_field(matrix)
-
-    def _by_field(matrix):
-        return -matrix.mean(axis=-2) if matrix.shape[-1] == 3 else matrix.mean(axis=-2)
-
-    flips = leave_one_out_flips(scores, overall=overall, direction="minimize")
-    assert Flip(left_out=2, ahead=0, behind=1) in flips
+    # tau_max 4. With schedule 2 the ratios of 0 are 2 and 4, of 1 are 1.5 and 6: 1/3 against 5/12. Without it they
+    # are 4/3 and 1 against 1 and 1.5: 17/18 against 11/12.
+    times = np.array([[40.0, 30.0, 20.0], [40.0, 60.0, 10.0]])
+    flips = leave_one_out_flips(times, overall=lambda m: profile_score(speed_ratios(m)), direction="maximize")
+    assert flips == [Flip(left_out=2, ahead=1, behind=0)]
 
 
 def test_no_flips_when_scores_do_not_depend_on_the_field():
@@ -208,9 +191,3 @@ def test_rank_intervals_are_sharp_for_separated_and_wide_for_equal_schedules():
 
 def test_two_seeds_have_no_rank_interval():
     assert intervals([[np.array([1.0, 2.0]), np.array([1.0, 2.0, 3.0])]]) is None
-
-
-def test_demsars_order_is_a_permutation_of_ranks():
-    placed = ranks(DEMSAR, direction="maximize")
-    assert {tuple(sorted(row)) for row in placed} >= {(1.0, 2.0, 3.0, 4.0)}
-    assert all(tuple(row) in set(permutations(sorted(row))) for row in placed)

@@ -21,7 +21,7 @@ def improvement(first, second, direction="minimize", num_resamples=10_000):
     return probability_of_improvement(first, second, direction=direction, rng=rng, num_resamples=num_resamples)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(SEEDS, SEEDS)
 def test_improvement_is_mann_whitneys_u_and_the_two_sides_add_up(first, second):
     a, b = (np.round(values, 6) for values in (first, second))

@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -38,6 +38,7 @@ def test_all_diverged_has_no_mean():
     assert summarise([INF, INF, INF], direction="minimize") == Summary(None, None, None, 0, 3)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3).map(float), min_size=3, max_size=6))
 def test_interval_equals_scipys(values):
     interval = summarise(values, direction="minimize").interval

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrbench.analysis.curves import (
@@ -78,6 +78,7 @@ def test_time_to_target_by_hand(values, first, sustained, direction):
     assert sustained_time_to_target(STEPS, measured, **keywords) == TimeToTarget(*sustained)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([1.0, 2.0, 3.0, 4.0, NAN]), min_size=1, max_size=8), st.randoms())
 def test_sustained_hits_are_never_earlier_and_order_of_rows_does_not_matter(values, random):
     steps = np.arange(len(values)) * 10.0

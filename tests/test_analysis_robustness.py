@@ -2,7 +2,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -86,7 +86,7 @@ def test_basin_by_hand():
     basin = basin_width(RATES, LOSSES, initial=3.0, direction="minimize")
     assert (basin.low, basin.high, basin.best_rate) == (0.01, 0.1, 0.1)
     assert basin.width == pytest.approx(1.0)
-    assert not (basin.open_low or basin.open_high or basin.optimum_at_edge)
+    assert (basin.open_low, basin.open_high, basin.optimum_at_edge) == (False, False, False)
 
 
 def test_basin_at_the_edge_is_a_lower_bound_and_stops_at_the_first_gap():
@@ -98,6 +98,7 @@ def test_no_basin_without_improvement():
     assert isinstance(basin_width([1, 2], [INF, 3.0], initial=3.0, direction="minimize"), Unavailable)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5).map(float), min_size=1, max_size=7), st.data())
 def test_best_of_n_is_the_mean_over_all_subsets(values, data):
     num = data.draw(st.integers(1, len(values)))

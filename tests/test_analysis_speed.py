@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -58,12 +58,14 @@ def test_algoperf_score_is_their_formula():
     assert algoperf_score(RATIOS)[2] > profile_score(RATIOS)[2]  # the grid gives something for r = tau_max
 
 
+@settings(deadline=None)
 @given(hnp.arrays(float, (3, 4), elements=st.floats(1, 10)))
 def test_both_scores_differ_by_less_than_a_grid_interval(times):
     ratios = speed_ratios(times)
     assert np.all(abs(algoperf_score(ratios) - profile_score(ratios)) <= 1 / 99 + 1e-12)
 
 
+@settings(deadline=None)
 @given(hnp.arrays(float, (3, 4), elements=st.one_of(st.floats(1, 10), st.just(INF))), st.permutations(range(3)))
 def test_duplicated_and_permuted_workloads_keep_the_score(times, order):
     score = profile_score(speed_ratios(times))

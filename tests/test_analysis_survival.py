@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrbench.analysis.survival import (
@@ -47,6 +47,7 @@ def test_restricted_mean_by_hand():
     assert 0 <= result.interval.low < result.value < result.interval.high <= 10
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 12), min_size=3, max_size=9))
 def test_without_early_censoring_it_is_the_mean_of_capped_times(times):
     array = np.array(times, dtype=float)
@@ -102,6 +103,7 @@ def test_infinity_is_no_censored_time(times):
         kaplan_meier(times, [0] * len(times))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 6), st.booleans()), min_size=3, max_size=10), st.randoms())
 def test_order_of_runs_does_not_matter_and_duplication_keeps_the_curve(runs, random):
     times, observed = zip(*runs, strict=True)

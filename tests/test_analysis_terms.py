@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
@@ -29,6 +29,7 @@ def test_noise_is_relative_to_the_pair_not_to_the_largest_value():
     assert len(set(merged)) == 4
 
 
+@settings(deadline=None)
 @given(hnp.arrays(float, st.integers(0, 8), elements=VALUES), st.randoms(use_true_random=False))
 def test_merging_noise_keeps_order_and_commutes_with_permutation(values, random):
     merged = without_noise(values)
@@ -38,6 +39,7 @@ def test_merging_noise_keeps_order_and_commutes_with_permutation(values, random)
     np.testing.assert_array_equal(without_noise(values[order]), merged[order])
 
 
+@settings(deadline=None)
 @given(hnp.arrays(float, st.tuples(st.integers(1, 4), st.integers(1, 5)), elements=VALUES))
 def test_rows_are_merged_on_their_own(table):
     np.testing.assert_array_equal(without_noise(table), np.stack([without_noise(row) for row in table]))

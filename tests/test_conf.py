@@ -30,7 +30,7 @@ def composed(*overrides):
 
 @pytest.mark.parametrize("path", FILES, ids=label)
 def test_every_file_opens_with_the_command_that_uses_it(path):
-    first = path.read_text().splitlines()[0]
+    first = path.read_text().removeprefix("# @package _global_\n").splitlines()[0]
     assert first.startswith("# python -m lrbench ")
     assert f"{path.parent.name}={path.stem}" in first
 

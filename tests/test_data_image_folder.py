@@ -110,6 +110,8 @@ def test_streaming_gives_the_values_of_memory_and_leaves_no_worker(tmp_path):
     streamed = dataset(root, in_memory=False, num_workers=2).load()
     state = torch.get_rng_state()
     assert streamed.digest == memory.digest
+    # An archive opened here must not be read through the same file position by the workers.
+    streamed.train.examples.reader.read_bytes("train/cat/00.png")
     order = list(torch.randperm(27, generator=torch.Generator().manual_seed(0)).split(5))
     pairs = zip(memory.train.batches(order), streamed.train.to("cpu").batches(iter(order)), strict=True)
     for (a, x), (b, y) in pairs:

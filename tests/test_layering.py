@@ -14,7 +14,7 @@ PACKAGE = Path(lrbench.__file__).parent
 FLOORS = [
     {"spec"},
     {"schedules", "models", "data", "optimizers", "results"},
-    {"training", "analysis"},
+    {"training", "analysis", "lint"},
     {"checkpoints"},
     {"trials"},
     {"config", "sweep", "launch", "tracking"},

@@ -171,8 +171,14 @@ def test_schedule_free_adamw_decays_and_prodigy_moves_as_their_packages_do():
 
     settings = {"eps": 1e-3, "weight_decay": 0.1}
     ours, theirs = network(), network()
-    train(ours, make("schedule_free_adamw", ours.parameters(), lr=0.1, beta1=0.8, beta2=0.9, **settings), batches(4))
-    package = AdamWScheduleFree(theirs.parameters(), lr=0.1, betas=(0.8, 0.9), **settings)
+    train(
+        ours,
+        make(
+            "schedule_free_adamw", ours.parameters(), lr=0.1, beta1=0.8, beta2=0.9, polynomial_weighting=1.5, **settings
+        ),
+        batches(4),
+    )
+    package = AdamWScheduleFree(theirs.parameters(), lr=0.1, betas=(0.8, 0.9), r=1.5, **settings)
     package.train()
     train(theirs, package, batches(4))
     assert_same_bits(ours.state_dict(), theirs.state_dict())
@@ -424,6 +430,18 @@ def test_step_zero_is_the_untrained_model_and_training_can_start_after_it(from_p
     train(model, optimizer, batches(2))
     train(reference, expected, batches(2))
     assert_same_bits(model.state_dict(), reference.state_dict())
+
+
+def test_an_optimizer_left_at_its_average_goes_on_from_its_training_weights():
+    model = network()
+    optimizer = make("schedule_free_sgd", model.parameters())
+    train(model, optimizer, batches(3))
+    trained = snapshot(model)
+    optimizer.eval()  # as its package says to save checkpoints
+    with evaluation_weights(model, optimizer, lambda: batches(1)):
+        pass
+    assert optimizer.param_groups[0]["train_mode"]
+    torch.testing.assert_close(model.state_dict(), trained)
 
 
 def test_models_without_running_statistics_need_no_calibration():

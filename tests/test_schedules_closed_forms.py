@@ -165,6 +165,16 @@ class TestCosines:
         assert rates[4] == pytest.approx(0.25 * (1 + math.cos(math.pi * 0.2)))
         assert rates[10] == 0
 
+    def test_cycles_of_whole_steps_restart_on_their_first_step(self) -> None:
+        for num_cycles in range(2, 13):
+            lengths = 5 * 2 ** np.arange(num_cycles)
+            starts = np.cumsum(lengths) - lengths
+            growing = cosine_cycles(starts, int(lengths.sum()), num_cycles=num_cycles, cycle_multiplier=2.0)
+            close(growing, 0.5 ** np.arange(num_cycles))
+            for length in range(1, 30):
+                equal = cosine_cycles(length * np.arange(num_cycles), length * num_cycles, num_cycles=num_cycles)
+                close(equal, 0.5 ** np.arange(num_cycles))
+
 
 class TestPiecewise:
     def test_a_boundary_has_the_next_ratio(self) -> None:

@@ -209,7 +209,7 @@ def test_a_deleted_experiment_is_refused_with_the_remedy(results):
     client.delete_experiment(client.create_experiment("digits-mlp"))
     with make_record(results) as record:
         pass
-    with pytest.raises(MlflowException, match="'digits-mlp' was deleted in MLflow.*experiments restore -x 1") as error:
+    with pytest.raises(MlflowException, match=r"'digits-mlp' was deleted in MLflow.*experiments restore -x 1") as error:
         send(results, record)
     assert is_refusal(error.value)
 
@@ -337,7 +337,7 @@ def test_reading_works_while_somebody_writes_and_after_a_writer_was_killed(resul
         "database.execute('pragma cache_size = 1')\n"
         "database.execute('update metrics set value = 99.0')\n"
         "rows = [(f'x{i}', 'y' * 900) for i in range(300)]\n"
-        "database.executemany('insert into experiments (name, artifact_location, workspace) values (?, ?, \"w\")', rows)\n"
+        "database.executemany('insert into experiments (name, artifact_location) values (?, ?)', rows)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, results / "mlflow.db"], check=False)

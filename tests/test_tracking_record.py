@@ -169,9 +169,14 @@ def test_a_run_on_a_full_disk_fails_truthfully_and_resumes_when_there_is_space()
         ballast = disk / "ballast"
         with contextlib.suppress(OSError):
             ballast.write_bytes(b"x" * (1 << 20))
-        with pytest.raises(OSError, match="disk full while writing the journal"), record:
-            for step in range(1, 1000):
-                record.append(evaluation(step))
+
+        def train() -> None:
+            with record:
+                for step in range(1, 1000):
+                    record.append(evaluation(step))
+
+        with pytest.raises(OSError, match="disk full while writing the journal"):
+            train()
         last = read_all(record.path / "journal.jsonl")[-1]
         assert isinstance(last, Ended)
         assert last.status == "FAILED"

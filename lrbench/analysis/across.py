@@ -150,9 +150,7 @@ def wilcoxon_holm(
         return refusal
     pairs = list(combinations(range(costs.shape[1]), 2))
     tests = [signed_ranks(costs[:, a], costs[:, b]) for a, b in pairs]
-    holm = stats_extra("statsmodels.stats.multitest").multipletests(
-        [p for _, _, p in tests], alpha, method="holm"
-    )[1]
+    holm = stats_extra("statsmodels.stats.multitest").multipletests([p for _, _, p in tests], alpha, method="holm")[1]
     return [
         SignedRanks(a, b, plus, minus, p, float(q), bool(q <= alpha))
         for (a, b), (plus, minus, p), q in zip(pairs, tests, holm, strict=True)

@@ -91,9 +91,7 @@ def probability_of_improvement(
     mine = [as_costs(values, direction=direction) for values in first]
     theirs = [as_costs(values, direction=direction) for values in second]
     if not mine or len(mine) != len(theirs) or min(cell.size for cell in [*mine, *theirs]) == 0:
-        raise ValueError(
-            "both schedules need at least one seed on each of the same workloads; restrict to common ones"
-        )
+        raise ValueError("both schedules need at least one seed on each of the same workloads; restrict to common ones")
     wins = [_wins(a, b) for a, b in zip(mine, theirs, strict=True)]
     value = float(np.mean([w.mean() for w in wins]))
     interval = None

@@ -85,7 +85,5 @@ def _finals(runs: pd.DataFrame, curves: Mapping[str, Curve], direction: Directio
         value = final_value(curve.steps, curve.values) if len(curve.steps) else np.nan
         known = np.isfinite(value)
         diverged = state == RunState.DIVERGED
-        finals.append(
-            float(worst_if_diverged(value, diverged, direction=direction)) if known or diverged else np.nan
-        )
+        finals.append(float(worst_if_diverged(value, diverged, direction=direction)) if known or diverged else np.nan)
     return finals

@@ -17,9 +17,7 @@ def steps_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
     """Find runs of different planned lengths in one workload."""
     budgets = sorted({int(budget) for budget in runs["budget"]})
     if len(budgets) > 1:
-        sentence = (
-            f"{workload}: budgets of {listed(budgets)} steps are mixed; the length is part of a schedule."
-        )
+        sentence = f"{workload}: budgets of {listed(budgets)} steps are mixed; the length is part of a schedule."
         yield Finding("steps", "serious", sentence, concerned(runs))
 
 

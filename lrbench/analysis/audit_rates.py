@@ -15,9 +15,7 @@ def trials_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
     tuning = runs[runs["role"] == "tuning"]
     counts = tuning.groupby("scheduler").size().reindex(sorted(set(runs["scheduler"])), fill_value=0)
     if len(tuning) and counts.nunique() > 1:
-        sentence = (
-            f"{workload}: unequal tuning, {counted(counts)} tuning runs; more trials find better rates."
-        )
+        sentence = f"{workload}: unequal tuning, {counted(counts)} tuning runs; more trials find better rates."
         yield Finding("trials", "serious", sentence, concerned(runs))
 
 
@@ -26,7 +24,7 @@ def untuned_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
     if runs["rate"].isna().any():
         sentence = f"{workload}: the base rate of {int(runs['rate'].isna().sum())} runs is not recorded."
         yield Finding("unknown rates", "warning", sentence, concerned(runs[runs["rate"].isna()]))
-    untuned = untunedconcerned(runs)
+    untuned = untuned_rates(runs)
     if not untuned:
         return
     cells = tuple((workload, schedule) for schedule in sorted(untuned))
@@ -44,14 +42,10 @@ def untuned_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
 
 def edges_findings(workload: str, runs: pd.DataFrame, direction: Direction) -> Iterator[Finding]:
     """Find searches whose best rate is the smallest or largest tried."""
-    edges = edgeconcerned(runs, direction=direction)
+    edges = edge_rates(runs, direction=direction)
     if edges:
-        named = listed(
-            [f"{schedule} ({rate:g}, the {side})" for schedule, (rate, side) in sorted(edges.items())]
-        )
-        sentence = (
-            f"{workload}: the best rate lies on the edge of the searched range: {named}; extend the range."
-        )
+        named = listed([f"{schedule} ({rate:g}, the {side})" for schedule, (rate, side) in sorted(edges.items())])
+        sentence = f"{workload}: the best rate lies on the edge of the searched range: {named}; extend the range."
         yield Finding("optimum at edge", "serious", sentence, tuple((workload, s) for s in sorted(edges)))
 
 
@@ -66,15 +60,13 @@ def searched(runs: pd.DataFrame) -> pd.DataFrame:
     return known[(known["role"] == "tuning") | ~known["scheduler"].isin(tuned)]
 
 
-def untunedconcerned(runs: pd.DataFrame) -> dict[str, float]:
+def untuned_rates(runs: pd.DataFrame) -> dict[str, float]:
     """Return the schedules that saw one rate only, with that rate."""
     rates = searched(runs).groupby("scheduler")["rate"]
     return {str(schedule): float(group.iloc[0]) for schedule, group in rates if group.nunique() == 1}
 
 
-def edgeconcerned(
-    runs: pd.DataFrame, *, direction: Direction
-) -> dict[str, tuple[float, Literal["smallest", "largest"]]]:
+def edge_rates(runs: pd.DataFrame, *, direction: Direction) -> dict[str, tuple[float, Literal["smallest", "largest"]]]:
     """Return the schedules whose best rate is the smallest or largest of several, with rate and side.
 
     The best rate has the best mean of `final` over its runs; a diverged run makes its rate the worst, since a

@@ -19,9 +19,7 @@ def missing_findings(runs: pd.DataFrame, planned: Planned | None) -> Iterator[Fi
     absent = tuple(cell for cell in grid if cell not in present)
     if absent:
         named = ", ".join(f"{schedule} on {workload}" for workload, schedule in absent)
-        yield Finding(
-            "missing cells", "serious", f"Never run: {named}; there is no ranking over all cells.", absent
-        )
+        yield Finding("missing cells", "serious", f"Never run: {named}; there is no ranking over all cells.", absent)
     gaps = missing_runs(runs, planned=planned or ())
     if gaps:
         named = ", ".join(f"{schedule} on {workload} seed {seed}" for workload, schedule, seed in gaps)
@@ -33,9 +31,7 @@ def baselines_findings(runs: pd.DataFrame) -> Iterator[Finding]:
     """Find which of the schedules that belong in every field are not in it."""
     absent = [name for name in BASELINES if name not in set(runs["scheduler"])]
     if absent:
-        yield Finding(
-            "baselines", "note", f"Not in the field, though they always should be: {listed(absent)}.", ()
-        )
+        yield Finding("baselines", "note", f"Not in the field, though they always should be: {listed(absent)}.", ())
 
 
 def code_findings(runs: pd.DataFrame) -> Iterator[Finding]:
@@ -55,14 +51,10 @@ def hardware_findings(workload: str, runs: pd.DataFrame, compares_seconds: bool)
     """Find runs on different devices, or on unknown ones where seconds are compared."""
     devices = sorted({str(device) for device in runs["device"].dropna()})
     if len(devices) > 1:
-        sentence = (
-            f"{workload}: runs used different devices, {listed(devices)}; their seconds cannot be compared."
-        )
+        sentence = f"{workload}: runs used different devices, {listed(devices)}; their seconds cannot be compared."
         yield Finding("hardware", "serious" if compares_seconds else "note", sentence, concerned(runs))
     elif compares_seconds and runs["device"].isna().any():
-        sentence = (
-            f"{workload}: the device of some runs is not recorded, so their seconds may not be comparable."
-        )
+        sentence = f"{workload}: the device of some runs is not recorded, so their seconds may not be comparable."
         yield Finding("hardware", "warning", sentence, concerned(runs[runs["device"].isna()]))
 
 
@@ -91,18 +83,13 @@ def seeds_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
     if counts.nunique() > 1:
         sentence = f"{workload}: unequal seeds, {counted(counts)}."
         yield Finding("seeds", "warning", sentence, concerned(compared))
-    elif (
-        len({listed(sorted(set(g.dropna())) or ["none"]) for _, g in compared.groupby("scheduler")["seed"]})
-        > 1
-    ):
+    elif len({listed(sorted(set(g.dropna())) or ["none"]) for _, g in compared.groupby("scheduler")["seed"]}) > 1:
         sentence = f"{workload}: schedules were run on different seeds."
         yield Finding("seeds", "note", sentence, concerned(compared))
     few = counts[counts < MIN_SEEDS]
     if len(few):
         sentence = f"{workload}: {counted(few)} seeds; below {MIN_SEEDS} there are no intervals and no tests."
-        yield Finding(
-            "few seeds", "warning", sentence, tuple((workload, str(schedule)) for schedule in few.index)
-        )
+        yield Finding("few seeds", "warning", sentence, tuple((workload, str(schedule)) for schedule in few.index))
     reused = set(runs.loc[runs["role"] == "tuning", "seed"].dropna()) & set(
         runs.loc[runs["role"] == "final", "seed"].dropna()
     )

@@ -135,10 +135,7 @@ def matrix(cells: Cells, *, statistic: Statistic, direction: Direction) -> Float
     Returns:
         (num_workloads, num_schedules) in the unit and direction of the values; NaN where a cell was not run.
     """
-    rows = [
-        [statistic(as_costs(cell, direction=direction)) if len(cell) else np.nan for cell in row]
-        for row in cells
-    ]
+    rows = [[statistic(as_costs(cell, direction=direction)) if len(cell) else np.nan for cell in row] for row in cells]
     return sign(direction) * np.array(rows, dtype=np.float64)
 
 
@@ -177,6 +174,5 @@ def percentile_intervals(samples: FloatArray, *, level: float = 0.95) -> list[In
     tail = (1 - level) / 2
     low, high = np.quantile(samples, [tail, 1 - tail], axis=0, method="inverted_cdf")
     return [
-        Interval(float(a), float(b), level, "stratified percentile bootstrap")
-        for a, b in zip(low, high, strict=True)
+        Interval(float(a), float(b), level, "stratified percentile bootstrap") for a, b in zip(low, high, strict=True)
     ]

@@ -143,9 +143,7 @@ def time_to_target(
         end: where a run that never reached it is censored, in the unit of `times`; see `censoring_step`.
     """
     ordered, reached = _reached(times, values, target, direction)
-    return (
-        TimeToTarget(float(ordered[np.argmax(reached)]), True) if reached.any() else TimeToTarget(end, False)
-    )
+    return TimeToTarget(float(ordered[np.argmax(reached)]), True) if reached.any() else TimeToTarget(end, False)
 
 
 def sustained_time_to_target(
@@ -221,9 +219,7 @@ def anytime_area(
 def _by_step(steps: npt.ArrayLike, values: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
     at, measured = np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if at.ndim != 1 or at.shape != measured.shape or at.size == 0:
-        raise ValueError(
-            f"a curve needs as many values as steps, at least one; got {at.shape} and {measured.shape}"
-        )
+        raise ValueError(f"a curve needs as many values as steps, at least one; got {at.shape} and {measured.shape}")
     order = np.argsort(at, kind="stable")
     if (np.diff(at[order]) == 0).any():
         raise ValueError("a curve has two values at one step; keep the last written of them")

@@ -119,7 +119,7 @@ def seeds_to_settle(
     difference: float | None = None,
     num_comparisons: int = 1,
 ) -> SeedsNeeded | Unavailable:
-    """Return how many seeds each schedule needs for a two-sided t test to find the difference (statsmodels).
+    """Return how many seeds each schedule needs for a two-sided t test to find the difference.
 
     The observed difference and variance are estimates themselves: a guide for planning, not a promise.
 
@@ -142,15 +142,17 @@ def seeds_to_settle(
     sd = _pooled_sd(a, b)
     if sought <= 1e-9 * sd:
         return Unavailable("the means are equal; no number of seeds tells them apart")
-    power_of = stats_extra("statsmodels.stats.power").TTestIndPower().power
 
     def enough(num_seeds: int) -> bool:
-        return bool(power_of(sought / sd, num_seeds, alpha / num_comparisons, ratio=1.0) >= power)
+        df = 2 * num_seeds - 2
+        critical = float(stats.t.isf(alpha / num_comparisons / 2, df))
+        # The square of a noncentral t is a noncentral F, which scipy computes also where its t is NaN.
+        return bool(stats.ncf.sf(critical**2, 1, df, (sought / sd) ** 2 * num_seeds / 2) >= power)
 
     if not enough(MAX_SEEDS):
         return Unavailable(f"even {MAX_SEEDS} seeds each would probably not tell them apart")
     low, high = MIN_SEEDS - 1, MAX_SEEDS
-    while high - low > 1:  # bisection: statsmodels' own solver fails on effects that need two or three seeds
+    while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return SeedsNeeded(high, max(0, high - min(a.size, b.size)), sought, sd)

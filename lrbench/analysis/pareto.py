@@ -42,9 +42,7 @@ def pareto_front(times: npt.ArrayLike, finals: npt.ArrayLike, *, direction: Dire
     return np.asarray(~beaten.any(axis=-1), dtype=bool)
 
 
-def relation(
-    time_difference: Interval | None, final_difference: Interval | None, *, direction: Direction
-) -> Relation:
+def relation(time_difference: Interval | None, final_difference: Interval | None, *, direction: Direction) -> Relation:
     """Say what can be claimed for a first schedule over a second; ask the other way round for the second.
 
     "dominates" needs both advantages shown; "inconclusive" is the absence of a claim, not equality.

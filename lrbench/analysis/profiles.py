@@ -82,13 +82,9 @@ def speed_up(times: npt.ArrayLike, reference: npt.ArrayLike, *, miss_times: npt.
     """
     mine, other, miss = (np.asarray(a, dtype=np.float64) for a in (times, reference, miss_times))
     if mine.size == 0 or not ((mine > 0).all() and (other > 0).all()):
-        raise ValueError(
-            "a speed-up needs positive times of both schedules on every workload; restrict to common ones"
-        )
+        raise ValueError("a speed-up needs positive times of both schedules on every workload; restrict to common ones")
     ratios = np.where(np.isinf(other), miss, other) / np.where(np.isinf(mine), miss, mine)
-    return SpeedUp(
-        float(stats.gmean(ratios)), int(np.isinf(mine).sum()), int(np.isinf(other).sum()), mine.size
-    )
+    return SpeedUp(float(stats.gmean(ratios)), int(np.isinf(mine).sum()), int(np.isinf(other).sum()), mine.size)
 
 
 def performance_profile(ratios: npt.ArrayLike, taus: npt.ArrayLike) -> FloatArray:

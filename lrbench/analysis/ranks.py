@@ -81,9 +81,7 @@ def leave_one_out_flips(scores: npt.ArrayLike, *, overall: Overall, direction: D
     flips = []
     for left_out in everyone:
         rest = [s for s in everyone if s != left_out]
-        reduced = dict(
-            zip(rest, ranks(overall(array[..., rest]), direction=direction) if rest else (), strict=True)
-        )
+        reduced = dict(zip(rest, ranks(overall(array[..., rest]), direction=direction) if rest else (), strict=True))
         flips += [
             Flip(left_out, ahead, behind)
             for ahead in rest
@@ -119,14 +117,10 @@ def rank_intervals(
     Returns:
         One entry a schedule, or None when a cell has fewer than three seeds.
     """
-    resampled = bootstrap(
-        cells, statistic=statistic, direction=direction, rng=rng, num_resamples=num_resamples
-    )
+    resampled = bootstrap(cells, statistic=statistic, direction=direction, rng=rng, num_resamples=num_resamples)
     if resampled is None:
         return None
-    point = ranks(
-        overall(matrix(cells, statistic=statistic, direction=direction)), direction=overall_direction
-    )
+    point = ranks(overall(matrix(cells, statistic=statistic, direction=direction)), direction=overall_direction)
     places = ranks(overall(resampled), direction=overall_direction)
     first = places == places.min(axis=-1, keepdims=True)
     shares = (first / first.sum(axis=-1, keepdims=True)).mean(axis=0)

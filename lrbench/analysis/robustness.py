@@ -161,9 +161,7 @@ def rate_sensitivity(
 def common_rates(rates_by_schedule: Sequence[npt.ArrayLike]) -> FloatArray:
     """Return the rates that every schedule was run at, increasing, equal up to float noise; may be empty."""
     grids = [np.unique(np.asarray(rates, dtype=np.float64)) for rates in rates_by_schedule]
-    shared = [
-        rate for rate in grids[0] if all(np.isclose(grid, rate, rtol=1e-9, atol=0).any() for grid in grids)
-    ]
+    shared = [rate for rate in grids[0] if all(np.isclose(grid, rate, rtol=1e-9, atol=0).any() for grid in grids)]
     return np.array(shared, dtype=np.float64)
 
 

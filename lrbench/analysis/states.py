@@ -27,12 +27,7 @@ def full_grid(runs: pd.DataFrame) -> list[tuple[str, str, int]]:
     """
     schedules = sorted(set(runs["scheduler"].dropna()))
     seeds = runs.dropna(subset=["seed"]).groupby("workload")["seed"].unique()
-    return [
-        (str(w), str(s), int(seed))
-        for w in sorted(seeds.index)
-        for s in schedules
-        for seed in sorted(seeds[w])
-    ]
+    return [(str(w), str(s), int(seed)) for w in sorted(seeds.index) for s in schedules for seed in sorted(seeds[w])]
 
 
 def missing_runs(runs: pd.DataFrame, *, planned: Planned) -> list[tuple[str, str, int]]:
@@ -64,18 +59,14 @@ def states_table(frame: pd.DataFrame, *, planned: Planned | None = None) -> pd.D
     unknown = sorted(set(runs["state"].astype(object)) - set(known), key=str)
     if unknown:
         raise ValueError(f"state must be one of {[str(s) for s in known]}, got {unknown}")
-    keys = ["workload", "scheduler"]
-    counts = runs.groupby([*keys, "state"]).size().unstack("state", fill_value=0)
-    absent = pd.DataFrame(missing_runs(runs, planned=planned or ()), columns=[*keys, "seed"])
-    counts[RunState.MISSING] = absent.groupby(keys).size()
-    # A cell of which nothing exists has no row yet.
-    only_missing = absent.groupby(keys).size().to_frame(RunState.MISSING)
-    table = (
-        counts.combine_first(only_missing).reindex(columns=[*known, RunState.MISSING]).fillna(0).astype(int)
-    )
-    table.columns = pd.Index([str(state) for state in (*known, RunState.MISSING)])
-    table["planned"] = table.sum(axis=1)
-    return table.sort_index()
+    absent = pd.DataFrame(missing_runs(runs, planned=planned or ()), columns=["workload", "scheduler", "seed"])
+    everything = pd.concat(
+        [runs[["workload", "scheduler", "state"]], absent.assign(state=RunState.MISSING)], ignore_index=True
+    ).astype(object)
+    cells = pd.MultiIndex.from_frame(everything[["workload", "scheduler"]])
+    table = pd.DataFrame({str(state): (everything["state"] == state).to_numpy() for state in RunState}, index=cells)
+    counts = table.groupby(level=["workload", "scheduler"], sort=True).sum()
+    return counts.assign(planned=counts.sum(axis=1))
 
 
 def divergence_rates(
@@ -95,9 +86,7 @@ def divergence_rates(
     """
     absent = [name for name in by if name not in frame.columns]
     if absent:
-        raise ValueError(
-            f"the frame has no columns {absent} to group by; it has {sorted(map(str, frame.columns))}"
-        )
+        raise ValueError(f"the frame has no columns {absent} to group by; it has {sorted(map(str, frame.columns))}")
     runs = last_rows(frame)
     rates: dict[tuple[object, ...], Share | Unavailable] = {}
     for key, states in runs.groupby(list(by), dropna=False)["state"]:

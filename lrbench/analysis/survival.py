@@ -136,9 +136,7 @@ def logrank(
     """Test whether two schedules take equally long (logrank, by scipy)."""
     first, second = _checked(first_times, first_observed), _checked(second_times, second_observed)
     if min(first[0].size, second[0].size) < MIN_SEEDS:
-        return Unavailable(
-            f"a logrank test needs {MIN_SEEDS} runs each, got {first[0].size} and {second[0].size}"
-        )
+        return Unavailable(f"a logrank test needs {MIN_SEEDS} runs each, got {first[0].size} and {second[0].size}")
     if not (first[1].any() or second[1].any()):
         return Unavailable("no run of either schedule reached the target")
     with np.errstate(invalid="ignore"):
@@ -171,13 +169,9 @@ def target_ecdf(fractions: npt.ArrayLike, observed: npt.ArrayLike, *, level: flo
 def _checked(times: npt.ArrayLike, observed: npt.ArrayLike) -> tuple[FloatArray, BoolArray]:
     at, hit = np.asarray(times, dtype=np.float64), np.asarray(observed, dtype=bool)
     if at.ndim != 1 or at.shape != hit.shape or at.size == 0:
-        raise ValueError(
-            f"times and observed must be (num_runs,), at least one; got {at.shape} and {hit.shape}"
-        )
+        raise ValueError(f"times and observed must be (num_runs,), at least one; got {at.shape} and {hit.shape}")
     if not (np.isfinite(at) & (at >= 0)).all():
-        raise ValueError(
-            "times must be finite and >= 0; a run that missed has its last time and observed=False"
-        )
+        raise ValueError("times must be finite and >= 0; a run that missed has its last time and observed=False")
     return at, hit
 
 
@@ -185,9 +179,7 @@ def _censored(at: FloatArray, hit: BoolArray) -> stats.CensoredData:
     return stats.CensoredData(uncensored=at[hit], right=at[~hit])
 
 
-def _band(
-    curve: stats._survival.EmpiricalDistributionFunction, level: float
-) -> tuple[FloatArray, FloatArray]:
+def _band(curve: stats._survival.EmpiricalDistributionFunction, level: float) -> tuple[FloatArray, FloatArray]:
     # log-log bounds stay within [0, 1]; at survival 1 and 0 they are 0/0, where scipy warns and answers NaN.
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)

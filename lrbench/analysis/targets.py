@@ -43,9 +43,7 @@ def constant_target(final_values: npt.ArrayLike, *, direction: Direction) -> Tar
     middle = float(np.median(costs))
     if not np.isfinite(middle):
         return Unavailable("half of the runs of 'constant' or more diverged")
-    return Target(
-        sign(direction) * middle, f"median final value of constant over {costs.size} seeds", "constant"
-    )
+    return Target(sign(direction) * middle, f"median final value of constant over {costs.size} seeds", "constant")
 
 
 def ladder(*, initial: float, best: float, direction: Direction) -> FloatArray | Unavailable:

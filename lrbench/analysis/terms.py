@@ -140,6 +140,5 @@ def stats_extra(module: str) -> ModuleType:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"this test needs {module.partition('.')[0]}, of the extra `stats`: "
-            "pip install 'lr-schedule-bench[stats]'"
+            f"this test needs {module.partition('.')[0]}, of the extra `stats`: pip install 'lr-schedule-bench[stats]'"
         ) from error

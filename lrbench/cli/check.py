@@ -85,7 +85,7 @@ def _check_plans(words: list[str]) -> list[Finding]:
         if not console.is_terminal:
             sys.stdout.writelines(f"{label}\t{f.severity}\t{f.rule}\t{f.message}\n" for f in findings)
             continue
-        console.print(label if findings else f"{label}: nothing found", style="bold" if findings else "", highlight=False)
+        console.print(f"[bold]{label}[/]{'' if findings else ': nothing found'}", highlight=False)
         for f in findings:
             console.print(f"  [{_STYLES[f.severity]}]{f.severity}[/] [dim]{f.rule}[/]", highlight=False)
             # Overrides such as milestones=[30,60] look like rich's markup.

@@ -16,6 +16,7 @@ from lrbench.schedules.rates import MakeOptimizer, Rates, Schedule, make_rates
 
 __all__ = ["call", "optimizer_words", "torch_constructor", "torch_snippet", "unbound"]
 
+_TORCH = "torch.optim.lr_scheduler"
 _SHOWN = ("lr", "momentum", "betas", "nesterov", "weight_decay")
 
 
@@ -58,7 +59,7 @@ def torch_snippet(
     summary = f'"""Set the rates of {name}, {total_steps} steps, for an optimizer whose lr is {base_lr!r}."""'
     function = textwrap.indent("\n".join([summary, *lines]), "    ")
     parts = [
-        "\n".join(sorted(source.imports, key=lambda line: ("torch" in line, line))),
+        "\n".join(source.import_lines()),
         *source.definitions.values(),
         f"def make_scheduler(optimizer):\n{function}",
         "\n".join(_usage(optimizer, rates, total_steps, num_evaluations)),
@@ -74,7 +75,7 @@ def unbound(schedule: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str,
 
 
 def call(name: str, *arguments: str, **parameters: str) -> str:
-    """Write a call on one line, or with one argument a line where it is longer than 100 characters."""
+    """Write a call on one line, or with one argument a line where it is longer than 80 characters."""
     words = [*arguments, *(f"{key}={value}" for key, value in parameters.items())]
     line = f"{name}({', '.join(words)})"
     return line if len(line) <= 80 else "\n".join([f"{name}(", *(f"    {word}," for word in words), ")"])
@@ -126,7 +127,7 @@ def _scheduler(schedule: Schedule, optimizer: Optimizer, source: Source, known: 
         constructor = torch_constructor(function, optimizer, defaults | given)
         if constructor is not None:
             name, given = constructor
-            source.imports.add(f"from torch.optim.lr_scheduler import {name}")
+            source.imports.add((_TORCH, name))
             return _assigned("scheduler", name, given, source)
     return _assigned("scheduler", source.add(function), given, source)
 
@@ -138,26 +139,26 @@ def _assigned(variable: str, name: str, parameters: Mapping[str, Any], source: S
 
 def _factors(function: Schedule, bound: Mapping[str, Any], source: Source, total_steps: int) -> list[str]:
     """Lines for a pure family; one table, since numpy rounds single numbers differently from arrays."""
-    _import(source, "LambdaLR")
-    source.imports.add("import numpy as np")
-    copied = hasattr(function, "__wrapped__") and function.__module__.partition(".")[0] == "lrbench"
-    if copied:
-        name = source.add(function, bound)
-        table = f"{name}(np.arange({total_steps + 1}.0), {total_steps})"
+    source.imports.add((_TORCH, "LambdaLR"))
+    source.imports.add(("", "numpy as np"))
+    if hasattr(function, "__wrapped__") and function.__module__.startswith("lrbench."):
+        last = total_steps  # our families stay there past the end
+        table = f"{source.add(function, bound)}(np.arange({last + 1}.0), {total_steps})"
     else:
+        last = total_steps - 1  # where a user's function may be called is not ours to say
         words = {key: literal(value, source) for key, value in bound.items()}
-        values = call(source.add(function), f"np.arange({total_steps + 1})", str(total_steps), **words)
-        table = f"np.broadcast_to({values}, {total_steps + 1})"
+        values = call(source.add(function), f"np.arange({last + 1})", str(total_steps), **words)
+        table = f"np.broadcast_to({values}, {last + 1})"
     return [
         f"factors = {table}.tolist()",
-        f"scheduler = LambdaLR(optimizer, lambda step: factors[min(step, {total_steps})])",
+        f"scheduler = LambdaLR(optimizer, lambda step: factors[min(step, {last})])",
     ]
 
 
 def _behind_warmup(warmup: Warmup, rates: Rates, base_lr: float, source: Source) -> list[str]:
     """Lines that put a warmup in front of `scheduler` and return."""
-    _import(source, "LambdaLR")
-    source.imports.add("import numpy as np")
+    source.imports.add((_TORCH, "LambdaLR"))
+    source.imports.add(("", "numpy as np"))
     steps = rates.warmup_steps
     shape, bound = unbound(warmup.shape)
     lines = [f"ramp = {source.add(shape, bound)}(np.arange({steps}), {steps}).tolist()"]
@@ -168,7 +169,7 @@ def _behind_warmup(warmup: Warmup, rates: Rates, base_lr: float, source: Source)
             f"warmup = LambdaLR(optimizer, lambda step: ramp[step] if step < {steps} else 1.0)",
             "return warmup, scheduler",
         ]
-    _import(source, "SequentialLR")
+    source.imports.add((_TORCH, "SequentialLR"))
     chain = f"return SequentialLR(optimizer, [warmup, scheduler], milestones=[{steps}])"
     lines.append("warmup = LambdaLR(optimizer, lambda step: ramp[step])")
     if rates.lr[steps] == base_lr:
@@ -179,10 +180,6 @@ def _behind_warmup(warmup: Warmup, rates: Rates, base_lr: float, source: Source)
         "warmup.base_lrs = first_rates  # climb to the first rate of the schedule, not to the optimizer's",
         chain,
     ]
-
-
-def _import(source: Source, name: str) -> None:
-    source.imports.add(f"from torch.optim.lr_scheduler import {name}")
 
 
 def _usage(optimizer: Optimizer, rates: Rates, total_steps: int, num_evaluations: int) -> list[str]:
@@ -199,9 +196,8 @@ def _usage(optimizer: Optimizer, rates: Rates, total_steps: int, num_evaluations
         return [f"# {line}" for line in lines]
     if both:
         lines.append(f"    if step < {rates.warmup_steps}: warmup.step()")
-    lines.append(
-        f"    {'elif' if both else 'if'} evaluated: scheduler.step(val_loss)  # after each of {num_evaluations} evaluations"
-    )
+    when = "elif" if both else "if"
+    lines.append(f"    {when} evaluated: scheduler.step(val_loss)  # after each of {num_evaluations} evaluations")
     return [f"# {line}" for line in lines]
 
 

@@ -8,6 +8,7 @@ import ast
 import functools
 import importlib
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,11 +26,11 @@ class Source:
     """Collects definitions, each once, every one after those it needs.
 
     Attributes:
-        imports: import statements, one name each.
+        imports: (module, what is imported from it), or ("", what is imported itself); either with its `as`.
         definitions: source of functions, classes and constants, by the name they have in the text.
     """
 
-    imports: set[str] = field(default_factory=set)
+    imports: set[tuple[str, str]] = field(default_factory=set)
     definitions: dict[str, str] = field(default_factory=dict)
     _names: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -50,7 +51,7 @@ class Source:
         if "<" in name or module == "__main__":
             raise ValueError(f"{module}.{name} has no importable name; define it at the top level of a module")
         if module.partition(".")[0] != _PACKAGE:
-            self.imports.add(f"from {module} import {name}")
+            self.imports.add((module, name))
             return name
         defaults = {key: ast.parse(literal(value, self)).body[0] for key, value in (parameters or {}).items()}
         return self._add_definition(module, name, defaults)
@@ -75,12 +76,19 @@ class Source:
         """Follow an import inside the package, keep any other."""
         alias = next(a for a in statement.names if name in (a.asname, a.name.partition(".")[0]))
         if isinstance(statement, ast.Import):
-            self.imports.add(ast.unparse(ast.Import([alias])))
+            self.imports.add(("", ast.unparse(alias)))
         elif statement.module is not None and statement.module.partition(".")[0] == _PACKAGE:
             return self._add_definition(statement.module, alias.name, {})
         else:
-            self.imports.add(ast.unparse(ast.ImportFrom(statement.module, [alias], 0)))
+            self.imports.add((statement.module or "", ast.unparse(alias)))
         return name
+
+    def import_lines(self) -> list[str]:
+        """Import statements, one a module, libraries after the standard library."""
+        lines = [f"import {name}" for module, name in self.imports if not module]
+        for origin in {module for module, _ in self.imports if module}:
+            lines.append(f"from {origin} import {', '.join(sorted(n for m, n in self.imports if m == origin))}")
+        return sorted(lines, key=lambda line: (line.split()[1].partition(".")[0] not in sys.stdlib_module_names, line))
 
 
 def literal(value: Any, source: Source) -> str:
@@ -90,7 +98,7 @@ def literal(value: Any, source: Source) -> str:
         ValueError: it is neither a plain value nor a function with plain parameters.
     """
     if isinstance(value, functools.partial):
-        source.imports.add("from functools import partial")
+        source.imports.add(("functools", "partial"))
         words = [source.add(value.func), *(f"{key}={literal(v, source)}" for key, v in value.keywords.items())]
         return f"partial({', '.join(words)})"
     if isinstance(value, list):
@@ -139,7 +147,7 @@ class _Cleaner(ast.NodeTransformer):
     def __init__(self, defaults: Mapping[str, ast.stmt]) -> None:
         self._defaults = defaults
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802  # ast's names
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         for position, argument in enumerate(node.args.kwonlyargs):
             default = self._defaults.get(argument.arg)
             if isinstance(default, ast.Expr):
@@ -151,7 +159,7 @@ class _Cleaner(ast.NodeTransformer):
         node.body = summary + node.body
         return node
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:  # noqa: N802
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         summary = _summary(node)
         # The annotated fields of a dataclass stay as they are: they are its constructor.
         node.body = [self.visit(n) if isinstance(n, ast.FunctionDef) else n for n in node.body[len(summary) :]]
@@ -161,10 +169,10 @@ class _Cleaner(ast.NodeTransformer):
     def visit_arg(self, node: ast.arg) -> ast.AST:
         return ast.arg(node.arg)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
         return None if node.value is None else ast.Assign([node.target], node.value)
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:  # noqa: N802
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         match node.value:
             case ast.Constant():  # a docstring; its summary comes back
                 return None
@@ -172,7 +180,7 @@ class _Cleaner(ast.NodeTransformer):
                 return None
         return node
 
-    def visit_If(self, node: ast.If) -> ast.AST | None:  # noqa: N802
+    def visit_If(self, node: ast.If) -> ast.AST | None:
         self.generic_visit(node)
         return None if not node.orelse and isinstance(node.body[0], ast.Raise) else node
 
@@ -183,15 +191,15 @@ class _Renamer(ast.NodeTransformer):
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = names
 
-    def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> ast.AST:
         return ast.Name(self._names.get(node.id, node.id), node.ctx)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         self.generic_visit(node)
         node.name = self._names.get(node.name, node.name)
         return node
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:  # noqa: N802
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         self.generic_visit(node)
         node.name = self._names.get(node.name, node.name)
         return node

@@ -18,10 +18,11 @@ def one_cycle_past_its_end(subject: Subject) -> Iterator[Finding]:
     for part in _of(subject, lr_scheduler.OneCycleLR):
         own = part.scheduler.total_steps
         if own < part.length:
-            as_epochs = f" ({own} is the number of epochs; here every update is a step)" if own == subject.epochs else ""
+            epochs = ", as many as the run has epochs, though every update is a step" if own == subject.epochs else ""
             message = (
-                f"OneCycleLR is made for {own} steps and the run takes {part.length}, so torch raises ValueError at step "
-                f"{own}{as_epochs}: {part.setting('total_steps', part.length)}, or scheduler=one_cycle, which follows the budget."
+                f"OneCycleLR is made for {own} steps{epochs}, and the run takes {part.length}, so torch raises "
+                f"ValueError at step {own}: {part.setting('total_steps', part.length)}, or scheduler=one_cycle, which "
+                "follows the budget."
             )
             yield Finding("one-cycle-past-end", "error", message)
 
@@ -68,8 +69,11 @@ def step_size_too_long(subject: Subject) -> Iterator[Finding]:
         size = part.scheduler.step_size
         if size < part.length:
             continue
-        third = "scheduler.interval_fraction=0.3333" if subject.stretches else part.setting("step_size", max(1, part.length // 3))
-        message = f"The first cut comes after {size} steps and the run has {part.length}, so the rate never changes: {third}."
+        if subject.stretches:
+            fix = "scheduler.interval_fraction=0.3333"
+        else:
+            fix = part.setting("step_size", max(1, part.length // 3))
+        message = f"The first cut comes after {size} of {part.length} steps, so the rate never changes: {fix}."
         yield Finding("step-size", "warning", message)
 
 
@@ -111,8 +115,9 @@ def counts_epochs(subject: Subject) -> Iterator[Finding]:
         return
     for part in subject.parts:
         for name, value, meant in _per_epoch(subject, part):
+            family = type(part.scheduler).__name__
             message = (
-                f"{type(part.scheduler).__name__} has {name}={value:g} for {part.length} steps; lrbench counts updates, "
+                f"{family} has {name}={value:g} for {part.length} steps; lrbench counts updates, "
                 f"{subject.steps_per_epoch} an epoch, so if epochs were meant: {part.setting(name, meant)}."
             )
             yield Finding("epochs-for-steps", "warning", message)
@@ -133,12 +138,12 @@ def base_rate_unused(subject: Subject) -> Iterator[Finding]:
 def torch_defaults(subject: Subject) -> Iterator[Finding]:
     """ConstantLR and LinearLR as torch ships them: a third of the rate for five steps, then all of it."""
     for part in _of(subject, lr_scheduler.ConstantLR, lr_scheduler.LinearLR):
-        if part.is_whole and not subject.stretches and not {"factor", "start_factor", "total_iters"} & set(subject.given):
-            name = type(part.scheduler).__name__
-            plain = {"ConstantLR": "constant", "LinearLR": "linear"}.get(name, "constant")
+        own = {"factor", "start_factor", "total_iters"} & set(subject.given)
+        if part.is_whole and not subject.stretches and not own:
+            plain = "linear" if isinstance(part.scheduler, lr_scheduler.LinearLR) else "constant"
             message = (
-                f"{name} without parameters starts at a third of optimizer.lr and is flat after {part.scheduler.total_iters} "
-                f"steps: scheduler={plain} is what its name says."
+                f"{type(part.scheduler).__name__} without parameters starts at a third of optimizer.lr and is flat "
+                f"after {part.scheduler.total_iters} steps: scheduler={plain} is what its name says."
             )
             yield Finding("torch-defaults", "warning", message)
 
@@ -149,7 +154,7 @@ def _of(subject: Subject, *families: type) -> Iterator[Part]:
 
 def _is_epochs(subject: Subject, part: Part, length: int) -> bool:
     """Whether a length makes sense in epochs and none in steps."""
-    return subject.steps_per_epoch > 1 and length <= math.ceil(subject.epochs) and length < EARLY * part.length
+    return subject.steps_per_epoch > 1 and 0 < length <= math.ceil(subject.epochs) and length < EARLY * part.length
 
 
 def _per_epoch(subject: Subject, part: Part) -> Iterator[tuple[str, float, object]]:

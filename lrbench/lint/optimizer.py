@@ -83,7 +83,7 @@ def plateau_direction(subject: Subject) -> Iterator[Finding]:
     for part in subject.parts:
         if isinstance(part.scheduler, lr_scheduler.ReduceLROnPlateau) and part.scheduler.mode == "max":
             message = (
-                "ReduceLROnPlateau has mode=max and is shown the validation loss, so it cuts the rate while the loss falls: "
-                f"{part.setting('mode', 'min')}."
+                "ReduceLROnPlateau has mode=max and is shown the validation loss, so it cuts the rate while the loss "
+                f"falls: {part.setting('mode', 'min')}."
             )
             yield Finding("plateau-direction", "error", message)

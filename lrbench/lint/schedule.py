@@ -69,8 +69,10 @@ def lint_schedule(subject: Subject) -> list[Finding]:
 
     A schedule that cannot be built is an error too, in its own words when no rule knows better.
     """
-    findings = [finding for rule in RULES for finding in rule(subject)]
-    if subject.problem and not any(finding.severity == "error" for finding in findings):
+    # What cannot be built may have lengths of zero, which no other rule expects.
+    rules = RULES if subject.rates is not None else (warmup_length, one_cycle_past_its_end)
+    findings = [finding for rule in rules for finding in rule(subject)]
+    if subject.rates is None and not any(finding.severity == "error" for finding in findings):
         findings.append(Finding("rates", "error", _unbuilt(subject)))
     return sorted(findings, key=lambda finding: _WORST_FIRST.index(finding.severity))
 

@@ -145,7 +145,7 @@ def make_subject(
         warmup_steps=warmup_steps,
         optimizer=optimizer,
         base_lr=float(group["lr"]),
-        momentum=float(group["momentum"]) if "momentum" in group else float(group["betas"][0]) if "betas" in group else None,
+        momentum=group.get("momentum", group.get("betas", (None,))[0]),
         schedule_free=hasattr(probe, "train") and hasattr(probe, "eval"),
         safeguard_warmup=group.get("safeguard_warmup"),
     )

@@ -57,17 +57,21 @@ def zero_for_a_while(subject: Subject) -> Iterator[Finding]:
         return
     lr, total = subject.rates.lr, subject.total_steps
     if not lr.any():
-        message = "The rate is 0 at every step, so nothing is trained: raise the ratio, gamma or minimum that makes it 0."
+        message = (
+            "The rate is 0 at every step, so nothing is trained: raise the ratio, gamma or minimum that makes it 0."
+        )
         yield Finding("zero-rate", "error", message)
         return
     begin, length = _longest(lr == 0)
     if length < 2 or length <= NEGLIGIBLE * total or begin == 0:  # at the start it has a rule of its own
         return
     if begin + length == total:
-        fix = f"make the schedule as long as the run, or stop there: budget=steps budget.steps={begin} budget.epochs=null"
+        fix = f"make the schedule as long as the run, or stop there: budget=steps budget.steps={begin}"
     else:
         fix = "leave a rate above 0 there"
-    message = f"The rate is 0 from step {begin} to {begin + length - 1} of {total} ({length / total:.0%} of the run): {fix}."
+    message = (
+        f"The rate is 0 from step {begin} to {begin + length - 1} of {total} ({length / total:.0%} of the run): {fix}."
+    )
     yield Finding("zero-rate", "warning", message)
 
 
@@ -98,8 +102,8 @@ def ends_mid_cycle(subject: Subject) -> Iterator[Finding]:
     if lr[-1] - lr.min() <= HIGH_END * np.ptp(lr) + one_step:
         return
     message = (
-        f"The run ends in the middle of a cycle, at the rate {lr[-1]:.3g}, after {len(rises)} rises between {lr.min():.3g} "
-        f"and {lr.max():.3g}; final weights are best at the foot: {_whole_cycles(subject)}."
+        f"The run ends high in a cycle, at the rate {lr[-1]:.3g}, after {len(rises)} rises between {lr.min():.3g} and "
+        f"{lr.max():.3g}; final weights are best at the foot: {_whole_cycles(subject)}."
     )
     yield Finding("ends-mid-cycle", "warning", message)
 
@@ -128,9 +132,9 @@ def hardly_moves(subject: Subject) -> Iterator[Finding]:
     if not 0 < change < NEGLIGIBLE:
         return
     message = (
-        f"The rate moves by {change:.2g} of itself in the whole run of {len(lr)} steps, as if the schedule counted more "
-        f"steps than there are: lrbench steps it once per update, so let its lengths add up to {len(lr)}, or write "
-        "scheduler=constant."
+        f"The rate moves by {change:.2g} of itself in the whole run of {len(lr)} steps, as if the schedule counted "
+        f"more steps than there are: lrbench steps it once per update, so let its lengths add up to {len(lr)}, or "
+        "write scheduler=constant."
     )
     yield Finding("hardly-moves", "warning", message)
 
@@ -169,7 +173,9 @@ def _whole_cycles(subject: Subject) -> str:
         if isinstance(part.scheduler, lr_scheduler.CyclicLR):
             cycles = max(1, round(part.length / part.scheduler.total_size))
             return part.setting("step_size_up", f"{part.length / cycles / 2:g}") + " (and step_size_down=null)"
-    return "let whole cycles add up to the budget"
+    if subject.given.get("start") == "peak":
+        return "scheduler.start=foot"
+    return "let the last cycle end with the budget"
 
 
 def _slower_decay(subject: Subject) -> str:

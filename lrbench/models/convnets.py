@@ -51,9 +51,7 @@ class CNN(nn.Sequential):
     the size of the images.
     """
 
-    def __init__(
-        self, *, input_shape: tuple[int, ...], num_outputs: int, channels: Channels, batch_norm: bool
-    ) -> None:
+    def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int, channels: Channels, batch_norm: bool) -> None:
         """Build the layers.
 
         Args:

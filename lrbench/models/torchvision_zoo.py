@@ -44,22 +44,17 @@ class TorchvisionClassifier(nn.Module):
         if architecture not in names:
             close = difflib.get_close_matches(architecture, names, n=3)
             found = f"close ones are {', '.join(close)}" if close else f"there are {', '.join(names)}"
-            raise ValueError(
-                f"model.architecture must be a classifier of torchvision, got {architecture!r}; {found}"
-            )
+            raise ValueError(f"model.architecture must be a classifier of torchvision, got {architecture!r}; {found}")
         channels, _, _ = image_shape(f"torchvision model.architecture={architecture}", input_shape)
         if channels not in (1, 3):
             raise ValueError(
-                "model=torchvision needs images of 1 or 3 channels, "
-                f"got dataset inputs of shape {input_shape}"
+                f"model=torchvision needs images of 1 or 3 channels, got dataset inputs of shape {input_shape}"
             )
         options: dict[str, Any] = {}
         if architecture in _WITH_AUXILIARY_OUTPUTS:
             options = {"aux_logits": False, "init_weights": True}
         self.resize = resize
-        self.network: nn.Module = models.get_model(
-            architecture, weights=None, num_classes=num_outputs, **options
-        )
+        self.network: nn.Module = models.get_model(architecture, weights=None, num_classes=num_outputs, **options)
         self._try_on(input_shape, architecture)
 
     def forward(self, inputs: Tensor) -> Tensor:

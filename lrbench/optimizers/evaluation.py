@@ -38,7 +38,7 @@ def evaluation_weights(
     trained = [*(p for group in optimizer.param_groups for p in group["params"]), *model.buffers()]
     # The optimizer could go back by itself, but only up to rounding: evaluating would change the training.
     saved = [tensor.detach().clone() for tensor in trained]
-    if True:
+    with _modes_restored(model):
         try:
             optimizer.eval()
             # Before the first update the average is the training weights, and the statistics fit. Left alone,

@@ -28,10 +28,7 @@ def parameter_groups(model: nn.Module, *, decay_norm_and_bias: bool) -> list[dic
     from torch import nn
 
     layer_norms = {
-        parameter
-        for module in model.modules()
-        if isinstance(module, nn.LayerNorm)
-        for parameter in module.parameters()
+        parameter for module in model.modules() if isinstance(module, nn.LayerNorm) for parameter in module.parameters()
     }
     decayed: list[nn.Parameter] = []
     exempt: list[nn.Parameter] = []

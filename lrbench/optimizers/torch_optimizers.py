@@ -133,6 +133,4 @@ def rmsprop(
     """
     from torch.optim import RMSprop
 
-    return RMSprop(
-        params, lr=lr, alpha=alpha, eps=eps, momentum=momentum, centered=centered, weight_decay=weight_decay
-    )
+    return RMSprop(params, lr=lr, alpha=alpha, eps=eps, momentum=momentum, centered=centered, weight_decay=weight_decay)

@@ -56,9 +56,7 @@ def read_tables(uri: str, experiments: Sequence[str] | None, metrics: Sequence[s
 
 
 def _sqlite(address: str) -> Engine:
-    return create_engine(
-        "sqlite://", creator=lambda: sqlite3.connect(address, uri=True, timeout=_LOCK_SECONDS)
-    )
+    return create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True, timeout=_LOCK_SECONDS))
 
 
 def _read(engine: Engine, uri: str, experiments: Sequence[str] | None, metrics: Sequence[str]) -> Tables:
@@ -113,6 +111,7 @@ def _at_an_evaluation() -> ColumnElement[bool]:
 
 
 def _fetch(connection: Connection, query: Select[tuple[object, ...]], columns: list[str]) -> pd.DataFrame:
-    rows = connection.execute(query).all()
-    values = zip(*rows, strict=True) if rows else [()] * len(columns)
-    return pd.DataFrame(dict(zip(columns, map(list, values), strict=True)), columns=columns)
+    cursor = connection.execute(query).cursor
+    assert cursor is not None
+    # The driver's own tuples: SQLAlchemy's rows would double the time of half a million points.
+    return pd.DataFrame([*cursor.fetchall()], columns=columns)

@@ -1,0 +1,517 @@
+"""Rules on training code: sources in which each must speak, and idiomatic loops in which none may."""
+
+import ast
+from textwrap import dedent
+
+import pytest
+
+from lrbench.lint.code import lint_code
+
+IMPORTS = """
+import torch
+from torch.optim.lr_scheduler import *
+
+"""
+
+
+def found(source):
+    """(rule, line that it points to) of every finding."""
+    lines = (IMPORTS + dedent(source)).splitlines()
+    return [(f.rule, lines[f.line - 1].strip()) for f in lint_code("\n".join(lines), "train.py")]
+
+
+MUST_SPEAK = {
+    "scheduler first in the batch loop": (
+        """
+        for batch in loader:
+            optimizer.zero_grad()
+            model(batch).backward()
+            scheduler.step()
+            optimizer.step()
+        """,
+        [("step-order", "scheduler.step()")],
+    ),
+    "scheduler at the top of the epoch, as before torch 1.1": (
+        """
+        def main(model, optimizer, scheduler):
+            for epoch in range(10):
+                scheduler.step()
+                for x, y in loader:
+                    optimizer.zero_grad()
+                    loss(model(x), y).backward()
+                    optimizer.step()
+        """,
+        [("step-order", "scheduler.step()")],
+    ),
+    "scheduler first, told by its class and not its name": (
+        """
+        class Trainer:
+            def __init__(self, model):
+                self.algo = torch.optim.AdamW(model.parameters())
+                self.decay = CosineAnnealingLR(self.algo, 100)
+
+            def fit(self):
+                while True:
+                    self.algo.zero_grad()
+                    self.loss().backward()
+                    self.decay.step()
+                    self.algo.step()
+        """,
+        [("step-order", "self.decay.step()")],
+    ),
+    "scheduler first, with a GradScaler": (
+        """
+        for x in loader:
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(model(x)).backward()
+            scheduler.step()
+            scaler.step(optimizer)
+            scaler.update()
+        """,
+        [("step-order", "scheduler.step()")],
+    ),
+    "no zero_grad at all": (
+        """
+        for epoch in range(3):
+            for x in loader:
+                model(x).backward()
+                optimizer.step()
+        """,
+        [("no-zero-grad", "optimizer.step()")],
+    ),
+    "zero_grad once an epoch only": (
+        """
+        for epoch in range(3):
+            opt.zero_grad()
+            for x in loader:
+                model(x).backward()
+                opt.step()
+        """,
+        [("no-zero-grad", "opt.step()")],
+    ),
+    "plateau without its metric": (
+        """
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=3)
+        for epoch in range(3):
+            train_one_epoch(model, optimizer)
+            scheduler.step()
+        """,
+        [("plateau-metric", "scheduler.step()")],
+    ),
+    "scheduler stepped for every micro batch": (
+        """
+        for i, x in enumerate(loader):
+            (model(x) / 4).backward()
+            if (i + 1) % 4 == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+            scheduler.step()
+        """,
+        [("accumulation", "scheduler.step()")],
+    ),
+    "accumulation behind a flag": (
+        """
+        def run(optimizer, scheduler, accumulate):
+            for i, x in enumerate(loader):
+                model(x).backward()
+                ready = i % accumulate == accumulate - 1
+                if ready:
+                    optimizer.step()
+                    optimizer.zero_grad()
+                if scheduler is not None:
+                    scheduler.step()
+        """,
+        [("accumulation", "scheduler.step()")],
+    ),
+    "checkpoint without the scheduler": (
+        """
+        def save(model, optimizer, scheduler, path):
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)
+        """,
+        [("scheduler-not-saved", 'torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)')],
+    ),
+    "checkpoint without the scheduler, by way of a name and a member": (
+        """
+        class Trainer:
+            def __init__(self, params):
+                self.optimizer = torch.optim.SGD(params)
+                self.lr_policy = StepLR(self.optimizer, 30)
+
+            def save(self):
+                state = {"epoch": 1, "optimizer": self.optimizer.state_dict()}
+                torch.save(state, "x.pt")
+        """,
+        [("scheduler-not-saved", 'torch.save(state, "x.pt")')],
+    ),
+    "epochs in T_max, stepped for every batch": (
+        """
+        scheduler = CosineAnnealingLR(optimizer, T_max=args.epochs)
+        for epoch in range(args.epochs):
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+                scheduler.step()
+        """,
+        [("epochs-for-steps", "scheduler.step()")],
+    ),
+    "one-cycle of as many steps as there are epochs, stepped for every batch": (
+        """
+        def main(num_epochs):
+            sched = torch.optim.lr_scheduler.OneCycleLR(opt, 0.1, total_steps=num_epochs)
+            for epoch in range(num_epochs):
+                for x in loader:
+                    opt.zero_grad()
+                    model(x).backward()
+                    opt.step()
+                    sched.step()
+        """,
+        [("epochs-for-steps", "sched.step()")],
+    ),
+    "one-cycle in steps, stepped once an epoch": (
+        """
+        scheduler = OneCycleLR(optimizer, max_lr=0.1, total_steps=len(loader) * epochs)
+        for epoch in range(epochs):
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+            scheduler.step()
+        """,
+        [("steps-for-epochs", "scheduler.step()")],
+    ),
+    "one-cycle with steps_per_epoch, stepped once an epoch": (
+        """
+        scheduler = OneCycleLR(optimizer, max_lr=0.1, epochs=9, steps_per_epoch=len(loader))
+        for epoch in range(9):
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+            scheduler.step()
+        """,
+        [("steps-for-epochs", "scheduler.step()")],
+    ),
+    "transformers' total by way of a name, stepped once an epoch": (
+        """
+        total = len(train_loader) * epochs
+        scheduler = get_linear_schedule_with_warmup(optimizer, 0, total)
+        for epoch in range(epochs):
+            for x in train_loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+            scheduler.step()
+        """,
+        [("steps-for-epochs", "scheduler.step()")],
+    ),
+}
+CLEAN = {
+    "torch tutorial, per epoch": """
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        scheduler = StepLR(optimizer, step_size=30, gamma=0.1)
+        for epoch in range(100):
+            for input, target in dataset:
+                optimizer.zero_grad()
+                output = model(input)
+                loss_fn(output, target).backward()
+                optimizer.step()
+            scheduler.step()
+            torch.save({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}, "x")
+        """,
+    "one-cycle per batch": """
+        def fit(model, loader, epochs):
+            optimizer = torch.optim.AdamW(model.parameters())
+            scheduler = OneCycleLR(optimizer, 0.1, epochs=epochs, steps_per_epoch=len(loader))
+            for epoch in range(epochs):
+                for x in loader:
+                    model(x).backward()
+                    optimizer.step()
+                    scheduler.step()
+                    optimizer.zero_grad()
+        """,
+    "transformers without a trainer, with accelerate": """
+        total = math.ceil(len(loader) / args.accumulation) * args.num_train_epochs
+        lr_scheduler = get_scheduler(name="linear", optimizer=optimizer, num_warmup_steps=0, num_training_steps=total)
+        model, optimizer, loader, lr_scheduler = accelerator.prepare(model, optimizer, loader, lr_scheduler)
+        for epoch in range(args.num_train_epochs):
+            model.train()
+            for step, batch in enumerate(loader):
+                with accelerator.accumulate(model):
+                    accelerator.backward(model(**batch).loss)
+                    optimizer.step()
+                    lr_scheduler.step()
+                    optimizer.zero_grad()
+            accelerator.save_state("out")
+        """,
+    "transformers with manual accumulation": """
+        for step, batch in enumerate(loader):
+            loss = model(**batch).loss / args.gradient_accumulation_steps
+            loss.backward()
+            if step % args.gradient_accumulation_steps == 0 or step == len(loader) - 1:
+                optimizer.step()
+                lr_scheduler.step()
+                optimizer.zero_grad()
+        """,
+    "Lightning, manual optimisation": """
+        class Gan(LightningModule):
+            def training_step(self, batch, batch_idx):
+                g_opt, d_opt = self.optimizers()
+                sch = self.lr_schedulers()
+                for _ in range(2):
+                    d_opt.zero_grad()
+                    self.manual_backward(self.d_loss(batch))
+                    d_opt.step()
+                g_opt.zero_grad()
+                self.manual_backward(self.g_loss(batch))
+                g_opt.step()
+                if (batch_idx + 1) % 10 == 0:
+                    sch.step()
+
+            def configure_optimizers(self):
+                optimizer = torch.optim.Adam(self.parameters())
+                return [optimizer], [CosineAnnealingLR(optimizer, T_max=self.trainer.max_epochs)]
+        """,
+    "automatic mixed precision that skips the scheduler with the update": """
+        scaler = torch.amp.GradScaler()
+        for x in loader:
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cuda"):
+                loss = model(x)
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            before = scaler.get_scale()
+            scaler.step(optimizer)
+            scaler.update()
+            if before <= scaler.get_scale():
+                scheduler.step()
+        """,
+    "plateau with its metric": """
+        scheduler = ReduceLROnPlateau(optimizer, "min")
+        for epoch in range(10):
+            train(model, optimizer)
+            scheduler.step(validate(model))
+        """,
+    "one name for a plateau or another scheduler": """
+        if args.plateau:
+            scheduler = ReduceLROnPlateau(optimizer)
+        else:
+            scheduler = StepLR(optimizer, 30)
+        for epoch in range(10):
+            loss = train(model, optimizer)
+            if args.plateau:
+                scheduler.step(loss)
+            else:
+                scheduler.step()
+        """,
+    "scheduler at the top of every epoch but the first": """
+        for epoch in range(10):
+            if epoch > 0:
+                scheduler.step()
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+        """,
+    "updates in a helper, then another phase": """
+        for epoch in range(10):
+            train_one_epoch(model, loader, optimizer)
+            scheduler.step()
+            for x in hard_examples:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+        """,
+    "timm, which sets the epoch": """
+        lr_scheduler, num_epochs = create_scheduler_v2(optimizer, sched="cosine", num_epochs=300)
+        for epoch in range(num_epochs):
+            lr_scheduler.step(epoch)
+            for i, x in enumerate(loader):
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+                lr_scheduler.step_update(num_updates=i)
+            lr_scheduler.step(epoch + 1, metric)
+        """,
+    "warm restarts with fractions of an epoch": """
+        scheduler = CosineAnnealingWarmRestarts(optimizer, T_0=epochs)
+        for epoch in range(epochs):
+            for i, x in enumerate(loader):
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+                scheduler.step(epoch + i / len(loader))
+        """,
+    "L-BFGS closure": """
+        for step in range(20):
+            def closure():
+                optimizer.zero_grad()
+                loss = loss_fn(model(x), y)
+                loss.backward()
+                return loss
+            optimizer.step(closure)
+            scheduler.step()
+        """,
+    "gradients zeroed by hand or by a function of the file": """
+        def clear(parameters):
+            for p in parameters:
+                p.grad = None
+
+        def reset(optimizer):
+            optimizer.zero_grad()
+
+        def one():
+            for x in loader:
+                for p in model.parameters():
+                    p.grad = None
+                model(x).backward()
+                optimizer.step()
+
+        def two():
+            for x in loader:
+                clear(model.parameters())
+                model(x).backward()
+                optimizer.step()
+
+        def three():
+            for x in loader:
+                reset(optimizer)
+                model(x).backward()
+                optimizer.step()
+        """,
+    "full-batch training": """
+        scheduler = CosineAnnealingLR(optimizer, T_max=epochs)
+        for epoch in range(epochs):
+            optimizer.zero_grad()
+            for chunk in chunks:
+                model(chunk).backward()
+            optimizer.step()
+            scheduler.step()
+        """,
+    "two optimizers with a scheduler each": """
+        for real in loader:
+            opt_d.zero_grad()
+            d_loss(real).backward()
+            opt_d.step()
+            sched_d.step()
+            opt_g.zero_grad()
+            g_loss().backward()
+            opt_g.step()
+            sched_g.step()
+        """,
+    "a generator updated for every n-th batch": """
+        for i, real in enumerate(loader):
+            opt_d.zero_grad()
+            d_loss(real).backward()
+            opt_d.step()
+            if i % 5 == 0:
+                opt_g.zero_grad()
+                g_loss().backward()
+                opt_g.step()
+            scheduler.step()
+        """,
+    "an update skipped for a loss that is not finite": """
+        for x in loader:
+            optimizer.zero_grad()
+            loss = model(x)
+            loss.backward()
+            if torch.isfinite(loss):
+                optimizer.step()
+            scheduler.step()
+        """,
+    "scheduler in a file of its own, or added later, or by another name": """
+        def one(optimizer, scheduler):
+            torch.save({"optimizer": optimizer.state_dict()}, "a")
+            torch.save(scheduler.state_dict(), "b")
+
+        def two(optimizer, scheduler):
+            state = {"optimizer": optimizer.state_dict()}
+            if scheduler is not None:
+                state["lr"] = scheduler.state_dict()
+            torch.save(state, "a")
+
+        def three(optimizer):
+            decay = StepLR(optimizer, 3)
+            torch.save({"optimizer": optimizer.state_dict(), "decay": decay.state_dict()}, "a")
+
+        def four(optimizer, scheduler, extra):
+            torch.save({"optimizer": optimizer.state_dict(), **extra}, "a")
+        """,
+    "no scheduler, or the model alone": """
+        def one(model, optimizer):
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "a")
+
+        def two(model, scheduler):
+            torch.save(model.state_dict(), "a")
+        """,
+    "diffusion sampling": """
+        noise_scheduler = DDPMScheduler()
+        for t in noise_scheduler.timesteps:
+            sample = noise_scheduler.step(model(sample, t), t, sample).prev_sample
+        """,
+    "diffusion training, which saves no noise schedule": """
+        noise_scheduler = DDPMScheduler(num_train_timesteps=1000)
+        for x in loader:
+            optimizer.zero_grad()
+            model(noise_scheduler.add_noise(x)).backward()
+            optimizer.step()
+            torch.save({"optimizer": optimizer.state_dict()}, "a")
+        """,
+    "epoch counts in a scheduler that is stepped with the last batch": """
+        scheduler = CosineAnnealingLR(optimizer, T_max=num_epochs)
+        for epoch in range(num_epochs):
+            for i, x in enumerate(loader):
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+                if i == len(loader) - 1:
+                    scheduler.step()
+        """,
+    "nothing to do with torch": """
+        import sched
+
+        scheduler = sched.scheduler()
+        while True:
+            scheduler.run()
+            env.step(action)
+        """,
+}
+
+
+@pytest.mark.parametrize("name", MUST_SPEAK)
+def test_a_mistake_is_found_at_its_line(name):
+    source, expected = MUST_SPEAK[name]
+    assert found(source) == expected
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_idiomatic_code_is_left_in_peace(name):
+    assert found(CLEAN[name]) == []
+
+
+def test_every_rule_about_code_has_a_case():
+    rules = {rule for _, expected in MUST_SPEAK.values() for rule, _ in expected}
+    assert rules == {
+        "step-order", "no-zero-grad", "plateau-metric", "accumulation",
+        "scheduler-not-saved", "epochs-for-steps", "steps-for-epochs",
+    }  # fmt: skip
+
+
+def test_messages_name_the_variables_and_the_fix():
+    source, _ = MUST_SPEAK["scheduler first in the batch loop"]
+    (finding,) = lint_code(dedent(source), "train.py")
+    assert finding.severity == "error"
+    assert "scheduler.step() comes before optimizer.step() in line 6" in finding.message
+    assert "move scheduler.step() below it" in finding.message
+
+
+@pytest.mark.parametrize("source", ["def f(:\n", "x = 1\nif x\n", "for"])
+def test_what_is_not_python_is_refused_with_file_and_line(source):
+    with pytest.raises(ValueError, match=rf"^train\.py:{source.count(chr(10)) or 1}: not valid Python: "):
+        lint_code(source, "train.py")
+
+
+def test_every_source_here_is_python():
+    for source in [*CLEAN.values(), *(source for source, _ in MUST_SPEAK.values())]:
+        ast.parse(dedent(source))
