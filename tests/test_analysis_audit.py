@@ -74,6 +74,12 @@ def test_unequal_seeds_and_few_seeds():
     assert few.cells == (("w", "linear"),)
 
 
+def test_a_schedule_that_was_tuned_but_never_rerun_has_no_seeds():
+    rows = [row for row in comparison() if not (row["scheduler"] == "linear" and row["role"] == "final")]
+    seeds, _ = findings(rows)
+    assert "constant 3, cosine 3 and linear 0" in seeds.sentence
+
+
 def test_equally_many_but_other_seeds_are_a_note():
     rows = [*comparison(("constant", "linear")), *comparison(("cosine",), seeds=(4, 5, 6))]
     assert [(f.check, f.severity) for f in findings(rows)] == [("seeds", "note")]

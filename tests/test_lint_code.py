@@ -64,6 +64,7 @@ MUST_SPEAK = {
         for x in loader:
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(model(x)).backward()
+            losses.update(loss.item())
             scheduler.step()
             scaler.step(optimizer)
             scaler.update()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lrbench.spec import Evaluation, RunState
@@ -291,7 +291,10 @@ def test_a_killed_process_gives_its_record_free(tmp_path):
         assert record.last_step == 0
 
 
-@given(st.text(min_size=1, max_size=30) | st.from_regex(r"[_x0-9A-F\[]{1,12}", fullmatch=True))
+@given(st.text(min_size=1, max_size=30) | st.from_regex(r"(_|\[|x005B|a){1,6}", fullmatch=True))
+@example("_x005B_")
+@example("_x005B[")
+@example("_x005B_x005B_")
 def test_escaped_keys_come_back(key):
     assert unescape_key(escape_key(key)) == key
 

@@ -79,7 +79,9 @@ def states_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
 def seeds_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
     """Find unequal, few, or reused seeds."""
     compared = _compared(runs)
-    counts = compared.groupby("scheduler")["seed"].nunique()
+    # A schedule that was tuned but never re-run has 0 seeds here, where the others have final runs.
+    everyone = sorted(set(runs["scheduler"]))
+    counts = compared.groupby("scheduler")["seed"].nunique().reindex(everyone, fill_value=0)
     if counts.nunique() > 1:
         sentence = f"{workload}: unequal seeds, {counted(counts)}."
         yield Finding("seeds", "warning", sentence, concerned(compared))
@@ -102,7 +104,7 @@ def repeated_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
     """Find runs that would count one replicate twice."""
     # A sampler may ask the same point twice; those are two trials, not one run recorded twice.
     keys = ["scheduler", "role", "study", "trial", "seed", "rate"]
-    repeated = runs[runs.duplicated(keys, keep=False) & runs["seed"].notna()]
+    repeated = runs[runs.duplicated(keys, keep=False) & runs[["seed", "rate"]].notna().all(axis=1)]
     if len(repeated):
         sentence = f"{workload}: {len(repeated)} runs share schedule, rate and seed with another."
         yield Finding("repeated runs", "warning", sentence, concerned(repeated))

@@ -34,10 +34,13 @@ def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
-    words = [word for word in arguments if word not in ("strict=true", "strict=false")]
-    strict = "strict=true" in arguments
+    chosen = [word.removeprefix("strict=") for word in arguments if word.startswith("strict=")]
+    strict = chosen[-1] if chosen else "false"
+    if strict not in ("true", "false"):
+        raise ValueError(f"strict must be true or false, got {strict!r}")
+    words = [word for word in arguments if not word.startswith("strict=")]
     findings = _check_files(words) if "--code" in words else _check_plans(words)
-    return 1 if fails(findings, strict=strict) else 0
+    return 1 if fails(findings, strict=strict == "true") else 0
 
 
 def fails(findings: Sequence[Finding], *, strict: bool) -> bool:
@@ -101,12 +104,19 @@ def _check_files(words: list[str]) -> list[Finding]:
         raise ValueError(f"lrbench check --code takes the files to look at, got {' '.join(files) or 'none'}")
     everything = []
     for name in files:
-        findings = lint_code(Path(name).read_text(encoding="utf-8"), name)
+        findings = lint_code(_source(name), name)
         everything += findings
         # The shape that editors and CI turn into links.
         sys.stdout.writelines(f"{name}:{f.line}: {f.severity}: {f.rule}: {f.message}\n" for f in findings)
     _summarize(f"{len(files)} file{'s' * (len(files) != 1)}", everything)
     return everything
+
+
+def _source(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}: not text in UTF-8: {error.reason} at byte {error.start}") from error
 
 
 def _summarize(what: str, findings: Sequence[Finding]) -> None:

@@ -26,6 +26,7 @@ _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#5
 _LINES = ("-", "--", "-.", ":", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)), (0, (3, 3)))
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P")
 _MOST_COLUMNS = 5
+_MOST_FLATTENED = 3  # highest over lowest peak of panels on one scale
 
 
 def draw_rates(tables: Mapping[str, Rates], *, note: str = "") -> Figure:
@@ -36,8 +37,7 @@ def draw_rates(tables: Mapping[str, Rates], *, note: str = "") -> Figure:
         note: a sentence under the picture.
     """
     figure = _overlaid(tables) if len(tables) <= OVERLAID else _panels(tables)
-    if note:
-        figure.supxlabel(note, fontsize="small", color="0.3")
+    figure.supxlabel("step (parameter updates)" + (f"\n{note}" if note else ""), fontsize="medium")
     return figure
 
 
@@ -59,11 +59,11 @@ def _overlaid(tables: Mapping[str, Rates]) -> Figure:
         _plot(axes[0], rates.lr, marks=offset, label=label, **style)
         if rates.momentum is not None:
             _plot(axes[1], rates.momentum, marks=offset, **style)
-    _label_rate(axes[0])
+    _scale(axes[0], max(float(rates.lr.max()) for rates in tables.values()))
+    axes[0].set_ylabel("learning rate")
     if moving:
         axes[1].set_ylabel("momentum")
         axes[1].grid(color="0.9")
-    axes[-1].set_xlabel("step (parameter updates completed before)")
     if len(tables) == 1:
         axes[0].set_title(next(iter(tables)))
     else:
@@ -72,16 +72,21 @@ def _overlaid(tables: Mapping[str, Rates]) -> Figure:
 
 
 def _panels(tables: Mapping[str, Rates]) -> Figure:
-    """Small multiples on one scale; momentum, where it moves, is the dashed grey line of a panel."""
+    """Small multiples; momentum, where it moves, is the dashed grey line of a panel.
+
+    They share one scale unless that would flatten some: Noam's base rate, for one, is not a rate.
+    """
+    peaks = [float(rates.lr.max()) for rates in tables.values()]
+    shared = max(peaks) <= _MOST_FLATTENED * min(peaks)
     columns = min(_MOST_COLUMNS, math.ceil(math.sqrt(len(tables))))
     rows = math.ceil(len(tables) / columns)
     figure = Figure(figsize=(2.6 * columns, 1.9 * rows + 0.6), layout="constrained")
-    axes: Sequence[Axes] = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
+    axes: Sequence[Axes] = list(figure.subplots(rows, columns, sharex=True, sharey=shared, squeeze=False).flat)
     moving = False
-    for (label, rates), panel in zip(tables.items(), axes, strict=False):
+    for (label, rates), peak, panel in zip(tables.items(), peaks, axes, strict=False):
         _plot(panel, rates.lr, color=_COLORS[0])
         panel.set_title(label, fontsize="medium")
-        _label_rate(panel, label="")
+        _scale(panel, max(peaks) if shared else peak)
         if rates.momentum is not None:
             moving = True
             other = panel.twinx()
@@ -93,7 +98,9 @@ def _panels(tables: Mapping[str, Rates]) -> Figure:
     for index in range(max(0, len(tables) - columns), len(tables)):
         axes[index].tick_params(labelbottom=True)
     figure.supylabel("learning rate")
-    figure.suptitle("rate against step" + (", momentum dashed" if moving else ""), fontsize="medium")
+    remarks = ["momentum dashed"] * moving + ["each panel has its own scale"] * (not shared)
+    if remarks:
+        figure.suptitle(", ".join(remarks), fontsize="medium")
     return figure
 
 
@@ -108,8 +115,8 @@ def _plot(axes: Axes, values: NDArray[np.float64], *, marks: float | None = None
     axes.plot(np.arange(len(values)), values, linewidth=1.6, drawstyle=drawstyle, **style)
 
 
-def _label_rate(axes: Axes, label: str = "learning rate") -> None:
-    axes.set_ylabel(label)
-    axes.set_ylim(bottom=0)
+def _scale(axes: Axes, top: float) -> None:
+    """From zero, a little below it to show a line at zero, to a little above the peak."""
+    axes.set_ylim(-0.02 * (top or 1.0), 1.06 * (top or 1.0))
     axes.grid(color="0.9")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))

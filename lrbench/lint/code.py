@@ -15,8 +15,8 @@ from lrbench.lint.units import epochs_and_steps_mixed, is_accumulation
 __all__ = ["lint_code"]
 
 _ZEROES = re.compile(r"zero_grad|\.grad = None|\.grad(\.data)?\.zero_\(")
-# Whatever may well step an optimizer out of sight.
-_TRAINS = re.compile(r"train_|_train|fit|update|learn|optimi|epoch", re.IGNORECASE)
+# What may well step an optimizer out of sight; meters have an `update`, and modules a `train` without arguments.
+_TRAINS = re.compile(r"train_|_train|^fit|update_|_update|learn|optimi[sz]e$|epoch", re.IGNORECASE)
 
 
 def lint_code(source: str, filename: str) -> list[Finding]:
@@ -137,8 +137,9 @@ def _may_update(event: Event, scope: Scope) -> bool:
     if event.kind != "other":
         return False
     given = [ast.unparse(a) for a in [*event.call.args, *(k.value for k in event.call.keywords)]]
-    called = ast.unparse(event.call.func)
-    return any(scope.is_optimizer(name) for name in given if name.isidentifier()) or bool(_TRAINS.search(called))
+    called = callee(event.call)
+    trains = bool(_TRAINS.search(called)) or (called == "train" and event.has_arguments)
+    return trains or any(scope.is_optimizer(name) for name in given if name.isidentifier())
 
 
 _RULES: tuple[Callable[[Scope], Iterator[Finding]], ...] = (

@@ -1,0 +1,144 @@
+"""`lrbench check`: what it prints, how it exits, what it loads."""
+
+import subprocess
+import sys
+
+import pytest
+
+from lrbench.cli.check import fails, findings_of, main
+from lrbench.cli.compose import compose_plans
+from lrbench.lint import Finding
+
+TORCH_FAMILIES = [
+    "constant", "cosine", "cosine_restarts", "cyclic", "exponential", "linear", "multistep", "one_cycle", "plateau",
+    "polynomial", "step",
+]  # fmt: skip
+T_MAX_500 = [
+    "budget=steps", "budget.steps=1000", "scheduler=cosine", "~scheduler.min_ratio",
+    "scheduler._target_=torch.optim.lr_scheduler.CosineAnnealingLR", "+scheduler.T_max=500",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def defaults():
+    plans = compose_plans([f"scheduler={','.join(TORCH_FAMILIES)}"])
+    return {plan.values["scheduler"]["name"]: findings_of(plan) for plan in plans}
+
+
+@pytest.mark.parametrize("name", TORCH_FAMILIES)
+def test_the_defaults_of_every_torch_family_are_set_up_rightly(defaults, name):
+    expected = [("momentum-overwritten", "note")] if name == "one_cycle" else []
+    assert [(f.rule, f.severity) for f in defaults[name]] == expected
+
+
+def test_a_finding_is_one_line_with_schedule_severity_rule_and_message(capsys):
+    assert main(T_MAX_500) == 0
+    printed = capsys.readouterr()
+    (line,) = printed.out.splitlines()
+    name, severity, rule, message = line.split("\t")
+    assert (name, severity, rule) == ("cosine", "warning", "t-max")
+    assert "scheduler.T_max=1000" in message
+    assert printed.err == "lrbench: 1 schedule checked: 1 warning\n"
+
+
+def test_strict_makes_a_warning_fail_and_a_note_pass(capsys):
+    assert main(["strict=true", *T_MAX_500]) == 1
+    assert main(["strict=false", *T_MAX_500]) == 0
+    assert main(["strict=true", "scheduler=one_cycle"]) == 0
+    assert "one_cycle\tnote\tmomentum-overwritten" in capsys.readouterr().out
+
+
+def test_an_error_fails_and_the_other_schedules_are_still_checked(capsys):
+    words = ["scheduler=one_cycle,cosine", "optimizer=schedule_free_sgd"]
+    pytest.importorskip("schedulefree")
+    assert main(words) == 1
+    lines = [line.split("\t")[:3] for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["one_cycle", "error", "momentum-overwritten"],
+        ["one_cycle", "warning", "schedule-free-decay"],
+        ["cosine", "warning", "schedule-free-decay"],
+    ]
+
+
+def test_the_real_prodigy_is_recognised():
+    pytest.importorskip("prodigyopt")
+    words = ["optimizer=prodigy", "scheduler=cosine", "warmup=linear", "optimizer.safeguard_warmup=false,true"]
+    unsafe, safe = (findings_of(plan) for plan in compose_plans(words))
+    assert [f.rule for f in unsafe] == ["prodigy-warmup"]
+    assert safe == []
+
+
+def test_combinations_are_told_apart_by_what_differs(capsys):
+    main(["scheduler=one_cycle", "optimizer=sgd,adam", "optimizer.lr=0.1,0.2"])
+    labels = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()]
+    assert labels == [
+        "one_cycle optimizer=sgd optimizer.lr=0.1", "one_cycle optimizer=sgd optimizer.lr=0.2",
+        "one_cycle optimizer=adam optimizer.lr=0.1", "one_cycle optimizer=adam optimizer.lr=0.2",
+    ]  # fmt: skip
+
+
+def test_nothing_found_prints_nothing_but_the_summary(capsys):
+    assert main(["scheduler=cosine"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "lrbench: 1 schedule checked: nothing found\n"
+
+
+@pytest.fixture
+def bad_file(tmp_path):
+    path = tmp_path / "train.py"
+    path.write_text("for x in loader:\n    opt.zero_grad()\n    loss(x).backward()\n    scheduler.step()\n    opt.step()\n")
+    return path
+
+
+def test_code_is_reported_as_path_line_severity_rule(bad_file, capsys):
+    clean = bad_file.with_name("clean.py")
+    clean.write_text("print('π')\n", encoding="utf-8")
+    assert main(["--code", str(clean), str(bad_file)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{bad_file}:4: error: step-order: scheduler.step() comes before opt.step()")
+    assert printed.err == "lrbench: 2 files checked: 1 error\n"
+    assert main(["--code", str(clean)]) == 0
+
+
+def test_a_warning_in_code_fails_only_when_strict(tmp_path):
+    path = tmp_path / "save.py"
+    path.write_text("def save(optimizer, scheduler):\n    torch.save({'o': optimizer.state_dict()}, 'x')\n")
+    assert main(["--code", str(path)]) == 0
+    assert main(["--code", str(path), "strict=true"]) == 1
+
+
+def test_wrong_words_and_files_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="takes config overrides, strict=true or --code FILE..., got '--cod'"):
+        main(["--cod", "x.py"])
+    with pytest.raises(ValueError, match="takes the files to look at, got none"):
+        main(["--code"])
+    with pytest.raises(ValueError, match="strict must be true or false, got 'yes'"):
+        main(["strict=yes"])
+    with pytest.raises(FileNotFoundError):
+        main(["--code", str(tmp_path / "absent.py")])
+    (tmp_path / "binary.py").write_bytes(b"\x80\x81\xff")
+    with pytest.raises(ValueError, match=r"binary\.py: not text"):
+        main(["--code", str(tmp_path / "binary.py")])
+    (tmp_path / "broken.py").write_text("x = 1\nif x\n")
+    with pytest.raises(ValueError, match=r"broken\.py:2: not valid Python"):
+        main(["--code", str(tmp_path / "broken.py")])
+
+
+def test_code_is_checked_without_torch_and_hydra(bad_file):
+    program = (
+        "import sys; from lrbench.cli.check import main; main(sys.argv[1:]);"
+        "print([m for m in ('torch', 'hydra', 'numpy', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--code", str(bad_file)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_notes_and_warnings_stop_nothing_by_themselves():
+    note, warning, error = (Finding("r", s, "m") for s in ("note", "warning", "error"))
+    assert not fails([note, warning], strict=False)
+    assert not fails([note], strict=True)
+    assert fails([note, warning], strict=True)
+    assert fails([error], strict=False)
