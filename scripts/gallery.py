@@ -6,21 +6,24 @@ hand instead of by matplotlib: 1-2 kB each, and the same bytes on every machine 
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
+from torch.optim import SGD
 
-from lrbench.cli.compose import compose_plans
-from lrbench.cli.preview import table_of
+from lrbench.cli.preview import never_improve
 from lrbench.config import CONFIG_DIR
-from lrbench.config.targets import DOCUMENTATION
-from lrbench.schedules.rates import Rates
+from lrbench.config.targets import DOCUMENTATION, bind
+from lrbench.schedules.rates import Rates, make_rates
+from lrbench.spec import evaluation_steps
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-TOTAL_STEPS = 300
+TOTAL_STEPS, NUM_EVALUATIONS = 300, 20
 WIDTH, RATE_HEIGHT, MOMENTUM_HEIGHT, MARGIN = 320, 120, 40, 8
 
 
@@ -38,14 +41,30 @@ def main() -> int:
 
 def gallery() -> dict[str, str]:
     """Text of every file of the gallery, by its path in docs/."""
-    nodes = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(CONFIG_DIR.glob("scheduler/*.yaml"))]
-    drawn = [node["name"] for node in nodes if is_complete(node)]
-    words = [f"scheduler={','.join(drawn)}", "optimizer=sgd", "optimizer.lr=1.0", "tracking=none"]
-    plans = compose_plans([*words, "budget=steps", f"budget.steps={TOTAL_STEPS}"])
-    tables = {plan.values["scheduler"]["name"]: table_of(plan) for plan in plans}
+    nodes = [node_of(path) for path in sorted(CONFIG_DIR.glob("scheduler/*.yaml"))]
+    tables = {node["name"]: table_of(node) for node in nodes if is_complete(node)}
     files = {f"gallery/{name}.svg": picture(rates) for name, rates in tables.items()}
     files["gallery.md"] = page(nodes, tables)
     return files
+
+
+def node_of(path: Path) -> dict[str, Any]:
+    """A scheduler's file, interpolations resolved."""
+    return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+
+
+def table_of(node: dict[str, Any]) -> Rates:
+    """The rates of a schedule with its defaults and the base rate 1."""
+    schedule = bind("scheduler", node, given=("optimizer", "step", "total_steps", "num_evaluations"))
+    rates = make_rates(
+        schedule,
+        partial(SGD, lr=1.0, momentum=0.9),
+        total_steps=TOTAL_STEPS,
+        num_evaluations=NUM_EVALUATIONS,
+        name=node["name"],
+    )
+    never_improve(rates, evaluation_steps(TOTAL_STEPS, 1 / NUM_EVALUATIONS))
+    return rates
 
 
 def is_complete(node: dict[str, Any]) -> bool:
@@ -126,9 +145,10 @@ def picture(rates: Rates) -> str:
 
 
 def polyline(shares: NDArray[np.float64], *, top: float, bottom: float, style: str) -> str:
-    """A curve of values in [0, 1]; whole tenths of a pixel, so that rounding of the rates cannot show."""
+    """A curve of values in [0, 1], in tenths of a pixel."""
     x = np.linspace(MARGIN, WIDTH - MARGIN, len(shares))
-    y = bottom - (bottom - top) * shares
+    # Off the ties between two tenths, so that the last bit of a rate, which differs between machines, cannot show.
+    y = bottom - (bottom - top) * shares + 1e-6
     corners = [
         i
         for i in range(len(x))

@@ -111,5 +111,5 @@ def test_the_ladder_ends_exactly_at_the_best_value():
     assert ladder(initial=2.0, best=1.0, direction="minimize").tolist() == pytest.approx(
         [1.5, 1.25, 1.1, 1.05, 1.01, 1.0]
     )
-    assert ladder(initial=0.1, best=0.7, direction="maximize")[-1] == 0.7
+    assert ladder(initial=0.15, best=0.01, direction="minimize")[-1] == 0.01  # 0.15 + (0.01 - 0.15) is not
     assert isinstance(ladder(initial=1.0, best=1.0, direction="minimize"), Unavailable)

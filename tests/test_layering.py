@@ -16,7 +16,7 @@ FLOORS = [
     {"schedules", "models", "data", "optimizers", "results"},
     {"training", "analysis", "lint"},
     {"checkpoints"},
-    {"trials"},
+    {"trials", "export"},
     {"config", "sweep", "launch", "tracking"},
     {"cli"},
 ]

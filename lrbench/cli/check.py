@@ -134,10 +134,17 @@ def _labels(plans: Sequence["Plan"]) -> list[str]:
     names = [plan.values["scheduler"]["name"] for plan in plans]
     labels = []
     for name, values in zip(names, flat, strict=True):
-        same = [other for other_name, other in zip(names, flat, strict=True) if other_name == name]
-        differing = [path for path in paths if any(other.get(path) != values.get(path) for other in same)]
-        # `optimizer=adam,sgd` changes a dozen values; the name says it.
-        groups = {path.partition(".")[0] for path in differing if path.endswith(".name")}
-        shown = [p for p in differing if p.partition(".")[0] not in groups or p.endswith(".name")]
-        labels.append(" ".join([name, *(f"{path.removesuffix('.name')}={values.get(path)}" for path in shown)]))
+        shown = []
+        for path in paths:
+            component = f"{path.partition('.')[0]}.name"
+            # `optimizer=adam,sgd` changes a dozen values; the name says it.
+            peers = [
+                other
+                for other in flat
+                if other["scheduler.name"] == name
+                and (path == component or other.get(component) == values.get(component))
+            ]
+            if any(other.get(path) != values.get(path) for other in peers):
+                shown.append(f"{path.removesuffix('.name')}={values.get(path)}")
+        labels.append(" ".join([name, *shown]))
     return labels

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -104,8 +105,8 @@ def _panels(tables: Mapping[str, Rates]) -> Figure:
     return figure
 
 
-def _plot(axes: Axes, values: NDArray[np.float64], *, marks: float | None = None, **style: object) -> None:
-    """One line with a few markers, each line's at its own place; flat from each step to the next where that shows."""
+def _plot(axes: Axes, values: NDArray[np.float64], *, marks: float | None = None, **style: Any) -> None:
+    """One line with a few markers, each line's at its own place; flat over a step where steps are wide enough to see."""
     if marks is not None:
         distance = max(1, len(values) // 6)
         style["markevery"] = (int(marks * distance), distance)

@@ -12,7 +12,7 @@ Steps are zero-based, the rate of step t is the one that update t uses. Nothing 
 import csv
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise, zip_longest
 from pathlib import Path
 
@@ -68,10 +68,14 @@ def table_of(plan: Plan) -> Rates:
 
     every = plan.values["budget"]["eval_every"]
     rates = trial_of(plan).rates(budget=plan.budget, eval_every=every)
-    if rates.closed_loop:
-        for step in evaluation_steps(plan.budget.total_steps, every)[1:]:
-            rates.observe(step, 1.0)
+    never_improve(rates, evaluation_steps(plan.budget.total_steps, every))
     return rates
+
+
+def never_improve(rates: Rates, evaluate_at: Iterable[int]) -> None:
+    """Let a closed-loop schedule see the same validation loss at every evaluation; nothing happens to the others."""
+    for step in evaluate_at:
+        rates.observe(step, 1.0)
 
 
 def labels_of(plans: Sequence[Plan]) -> list[str]:

@@ -26,7 +26,7 @@ _NOT_IN_FINGERPRINT = (
     "device",
     "experiment",
 )
-_MACHINE_KEYS = {"dataset": ("root", "cache_dir", "num_workers"), "training": ("checkpoint_seconds",)}
+_MACHINE_KEYS = {"dataset": ("root", "cache_dir", "num_workers", "in_memory"), "training": ("checkpoint_seconds",)}
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ __all__ = [
     "cyclic",
     "exponential",
     "linear",
+    "multiplicative",
     "multistep",
     "one_cycle",
     "plateau",
@@ -86,6 +87,19 @@ def exponential(optimizer: Optimizer, total_steps: int, *, end_ratio: PositiveRa
     from torch.optim import lr_scheduler
 
     return lr_scheduler.ExponentialLR(optimizer, gamma=end_ratio ** (1 / total_steps))
+
+
+def multiplicative(
+    optimizer: Optimizer, total_steps: int, *, factor: Ratio = 0.9, interval_fraction: Fraction = 0.05
+) -> lr_scheduler.LRScheduler:
+    """Multiply by `factor` at the end of every `interval_fraction` of the budget (torch MultiplicativeLR).
+
+    With an interval of one epoch it is the lambda that PyKEEN searches, factor in {0.85, 0.9, 0.95}.
+    """
+    from torch.optim import lr_scheduler
+
+    interval = steps_of(interval_fraction, total_steps, at_least=1)
+    return lr_scheduler.MultiplicativeLR(optimizer, lambda step: factor if step % interval == 0 else 1.0)
 
 
 def polynomial(optimizer: Optimizer, total_steps: int, *, power: Positive = 1.0) -> lr_scheduler.LRScheduler:

@@ -1,0 +1,136 @@
+"""Schedules made of schedules, and schedules from a file.
+
+The parts are open-loop schedules of either shape (see `lrbench.schedules.rates`). A torch-style part counts as the
+factor that it gives a base rate of one; the momentum it may move is left alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import MinLen
+from numpy.typing import NDArray
+
+from lrbench.schedules.factors import Floats, factor
+from lrbench.spec import Fraction, Positive, steps_of
+
+__all__ = ["from_csv", "product", "sequence"]
+
+Parts = Annotated[list[Callable[..., Any]], MinLen(1)]
+
+
+@factor
+def sequence(
+    step: Floats, total_steps: int, *, parts: Parts, fractions: Annotated[list[Fraction], MinLen(1)]
+) -> Floats:
+    """Play schedules one after the other; each sees its own share of the budget as its whole budget.
+
+    torch SequentialLR, optax join_schedules, LRBench's piecewise policies. Unlike with SequentialLR, no part is
+    stepped before its turn, and none sees the steps of another. Past the end the last rate stays.
+
+    Args:
+        step: zero-based.
+        total_steps: the budget.
+        parts: at least one schedule.
+        fractions: of the budget, one a part, adding up to 1.
+
+    Raises:
+        ValueError: the counts differ, the fractions do not add up to 1, or a part is closed-loop.
+    """
+    if len(parts) != len(fractions) or not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
+        raise ValueError(
+            f"scheduler.fractions must have one entry for each of the {len(parts)} parts and add up to 1, got {fractions}"
+        )
+    ends = [steps_of(share, total_steps) for share in np.cumsum(fractions)]
+    begins = [0, *ends[:-1]]
+    shares = zip(parts, begins, ends, strict=True)
+    table = np.concatenate([_factors(part, end - begin) for part, begin, end in shares if end > begin])
+    return _look_up(table, step)
+
+
+@factor
+def product(step: Floats, total_steps: int, *, parts: Parts) -> Floats:
+    """Multiply schedules that all run over the whole budget (torch ChainedScheduler, init2winit compound).
+
+    Args:
+        step: zero-based; past the end the last rate stays.
+        total_steps: the budget.
+        parts: at least one schedule.
+
+    Raises:
+        ValueError: a part is closed-loop.
+    """
+    return _look_up(np.prod([_factors(part, total_steps) for part in parts], axis=0), step)
+
+
+@factor
+def from_csv(step: Floats, total_steps: int, *, file: str, reference: Positive | None = None) -> Floats:
+    """Follow a table of rates, such as the one that `lrbench preview out=lr.csv` writes.
+
+    The rates are divided by `reference`, the largest of them unless given, so that the table's peak is the base rate
+    `optimizer.lr` and can be searched like any other. A table of another length than the budget is stretched by
+    linear interpolation; past the end the last rate stays.
+
+    Args:
+        step: zero-based.
+        total_steps: the budget.
+        file: CSV with a column `lr`, rows in order of step.
+        reference: the rate that counts as 1.
+
+    Raises:
+        ValueError: the file or its column is missing, or a rate is no finite, non-negative number; names the line.
+    """
+    rates = _read_rates(Path(file).expanduser())
+    scale = reference if reference is not None else float(rates.max())
+    if scale <= 0:
+        raise ValueError(f"scheduler.file={file}: every rate is zero")
+    if len(rates) != total_steps:
+        rates = np.interp(np.linspace(0, len(rates) - 1, total_steps), np.arange(len(rates)), rates)
+    return _look_up(rates / scale, step)
+
+
+def _factors(part: Callable[..., Any], total_steps: int) -> NDArray[np.float64]:
+    """Tabulate one part over its own budget, as multiples of a base rate of one."""
+    import torch
+
+    from lrbench.schedules.rates import make_rates
+
+    def unit_sgd(parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=1.0, momentum=0.9)
+
+    rates = make_rates(part, unit_sgd, total_steps=total_steps, num_evaluations=1, name="a part of the schedule")
+    if rates.closed_loop:
+        raise ValueError("scheduler.parts must be open-loop; what plateau and greedy do depends on the training")
+    return rates.lr
+
+
+def _look_up(table: NDArray[np.float64], step: Floats) -> Floats:
+    return table[np.minimum(step.astype(np.int64), len(table) - 1)]
+
+
+def _read_rates(path: Path) -> NDArray[np.float64]:
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise ValueError(f"scheduler.file must be a CSV of rates, got {path}: {error.strerror}") from error
+    if not rows or "lr" not in rows[0]:
+        columns = ", ".join(rows[0]) if rows else "nothing"
+        raise ValueError(f"scheduler.file={path} needs a column lr and at least one row, it has {columns}")
+    rates = []
+    for line, row in enumerate(rows, start=2):
+        try:
+            rate = float(row["lr"])
+        except (TypeError, ValueError):
+            rate = math.nan
+        if not (math.isfinite(rate) and rate >= 0):
+            raise ValueError(
+                f"scheduler.file={path}, line {line}: lr must be finite and not negative, got {row['lr']!r}"
+            )
+        rates.append(rate)
+    return np.array(rates)
