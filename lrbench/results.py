@@ -103,8 +103,15 @@ def frame_from_rows(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
         else:
             data[column.name] = pd.Series(values, dtype=column.dtype)
     for name in extra:
-        data[name] = pd.Series([row.get(name) for row in rows]).convert_dtypes(convert_floating=False)
+        data[name] = _parameter_column([row.get(name) for row in rows])
     return sort_rows(pd.DataFrame(data))
+
+
+def _parameter_column(values: list[object]) -> "pd.api.extensions.ExtensionArray":
+    """Type a parameter by its values: all numbers make a Float64 column, anything else strings."""
+    if all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values):
+        return float_column(cast("list[float | None]", values))
+    return pd.array([None if value is None else str(value) for value in values], dtype="string")
 
 
 def sort_rows(frame: pd.DataFrame) -> pd.DataFrame:

@@ -82,9 +82,7 @@ def test_a_snippet_reproduces_every_rate_and_momentum_bit_for_bit(name, total_st
         for step, loss in losses.items():
             table.observe(step, loss)
         assert table.lr[-1] != table.lr[table.warmup_steps]
-    rates, momenta = driven(
-        torch_snippet(bound(name), sgd, **common, name=name), total_steps, validate=losses.get
-    )
+    rates, momenta = driven(torch_snippet(bound(name), sgd, **common, name=name), total_steps, validate=losses.get)
     np.testing.assert_array_equal(rates, table.lr)
     np.testing.assert_array_equal(momenta, np.full(total_steps, 0.9) if table.momentum is None else table.momentum)
 
@@ -149,11 +147,14 @@ def test_a_snippet_resumes_from_its_saved_state():
 
 
 def test_a_users_class_and_function_are_imported_not_copied(tmp_path, monkeypatch):
-    (tmp_path / "own_schedules.py").write_text("def halves(step, total_steps, *, base=2.0):\n    return base ** -(step // 10.0)\n")
+    code = "def cuts(step, total_steps, *, base=2.0):\n    return base ** -(step // 10.0)\n"
+    (tmp_path / "own_schedules.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    halves = bind("scheduler", {"_target_": "own_schedules.halves", "base": 3.0}, given=("step", "total_steps"), trusted_modules=["own_schedules"])
+    node = {"_target_": "own_schedules.cuts", "base": 3.0}
+    cuts = bind("scheduler", node, given=("step", "total_steps"), trusted_modules=["own_schedules"])
     step_lr = partial(torch.optim.lr_scheduler.StepLR, step_size=9, gamma=0.5)
-    for schedule, line in ((halves, "from own_schedules import halves"), (step_lr, "StepLR(optimizer, step_size=9, gamma=0.5)")):
+    lines = {cuts: "from own_schedules import cuts", step_lr: "StepLR(optimizer, step_size=9, gamma=0.5)"}
+    for schedule, line in lines.items():
         common = {"total_steps": 40, "num_evaluations": 5, "warmup": LINEAR}
         snippet = torch_snippet(schedule, sgd, **common)
         assert line in snippet

@@ -29,7 +29,11 @@ def points(svg):
 
 def test_the_gallery_is_not_stale(script):
     files = script.gallery()
-    stale = [name for name, text in files.items() if not (script.DOCS / name).is_file() or (script.DOCS / name).read_text() != text]
+    stale = [
+        name
+        for name, text in files.items()
+        if not (script.DOCS / name).is_file() or (script.DOCS / name).read_text() != text
+    ]
     gone = [path.name for path in (script.DOCS / "gallery").glob("*.svg") if f"gallery/{path.name}" not in files]
     assert (stale, gone) == ([], []), "run: python scripts/gallery.py"
 
@@ -50,6 +54,8 @@ def test_a_picture_shows_the_peak_at_the_top_and_zero_on_the_axis(script):
 
 
 def test_momentum_has_a_curve_of_its_own_where_it_moves(script):
-    rate, momentum = points(script.picture(script.table_of(script.node_of(REPO / "conf" / "scheduler" / "one_cycle.yaml"))))
+    rate, momentum = points(
+        script.picture(script.table_of(script.node_of(REPO / "conf" / "scheduler" / "one_cycle.yaml")))
+    )
     assert momentum[:, 1].min() > rate[:, 1].max()
     assert np.argmax(momentum[:, 1]) == pytest.approx(np.argmin(rate[:, 1]), abs=2)

@@ -1,6 +1,7 @@
 """Text, CSV and pictures of rates against the tables they show."""
 
 import csv
+import io
 import subprocess
 import sys
 from functools import partial
@@ -54,14 +55,19 @@ def test_the_csv_of_several_schedules_has_columns_for_each(tmp_path):
 
 
 def test_the_chart_says_where_the_rate_is_highest_and_lowest():
-    lines = chart("wave", table(lambda step, total_steps: np.where(step == 7, 2.0, np.where(step == 30, 0.25, 1.0))), width=80, height=4)
+    lines = chart(
+        "wave",
+        table(lambda step, total_steps: np.where(step == 7, 2.0, np.where(step == 30, 0.25, 1.0))),
+        width=80,
+        height=4,
+    )
     assert lines[0] == "wave"
     assert lines[-1] == "lr: first 0.2, last 0.2 (step 39), max 0.4 (step 7), min 0.05 (step 30)"
 
 
 def test_the_height_of_the_blocks_is_the_rate():
     lines = chart("line", table(lambda step, total_steps: 1 - step / 8, 8), width=80, height=2)
-    assert lines[1:3] == ["0.2 ┤█▇▅▃▁".replace("█▇▅▃▁", "█▆▄▂"), "  0 ┤█████▆▄▂"]
+    assert lines[1:3] == ["0.2 ┤█▆▄▂", "  0 ┤█████▆▄▂"]
 
 
 def test_a_chart_fits_its_width_and_a_column_shows_the_largest_of_its_steps():
@@ -86,7 +92,12 @@ def test_momentum_that_moves_gets_its_own_curve():
 
 def test_plans_of_one_schedule_are_told_apart_by_what_differs():
     plans = compose_plans([*SHORT[:2], "scheduler=step,cosine", "optimizer.lr=0.1,0.2"])
-    assert labels_of(plans) == ["step optimizer.lr=0.1", "step optimizer.lr=0.2", "cosine optimizer.lr=0.1", "cosine optimizer.lr=0.2"]
+    assert labels_of(plans) == [
+        "step optimizer.lr=0.1",
+        "step optimizer.lr=0.2",
+        "cosine optimizer.lr=0.1",
+        "cosine optimizer.lr=0.2",
+    ]
     assert labels_of(plans[1:3]) == ["step", "cosine"]
     assert labels_of([plans[0], plans[0]]) == ["step #1", "step #2"]
 
@@ -147,21 +158,25 @@ def test_momentum_is_drawn_below_on_the_same_steps():
 
 @pytest.mark.parametrize(
     ("word", "message"),
-    [("out=lr.pdf", r"out must end in .csv, .png, .svg, got 'lr.pdf'"), ("out=nowhere/lr.csv", "there is no directory")],
+    [
+        ("out=lr.pdf", r"out must end in .csv, .png, .svg, got 'lr.pdf'"),
+        ("out=nowhere/lr.csv", "there is no directory"),
+    ],
 )
 def test_files_that_cannot_be_written_are_refused_before_anything_is_computed(word, message):
     with pytest.raises(ValueError, match=message):
         main([word, "scheduler=no_such_schedule"])
 
 
-def test_output_that_cannot_show_blocks_is_plain_ascii():
-    program = f"from lrbench.cli import main; raise SystemExit(main(['preview', 'scheduler=cosine', *{SHORT}]))"
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, check=True, env={"PYTHONIOENCODING": "ascii", "PATH": ""}
-    )
-    assert b"0.2 |##" in done.stdout
+def test_output_that_cannot_show_blocks_is_plain_ascii(monkeypatch):
+    output = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", output)
+    main(["scheduler=cosine", *SHORT])
+    output.flush()
+    assert b"0.2 |##" in output.buffer.getvalue()
 
 
+@pytest.mark.slow
 def test_matplotlib_is_loaded_for_pictures_only():
     program = (
         f"import sys; from lrbench.cli import main; main(['preview', 'scheduler=cosine', *{SHORT}]);"

@@ -134,9 +134,7 @@ def _blocks() -> str:
     return _BLOCKS
 
 
-def _curve(
-    values: NDArray[np.float64], *, width: int, height: int, blocks: str, bottom: float = 0.0
-) -> list[str]:
+def _curve(values: NDArray[np.float64], *, width: int, height: int, blocks: str, bottom: float = 0.0) -> list[str]:
     """Rows of blocks between `bottom` and the largest value; each column shows the largest value of its steps."""
     top = float(values.max())
     labels = {height - 1: f"{top:.3g}", 0: f"{bottom:.3g}"}

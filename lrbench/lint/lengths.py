@@ -17,7 +17,7 @@ def one_cycle_past_its_end(subject: Subject) -> Iterator[Finding]:
     """OneCycleLR with its own `total_steps` below the budget: torch raises ValueError one step past it."""
     for part in _of(subject, lr_scheduler.OneCycleLR):
         own = part.scheduler.total_steps
-        if own <= part.length:
+        if own < part.length:
             epochs = ", as many as the run has epochs, though every update is a step" if own == subject.epochs else ""
             message = (
                 f"OneCycleLR is made for {own} steps{epochs}, and the run takes {part.length}, so torch raises "

@@ -44,7 +44,8 @@ def sequence(
     """
     if len(parts) != len(fractions) or not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
         raise ValueError(
-            f"scheduler.fractions must have one entry for each of the {len(parts)} parts and add up to 1, got {fractions}"
+            f"scheduler.fractions must have one entry for each of the {len(parts)} parts and add up to 1, "
+            f"got {fractions}"
         )
     ends = [steps_of(share, total_steps) for share in np.cumsum(fractions)]
     begins = [0, *ends[:-1]]

@@ -121,7 +121,8 @@ def make_rates(
 
     Raises:
         RateError: a rate is negative or not finite.
-        ValueError: the warmup leaves no step, or the schedule refuses its parameters.
+        ValueError: the warmup leaves no step, the schedule refuses its parameters, or it moves the momentum of an
+            optimizer that averages its weights (schedule-free).
     """
     warmup_steps = 0 if warmup is None else warmup.num_steps(total_steps)
     steps_left = total_steps - warmup_steps
@@ -180,6 +181,11 @@ def _main_rates(
             if own_momentum is not None:
                 momentum[step] = stepper.momentum
     cycles_momentum = own_momentum is not None and bool(np.any(momentum != own_momentum))
+    if cycles_momentum and hasattr(optimizer, "eval"):
+        raise ValueError(
+            f"the schedule moves the momentum, from which {type(optimizer).__name__} computes its averaged weights; "
+            "write scheduler.cycle_momentum=false, or use an optimizer that does not average"
+        )
     return lr, momentum if cycles_momentum else None, None
 
 

@@ -103,7 +103,7 @@ class Training:
         """Train; yields after every chunk and every evaluation, and ends when no trial is left or the budget is."""
         if self._last_evaluated < 0:
             yield self._evaluated()
-        batches = self._train_batches()
+        batches = self.train_batches()
         chunk = 1
         while self.live and self._last_evaluated < self.total_steps:
             stop_at = next(step for step in self._evaluate_at if step > self._last_evaluated)
@@ -213,7 +213,8 @@ class Training:
             end=end,
         )
 
-    def _train_batches(self) -> Iterator[Batch]:
+    def train_batches(self) -> Iterator[Batch]:
+        """The augmented batches of the steps from here to the end of the budget, on the learner's device."""
         batches = self._data.train.batches(self._order(self.step, self.total_steps))
         augment = self._data.augment
         if augment is None:
