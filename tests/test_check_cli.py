@@ -54,8 +54,7 @@ def test_an_error_fails_and_the_other_schedules_are_still_checked(capsys):
     assert main(words) == 1
     lines = [line.split("\t")[:3] for line in capsys.readouterr().out.splitlines()]
     assert lines == [
-        ["one_cycle", "error", "momentum-overwritten"],
-        ["one_cycle", "warning", "schedule-free-decay"],
+        ["one_cycle", "error", "rates"],
         ["cosine", "warning", "schedule-free-decay"],
     ]
 

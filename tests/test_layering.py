@@ -17,6 +17,7 @@ FLOORS = [
     {"training", "analysis", "lint"},
     {"checkpoints"},
     {"trials", "export"},
+    {"range_test"},
     {"config", "sweep", "launch", "tracking"},
     {"cli"},
 ]

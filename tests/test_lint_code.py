@@ -381,6 +381,12 @@ CLEAN = {
                 model(x).backward()
                 optimizer.step()
         """,
+    "distributed autograd, whose gradients live in a context": """
+        for x in loader:
+            with dist_autograd.context() as context_id:
+                dist_autograd.backward(context_id, [model(x)])
+                opt.step(context_id)
+        """,
     "full-batch training": """
         scheduler = CosineAnnealingLR(optimizer, T_max=epochs)
         for epoch in range(epochs):

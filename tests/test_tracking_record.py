@@ -30,6 +30,7 @@ from lrbench.tracking.journal import (
 )
 from lrbench.tracking.names import MAX_KEY_LENGTH, cut, escape_key, format_param, unescape_key
 from lrbench.tracking.record import Record, RecordBusyError, find_unfinished, read_facts
+from lrbench.tracking.sync import SyncReport, sync
 
 FINGERPRINT = "1a2b3c4d5e6f7081"
 
@@ -272,6 +273,12 @@ def test_leaving_with_an_exception_ends_the_run_truthfully(tmp_path, error, stat
     assert isinstance(last, Ended)
     assert (last.status, last.state) == (status, RunState.INCOMPLETE)
     assert last.message.startswith(type(error).__name__)
+
+
+def test_a_record_that_was_never_meant_for_mlflow_is_no_business_of_sync(tmp_path):
+    with make_record(tmp_path, tracking_uri="") as record:
+        record.end("FINISHED", RunState.OK)
+    assert sync(tmp_path) == SyncReport(sent=[], unsent=[], running=[])
 
 
 def test_a_killed_process_gives_its_record_free(tmp_path):

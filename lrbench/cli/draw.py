@@ -106,7 +106,7 @@ def _panels(tables: Mapping[str, Rates]) -> Figure:
 
 
 def _plot(axes: Axes, values: NDArray[np.float64], *, marks: float | None = None, **style: Any) -> None:
-    """One line with a few markers, each line's at its own place; flat over a step where steps are wide enough to see."""
+    """One line with a few markers, each line's at its own place; flat over a step where steps are wide."""
     if marks is not None:
         distance = max(1, len(values) // 6)
         style["markevery"] = (int(marks * distance), distance)

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch.optim import Optimizer
 
-from lrbench.export.pytorch import call, optimizer_words, torch_constructor, unbound
+from lrbench.export.calls import call, constructor, unbound
+from lrbench.export.pytorch import optimizer_words
 from lrbench.schedules import Warmup, plateau
 from lrbench.schedules.rates import MakeOptimizer, Schedule
 from lrbench.spec import steps_of
@@ -160,16 +161,16 @@ def _transformers_name(given: _Given) -> tuple[str, int, dict[str, Any]] | None:
             return "cosine_warmup_with_min_lr", own_steps, {k: v for k, v in extra.items() if v is not None}
         case "plateau" if not warmup_steps:
             known = {"total_steps": given.num_steps, "num_evaluations": given.num_evaluations}
-            constructor = torch_constructor(plateau, given.optimizer, {**p, **known})
-            assert constructor is not None
-            return "reduce_lr_on_plateau", 0, constructor[1]
-    found = _transformers_decay(given)
-    if found is not None and warmup_steps and given.warmup_start != 0:
+            found = constructor(plateau, given.optimizer, {**p, **known})
+            assert found is not None
+            return "reduce_lr_on_plateau", 0, found[1]
+    decay = _transformers_decay(given)
+    if decay is not None and warmup_steps and given.warmup_start != 0:
         raise ValueError(
             "warmup must be linear with warmup.start_ratio=0, as transformers has it, for to=transformers; "
             "change it, or write to=torch"
         )
-    return None if found is None else (found[0], warmup_steps, found[1])
+    return None if decay is None else (decay[0], warmup_steps, decay[1])
 
 
 def _transformers_decay(given: _Given) -> tuple[str, dict[str, Any]] | None:

@@ -34,29 +34,24 @@ class Source:
     definitions: dict[str, str] = field(default_factory=dict)
     _names: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def add(self, function: Callable[..., Any], parameters: Mapping[str, Any] | None = None) -> str:
+    def add(self, function: Callable[..., Any]) -> str:
         """Add a function or class, and what it needs; return the name by which the text can call it.
 
         A function of lrbench is copied, any other is imported.
 
-        Args:
-            function: defined at the top level of a module.
-            parameters: values that replace the defaults of its keyword-only parameters.
-
         Raises:
-            ValueError: the function has no importable name, or a value cannot be written as Python.
+            ValueError: the function has no name by which it can be imported.
         """
         function = inspect.unwrap(function)
         module, name = function.__module__, function.__qualname__
         if "<" in name or module == "__main__":
             raise ValueError(f"{module}.{name} has no importable name; define it at the top level of a module")
-        if module.partition(".")[0] != _PACKAGE:
-            self.imports.add((module, name))
-            return name
-        defaults = {key: ast.parse(literal(value, self)).body[0] for key, value in (parameters or {}).items()}
-        return self._add_definition(module, name, defaults)
+        if module.partition(".")[0] == _PACKAGE:
+            return self._add_definition(module, name)
+        self.imports.add((module, name))
+        return name
 
-    def _add_definition(self, module: str, name: str, defaults: Mapping[str, ast.stmt]) -> str:
+    def _add_definition(self, module: str, name: str) -> str:
         if (module, name) in self._names:
             return self._names[module, name]
         definition = _definitions(module)[name]
@@ -65,9 +60,9 @@ class Source:
         # Two modules may each have their own `_ramp`.
         written = name if name not in self.definitions else f"{name}_{module.rpartition('.')[2]}"
         self._names[module, name] = written
-        clean = _Cleaner(defaults if isinstance(definition, ast.FunctionDef) else {}).visit(_copy(definition))
+        clean = _Cleaner().visit(_copy(definition))
         needed = _free_names(clean) & _definitions(module).keys() - {name}
-        renamed = {need: self._add_definition(module, need, {}) for need in sorted(needed)}
+        renamed = {need: self._add_definition(module, need) for need in sorted(needed)}
         text = ast.unparse(ast.fix_missing_locations(_Renamer(renamed | {name: written}).visit(clean)))
         self.definitions[written] = text
         return written
@@ -78,7 +73,7 @@ class Source:
         if isinstance(statement, ast.Import):
             self.imports.add(("", ast.unparse(alias)))
         elif statement.module is not None and statement.module.partition(".")[0] == _PACKAGE:
-            return self._add_definition(statement.module, alias.name, {})
+            return self._add_definition(statement.module, alias.name)
         else:
             self.imports.add((statement.module or "", ast.unparse(alias)))
         return name
@@ -91,24 +86,18 @@ class Source:
         return sorted(lines, key=lambda line: (line.split()[1].partition(".")[0] not in sys.stdlib_module_names, line))
 
 
-def literal(value: Any, source: Source) -> str:
-    """Write a parameter as Python that evaluates to it; bound functions inside it go to `source`.
+def literal(value: Any) -> str:
+    """Write a parameter as Python that evaluates to it.
 
     Raises:
-        ValueError: it is neither a plain value nor a function with plain parameters.
+        ValueError: it is no plain value.
     """
-    if isinstance(value, functools.partial):
-        source.imports.add(("functools", "partial"))
-        words = [source.add(value.func), *(f"{key}={literal(v, source)}" for key, v in value.keywords.items())]
-        return f"partial({', '.join(words)})"
     if isinstance(value, list):
-        return f"[{', '.join(literal(v, source) for v in value)}]"
+        return f"[{', '.join(map(literal, value))}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k!r}: {literal(v, source)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{key!r}: {literal(v)}" for key, v in value.items()) + "}"
     if value is None or type(value) in (bool, int, float, str):
         return repr(value)
-    if callable(value):
-        return source.add(value)
     raise ValueError(f"a parameter of the type {type(value).__name__} cannot be written as Python: {value!r}")
 
 
@@ -144,14 +133,7 @@ def _free_names(node: ast.AST) -> set[str]:
 class _Cleaner(ast.NodeTransformer):
     """Takes out what a snippet does not need; see the module's docstring."""
 
-    def __init__(self, defaults: Mapping[str, ast.stmt]) -> None:
-        self._defaults = defaults
-
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        for position, argument in enumerate(node.args.kwonlyargs):
-            default = self._defaults.get(argument.arg)
-            if isinstance(default, ast.Expr):
-                node.args.kw_defaults[position] = default.value
         summary = _summary(node)
         self.generic_visit(node)
         node.decorator_list = [d for d in node.decorator_list if not _is_factor(d)]

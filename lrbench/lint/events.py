@@ -189,7 +189,8 @@ def _event(call: ast.Call, scope: Scope, loops: tuple[Loop, ...], branches: tupl
     if not isinstance(call.func, ast.Attribute):
         return Event("other", "", call, loops, branches)
     receiver = ast.unparse(call.func.value)
-    if call.func.attr in ("backward", "manual_backward"):
+    # Distributed autograd keeps gradients in a context of its own and adds nothing up.
+    if call.func.attr in ("backward", "manual_backward") and "dist_autograd" not in receiver:
         return Event("backward", receiver, call, loops, branches)
     if call.func.attr == "step":
         if scope.is_scheduler(receiver):

@@ -11,17 +11,15 @@ DECAYS = 0.9  # of the highest rate: a last rate below it is a decay
 
 
 def momentum_overwritten(subject: Subject) -> Iterator[Finding]:
-    """A schedule that moves the optimizer's momentum, whatever the config says it is."""
+    """A schedule that moves the optimizer's momentum, whatever the config says it is.
+
+    Behind a schedule-free optimizer such a schedule cannot be built at all.
+    """
     if subject.rates is None or subject.rates.momentum is None:
         return
     low, high = float(subject.rates.momentum.min()), float(subject.rates.momentum.max())
     moved = f"scheduler={subject.name} moves the momentum between {low:g} and {high:g}"
     fix = "scheduler.cycle_momentum=false"
-    if subject.schedule_free:
-        # The average is not stored but recovered from the iterate with the momentum of the moment.
-        message = f"{moved}, and {subject.optimizer} cannot recover its averaged weights then: {fix}."
-        yield Finding("momentum-overwritten", "error", message)
-        return
     outside = subject.momentum is not None and not low <= subject.momentum <= high
     message = (
         f"{moved}, so the optimizer's own {subject.momentum:g} is {'never used' if outside else 'overwritten'}; "

@@ -78,7 +78,7 @@ def lint_schedule(subject: Subject) -> list[Finding]:
 
 
 def _unbuilt(subject: Subject) -> str:
-    if "cycle_momentum" in subject.problem:
+    if "must support momentum" in subject.problem:  # torch, for optimizers such as Adagrad
         return f"{subject.problem}; {subject.optimizer} has none to move: scheduler.cycle_momentum=false."
     if subject.problem.startswith("scheduler="):
         return f"{subject.problem}: look at the formula there, a division or a logarithm of zero is usual."

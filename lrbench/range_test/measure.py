@@ -99,6 +99,20 @@ def smoothed_curve(test: RangeTest) -> Curve:
     return Curve(lr=np.exp(log_lr), median=median, lowest=lowest, highest=highest)
 
 
+def first_divergence(test: RangeTest) -> tuple[int, int] | None:
+    """Step (zero-based) and seed of the first divergence; None when no seed diverged."""
+    diverged = np.isnan(test.losses)
+    if not diverged.any():
+        return None
+    step = int(diverged.any(axis=0).argmax())
+    return step, test.seeds[int(diverged[:, step].argmax())]
+
+
+def smoothing_steps(num_steps: int) -> float:
+    """Steps that the smoothing remembers, >= 1: a fixed share of the range of rates, however finely it is stepped."""
+    return max(1.0, num_steps / _MEMORIES)
+
+
 class _RunningMean:
     """Debiased exponential mean of what was added: sum_s beta^(t-s) x_s / sum_s beta^(t-s), beta = 1 - 1 / memory."""
 
@@ -112,25 +126,6 @@ class _RunningMean:
         self._total = self._beta * self._total + value
         self._weight = self._beta * self._weight + 1
         return self._total / self._weight
-
-
-def smoothing_steps(num_steps: int) -> float:
-    """Steps that a mean remembers: a fixed share of the range of rates, however finely it is stepped through."""
-    return max(1.0, num_steps / _MEMORIES)
-
-
-def first_divergence(test: RangeTest) -> tuple[int, int] | None:
-    """Step (zero-based) and seed of the first divergence; None when no seed diverged."""
-    diverged = np.isnan(test.losses)
-    if not diverged.any():
-        return None
-    step = int(diverged.any(axis=0).argmax())
-    return step, test.seeds[int(diverged[:, step].argmax())]
-
-
-def smoothing_steps(num_steps: int) -> float:
-    """Steps that the smoothing remembers, >= 1: a fixed share of the range of rates, however finely it is stepped."""
-    return max(1.0, num_steps / _MEMORIES)
 
 
 def _rate_unused(step: NDArray[np.int64], total_steps: int) -> NDArray[np.float64]:

@@ -50,8 +50,8 @@ def suggest(test: RangeTest) -> Suggestion:
     high, why_high = _high(test, fall)
     low, why_low = _low(test, fall)
     if low is not None and high is not None and low >= high:
-        low, why_low = None, "no low: a seed diverged before the median of the seeds had fallen; try more seeds"
-        return Suggestion(low, high, None, [why_low, why_high, "no suggestion without a low"])
+        why_low = f"no low: learning begins at {_shown(low)}, not before it ends: try more seeds and a larger num_steps"
+        return Suggestion(None, high, None, [why_low, why_high, "no suggestion without a low"])
     suggested, why_suggested = _suggested(fall, low, high)
     return Suggestion(low, high, suggested, [why_low, why_high, why_suggested])
 
@@ -90,14 +90,15 @@ def _find_fall(test: RangeTest) -> _Fall | str:
     level = curve.median[np.isfinite(curve.median)]
     first = math.ceil(memory) - 1
     min_lr, max_lr = _shown(test.lr[0]), _shown(test.lr[-1])
-    if len(level) <= first + 1:
-        return f"the loss diverges within the first {len(level) + 1} steps: lower min_lr, which is {min_lr}"
+    diverged = first_divergence(test)
+    if diverged is not None and diverged[0] <= first + 1:
+        return f"seed {diverged[1]} diverges at step {diverged[0]} already: lower min_lr, which is {min_lr}"
     bottom = first + int(np.argmin(level[first:]))
     fall, rise = level[first] - level[bottom], level[bottom:].max() - level[bottom]
     sigma = _sigma(test.losses)
     # The variance of an exponential mean of independent losses is that of one, divided by 2 memory - 1.
     least = max(_NUM_SIGMAS * sigma / math.sqrt(2 * memory - 1), _LEAST_CHANGE * abs(level[first]))
-    rises = first_divergence(test) is not None or bool(rise >= max(least, ONSET * fall))
+    rises = diverged is not None or bool(rise >= max(least, ONSET * fall))
     if fall < least:
         if rises:
             return f"the loss rises without having fallen: lower min_lr, which is {min_lr}"
@@ -138,7 +139,10 @@ def _suggested(fall: _Fall, low: float | None, high: float | None) -> tuple[floa
     if low is not None and min(steepest, cap) < low:
         return low, f"suggested {_shown(low)}: low itself, which is above a third of high; the range is narrow"
     if steepest <= cap:
-        return steepest, f"suggested {_shown(steepest)}: the loss falls fastest there, against the logarithm of the rate"
+        return (
+            steepest,
+            f"suggested {_shown(steepest)}: the loss falls fastest there, against the logarithm of the rate",
+        )
     return cap, (
         f"suggested {_shown(cap)}: a third of high; the loss falls fastest at {_shown(steepest)}, but a rate survived "
         "for a few steps is too large for a whole training (Smith 2017)"

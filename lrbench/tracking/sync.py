@@ -32,7 +32,8 @@ def sync(results_dir: Path) -> SyncReport:
         raise ValueError(f"no records to sync: {runs} is not a directory")
     with os.scandir(runs) as entries:
         paths = sorted(Path(entry.path) for entry in entries if entry.is_dir())
-    records = [path for path in paths if (path / "run.json").exists()]
+    # A record without a tracking URI (tracking=none) was never meant for MLflow.
+    records = [path for path in paths if (path / "run.json").exists() and read_facts(path).tracking_uri]
     for path in records:
         _forget_lost_copy(path)
     incomplete = [path for path in records if not is_complete(path)]
