@@ -86,7 +86,9 @@ def test_nothing_found_prints_nothing_but_the_summary(capsys):
 @pytest.fixture
 def bad_file(tmp_path):
     path = tmp_path / "train.py"
-    path.write_text("for x in loader:\n    opt.zero_grad()\n    loss(x).backward()\n    scheduler.step()\n    opt.step()\n")
+    path.write_text(
+        "for x in loader:\n    opt.zero_grad()\n    loss(x).backward()\n    scheduler.step()\n    opt.step()\n"
+    )
     return path
 
 
@@ -108,7 +110,7 @@ def test_a_warning_in_code_fails_only_when_strict(tmp_path):
 
 
 def test_wrong_words_and_files_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="takes config overrides, strict=true or --code FILE..., got '--cod'"):
+    with pytest.raises(ValueError, match=r"takes config overrides, strict=true or --code FILE..., got '--cod'"):
         main(["--cod", "x.py"])
     with pytest.raises(ValueError, match="takes the files to look at, got none"):
         main(["--code"])

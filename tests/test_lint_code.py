@@ -129,7 +129,12 @@ MUST_SPEAK = {
         def save(model, optimizer, scheduler, path):
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)
         """,
-        [("scheduler-not-saved", 'torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)')],
+        [
+            (
+                "scheduler-not-saved",
+                'torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)',
+            )
+        ],
     ),
     "checkpoint without the scheduler, by way of a name and a member": (
         """

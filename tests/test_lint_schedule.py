@@ -86,13 +86,25 @@ def findings(schedule, make_optimizer=sgd, *, total_steps=T, **kwargs):
 
 # rule -> (schedule, keyword arguments of `findings`, severity, what the message must say)
 MUST_SPEAK = [
-    ("warmup-length", schedules.cosine, {"warmup": ramp(T)}, "error", "1000 steps and the run has 1000.*warmup.fraction"),
+    (
+        "warmup-length",
+        schedules.cosine,
+        {"warmup": ramp(T)},
+        "error",
+        "1000 steps and the run has 1000.*warmup.fraction",
+    ),
     ("warmup-length", schedules.cosine, {"warmup": ramp(2 * T)}, "error", "2000 steps and the run has 1000"),
     ("warmup-length", schedules.cosine, {"warmup": ramp(501)}, "warning", r"501 of 1000 steps \(50%\).*leaves 499"),
     ("zero-at-start", schedules.cosine, {"warmup": ramp(50, 0.0)}, "warning", "first update.*warmup.start_ratio=0.01"),
     ("zero-at-start", shape(lambda z: z * (1 - z)), {}, "note", "The rate is 0 at the start"),
     ("zero-at-start", shape(lambda z: np.maximum(0, z - 0.1)), {}, "warning", "first 101 updates"),
-    ("zero-rate", partial(POLYNOMIAL, total_iters=600), {}, "warning", "0 from step 600 to 999 of 1000.*40%.*steps=600"),
+    (
+        "zero-rate",
+        partial(POLYNOMIAL, total_iters=600),
+        {},
+        "warning",
+        "0 from step 600 to 999 of 1000.*40%.*steps=600",
+    ),
     ("zero-rate", shape(lambda z: 1.0 * ((z < 0.5) | (z >= 0.6))), {}, "warning", "0 from step 500 to 599"),
     ("zero-rate", shape(lambda z: 0 * z), {}, "error", "0 at every step"),
     ("float-resolution", shape(lambda z: 10 ** (-9 * z)), {}, "warning", "below 1e-07 of optimizer.lr=0.1 for 222 of"),
@@ -123,7 +135,13 @@ MUST_SPEAK = [
     ("t-max", partial(T_MAX, T_max=500), {}, "warning", "climbs again after step 500 of 1000, back to 0.1.*T_max=1000"),
     ("t-max", partial(T_MAX, T_max=2000), {}, "warning", "cut short: the last rate is 0.05.*scheduler=cosine"),
     ("t-max", in_sequence_too_long, {}, "warning", "T_max=1800 for 900 steps.*T_max=900 in the code"),
-    ("cut-short", partial(ONE_CYCLE, max_lr=LR, total_steps=2000), {}, "warning", "after 50% of its way.*total_steps=1000"),
+    (
+        "cut-short",
+        partial(ONE_CYCLE, max_lr=LR, total_steps=2000),
+        {},
+        "warning",
+        "after 50% of its way.*total_steps=1000",
+    ),
     ("cut-short", partial(POLYNOMIAL, total_iters=4000), {}, "warning", "after 25% of its way.*total_iters=1000"),
     ("step-size", partial(STEP, step_size=1000), {}, "warning", "after 1000 of 1000 steps.*scheduler.step_size=333"),
     ("step-size", partial(schedules.step, interval_fraction=1.0), {}, "warning", "scheduler.interval_fraction=0.3333"),
@@ -141,7 +159,13 @@ MUST_SPEAK = [
     ("epochs-for-steps", partial(STEP, step_size=30), {}, "warning", "step_size=30 for 1000 steps.*step_size=334"),
     ("epochs-for-steps", partial(STEP, step_size=3), {}, "warning", "scheduler.step_size=300"),
     ("epochs-for-steps", partial(EXPONENTIAL, gamma=0.95), {}, "warning", "scheduler.gamma=0.9994872"),
-    ("base-rate-unused", partial(ONE_CYCLE, max_lr=0.7, total_steps=T), {}, "warning", "max_lr=0.7 replaces optimizer.lr=0.1"),
+    (
+        "base-rate-unused",
+        partial(ONE_CYCLE, max_lr=0.7, total_steps=T),
+        {},
+        "warning",
+        "max_lr=0.7 replaces optimizer.lr=0.1",
+    ),
     ("torch-defaults", CONSTANT, {}, "warning", "a third .* flat after 5 steps: scheduler=constant"),
     ("torch-defaults", LINEAR, {}, "warning", "a third .* flat after 5 steps: scheduler=linear"),
     ("momentum-overwritten", schedules.one_cycle, {}, "note", "between 0.85 and 0.95.*own 0.9.*cycle_momentum=false"),
@@ -173,11 +197,23 @@ MUST_SPEAK = [
         "warning",
         "optimizer.safeguard_warmup=true",
     ),
-    ("plateau-patience", partial(PLATEAU, patience=18), {}, "warning", "after 19 evaluations.*sees 19.*scheduler.patience=1"),
+    (
+        "plateau-patience",
+        partial(PLATEAU, patience=18),
+        {},
+        "warning",
+        "after 19 evaluations.*sees 19.*scheduler.patience=1",
+    ),
     ("plateau-patience", partial(schedules.plateau, patience_fraction=1.0), {}, "warning", "patience_fraction=0.1"),
     ("plateau-patience", partial(PLATEAU, patience=9), {"warmup": ramp(500)}, "warning", "sees 9 in"),
     ("plateau-direction", partial(PLATEAU, mode="max"), {}, "error", "scheduler.mode=min"),
-    ("rates", shape(lambda z: np.where(z == 0.007, np.nan, 1.0)), {}, "error", "scheduler=mine gives the rate nan at step 7"),
+    (
+        "rates",
+        shape(lambda z: np.where(z == 0.007, np.nan, 1.0)),
+        {},
+        "error",
+        "scheduler=mine gives the rate nan at step 7",
+    ),
     ("rates", shape(lambda z: 0.5 - z), {}, "error", "gives the rate -0.0001.* at step 501"),
     ("rates", partial(STEP, step_size=0), {}, "error", "scheduler=mine cannot be made: ZeroDivisionError"),
     (
@@ -278,7 +314,9 @@ FIXES = [
 ]
 
 
-@pytest.mark.parametrize(("schedule", "fix"), FIXES, ids=lambda x: "-".join(x) if isinstance(x, dict) else x.func.__name__)
+@pytest.mark.parametrize(
+    ("schedule", "fix"), FIXES, ids=lambda x: "-".join(x) if isinstance(x, dict) else x.func.__name__
+)
 def test_following_the_fix_leaves_nothing_to_say(schedule, fix):
     before, after = findings(schedule), findings(partial(schedule, **fix))
     (name, value), *_ = fix.items()

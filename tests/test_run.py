@@ -71,6 +71,7 @@ def test_a_run_reports_what_it_found_and_leaves_a_whole_record(command, tmp_path
     assert said["record"] == str(record)
     assert said["state"] == "ok"
     assert float(said["test/accuracy"]) > 0.5
+    assert float(said["time/samples_per_second"]) == pytest.approx(int(said["steps"]) * 64 / float(said["time/seconds"]))
     assert {path.name for path in (record / "artifacts").iterdir()} == {
         "config.yaml",
         "environment.json",
@@ -110,6 +111,15 @@ def test_a_grid_goes_on_after_a_failing_job_and_lists_the_failure(command, tmp_p
     assert done.stderr.count("lrbench: failed: ") == 2
     assert "model=lenet needs images of at least" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_lint_warns_and_stops_when_strict(command, tmp_path):
+    plateau = ["scheduler=plateau", "scheduler.patience_fraction=1.0", *QUICK]
+    assert "lrbench: warning: " in command(*plateau).stderr
+    stopped = command(*plateau, "strict=true", check=False)
+    assert stopped.returncode == 1
+    assert "scheduler=plateau is set up wrongly" in stopped.stderr
+    assert len(records(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ def progress_bar(name: str, total_steps: int, *, completed: int = 0) -> Iterator
         yield bar
 
 
-def summarize(evaluations: Sequence[Evaluation], task: Task) -> dict[str, float]:
-    """Pick what to report of one curve: last and best value of every metric, seconds and steps.
+def summarize(evaluations: Sequence[Evaluation], task: Task, *, batch_size: int) -> dict[str, float]:
+    """Pick what to report of one curve: last and best value of every metric, steps, seconds and speed.
 
     Best is over validation evaluations and is optimistic: the largest of many noisy values.
     """
@@ -65,8 +65,10 @@ def summarize(evaluations: Sequence[Evaluation], task: Task) -> dict[str, float]
     finite = [v for v in values if math.isfinite(v)]
     if finite:
         found[f"best/{task.objective}"] = max(finite) if task.direction == "maximize" else min(finite)
-    found["time/seconds"] = last.seconds
     found["steps"] = last.step
+    found["time/seconds"] = last.seconds
+    if last.seconds > 0:
+        found["time/samples_per_second"] = last.step * batch_size / last.seconds
     return found
 
 

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from lrbench.cli.assemble import trial_of, workload_of
+from lrbench.cli.check import fails, findings_of
 from lrbench.cli.display import progress_bar, summarize
 from lrbench.cli.environment import environment, resolve_device
 from lrbench.cli.signals import StopRequest
@@ -52,14 +54,22 @@ class Stopped(Exception):  # noqa: N818  # not an error: the user asked for it
 
 
 def check(plan: Plan) -> None:
-    """Build what can be built before any data is read: every rate, and the model.
+    """Build what can be built before any data is read, and lint the schedule; warnings go to stderr.
 
     Raises:
-        ValueError: a rate is unusable, the schedule refuses its parameters, the model refuses the shape of the data, or
-            there is no such device.
+        ValueError: a rate is unusable, the schedule refuses its parameters, the model refuses the shape of the data,
+            there is no such device, or the lint found what must stop the run (with `strict`, any warning).
     """
     resolve_device(plan.values["device"])
     trial_of(plan).rates(budget=plan.budget, eval_every=plan.values["budget"]["eval_every"])
+    findings = findings_of(plan)
+    for finding in findings:
+        if finding.severity != "note":
+            print(f"lrbench: {finding.severity}: {finding.message}", file=sys.stderr)
+    if fails(findings, strict=plan.values["strict"]):
+        raise ValueError(
+            f"scheduler={plan.values['scheduler']['name']} is set up wrongly, see above; nothing was trained"
+        )
     call_model(plan.make_model, input_shape=plan.dataset.input_shape, num_outputs=plan.dataset.num_outputs)
 
 
@@ -121,7 +131,7 @@ def train(plan: Plan, *, tracking_uri: str, on_record: Callable[[Path], None]) -
         if failure is not None:
             record.end("FAILED", state, str(failure))
             raise failure
-        found = summarize(evaluations, plan.dataset.task)
+        found = summarize(evaluations, plan.dataset.task, batch_size=plan.values["training"]["batch_size"])
         _write_rates(record.artifacts / "rates.csv", training.rates[0])
         _write_curve(record.artifacts / "curve.csv", evaluations)
         weights = training.learner.state_dict()["models"][0]

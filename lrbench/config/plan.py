@@ -18,6 +18,7 @@ from lrbench.spec import Budget, resolve_budget
 
 # Where a run happens or is written does not change what it computes.
 _NOT_IN_FINGERPRINT = (
+    "strict",
     "tracking",
     "results_dir",
     "cache_dir",

@@ -64,6 +64,7 @@ class Config:
     seed: int = 0
     device: str = "auto"
     threads: int = 1
+    strict: bool = False
     results_dir: str = "results"
     cache_dir: str = ""
     trusted_modules: list[str] = field(default_factory=list)

@@ -44,8 +44,8 @@ def torch_snippet(
         name: of the schedule, for the text.
 
     Returns:
-        Source of a module with `make_scheduler(optimizer)`. Behind a warmup, schedulers that torch's SequentialLR cannot
-        start later (closed-loop and recursive ones) are returned beside it: `(warmup, scheduler)`. Comments show the loop.
+        Source of a module with `make_scheduler(optimizer)`; comments show the loop. Schedulers that SequentialLR cannot
+        start behind a warmup (closed-loop and recursive ones) are returned beside it: `(warmup, scheduler)`.
 
     Raises:
         ValueError: a function has no importable name, or a parameter cannot be written as Python.

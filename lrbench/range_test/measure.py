@@ -14,7 +14,7 @@ from lrbench.spec import Budget
 from lrbench.trials import Trial, Workload, build_training
 
 DIVERGED_ABOVE = 4.0  # times the lowest smoothed loss so far, as in fastai
-_MEMORIES = 20  # smoothing windows in the whole range
+_MEMORIES = 40  # smoothing windows in the whole range
 
 
 @dataclass(frozen=True)

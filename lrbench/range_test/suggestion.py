@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lrbench.range_test.measure import Curve, RangeTest, first_divergence, smoothed_curve, smoothing_steps
 
-ONSET = 0.1  # share of the whole fall that says that learning has begun
+SHARE = 0.1  # of the whole fall: learning has begun when this much is gained, and ended when it is lost again
 HIGH_OVER_SUGGESTED = 3.0  # see `suggest`
 _NUM_SIGMAS = 4.0  # what a change of the loss must exceed to be no accident
 _LEAST_CHANGE = 0.01  # of the loss at the start, for losses without noise
@@ -34,9 +34,10 @@ class Suggestion:
 def suggest(test: RangeTest) -> Suggestion:
     """Read low, high and suggested rate off the median smoothed loss.
 
-    * low: the loss has fallen by `ONSET` of its whole fall ("when the accuracy starts to increase", Smith 2017, 3.3);
-    * high: the loss is lowest before it rises ("slows, becomes ragged, or starts to fall"), but at most the last rate
-      before the first seed diverged;
+    * low: the loss has fallen by `SHARE` of its whole fall ("when the accuracy starts to increase", Smith 2017, 3.3);
+    * high: past its lowest point the loss has not yet risen by `SHARE` of its fall ("slows, becomes ragged, or starts
+      to fall"); the lowest point itself lies anywhere on what is often a flat bottom. At most the last rate before the
+      first seed diverged;
     * suggested: steepest descent against the logarithm of the rate (fastai's `steep`), but at most a third of high.
       A rate that is survived for a few steps is too large for a whole training: the best one is within a factor of two
       of the largest that converges, and a cautious one a third or a quarter of it (Smith 2017, 3.3, after Bengio 2012).
@@ -65,7 +66,7 @@ class _Fall:
         level: finite part of Curve.median, shape (num_finite,).
         first, bottom: steps where the fall begins to be looked for, and where the loss is lowest.
         sigma: standard deviation of a single loss.
-        rises: whether the loss rises again, or a seed diverges.
+        risen: first step past `bottom` where the loss has risen again, or None.
         half_window: steps, >= 1.
     """
 
@@ -74,13 +75,13 @@ class _Fall:
     first: int
     bottom: int
     sigma: float
-    rises: bool
+    risen: int | None
     half_window: int
 
     @property
     def onset_level(self) -> float:
         """Loss at which learning has begun."""
-        return float(self.level[self.first] - ONSET * (self.level[self.first] - self.level[self.bottom]))
+        return float(self.level[self.first] - SHARE * (self.level[self.first] - self.level[self.bottom]))
 
 
 def _find_fall(test: RangeTest) -> _Fall | str:
@@ -94,16 +95,16 @@ def _find_fall(test: RangeTest) -> _Fall | str:
     if diverged is not None and diverged[0] <= first + 1:
         return f"seed {diverged[1]} diverges at step {diverged[0]} already: lower min_lr, which is {min_lr}"
     bottom = first + int(np.argmin(level[first:]))
-    fall, rise = level[first] - level[bottom], level[bottom:].max() - level[bottom]
-    sigma = _sigma(test.losses)
+    fall, sigma = level[first] - level[bottom], _sigma(test.losses)
     # The variance of an exponential mean of independent losses is that of one, divided by 2 memory - 1.
     least = max(_NUM_SIGMAS * sigma / math.sqrt(2 * memory - 1), _LEAST_CHANGE * abs(level[first]))
-    rises = diverged is not None or bool(rise >= max(least, ONSET * fall))
+    above = np.flatnonzero(level[bottom:] > level[bottom] + max(least, SHARE * fall))
+    risen = bottom + int(above[0]) if above.size else None
     if fall < least:
-        if rises:
+        if risen is not None or diverged is not None:
             return f"the loss rises without having fallen: lower min_lr, which is {min_lr}"
         return f"the loss neither falls nor rises between {min_lr} and {max_lr}: raise max_lr"
-    return _Fall(curve.lr, level, first, bottom, sigma, rises, half_window=max(1, round(memory / 2)))
+    return _Fall(curve.lr, level, first, bottom, sigma, risen, half_window=max(1, round(memory / 2)))
 
 
 def _low(test: RangeTest, fall: _Fall) -> tuple[float | None, str]:
@@ -115,20 +116,21 @@ def _low(test: RangeTest, fall: _Fall) -> tuple[float | None, str]:
     before = np.flatnonzero(fall.level[: fall.bottom] > fall.onset_level)
     low = float(fall.lr[before[-1] + 1])
     return low, (
-        f"low {_shown(low)}: the loss has fallen by {ONSET:.0%} of its whole fall, "
+        f"low {_shown(low)}: the loss has fallen by {SHARE:.0%} of its whole fall, "
         f"{start:.4g} to {fall.level[fall.bottom]:.4g}"
     )
 
 
 def _high(test: RangeTest, fall: _Fall) -> tuple[float | None, str]:
-    if not fall.rises:
-        return None, f"no high: the loss has not risen by {_shown(test.lr[-1])}: raise max_lr"
-    high = float(fall.lr[fall.bottom])
     diverged = first_divergence(test)
-    if diverged is not None and test.lr[diverged[0] - 1] < high:
-        high = float(test.lr[diverged[0] - 1])
+    rises_at = math.inf if fall.risen is None else float(fall.lr[fall.risen - 1])
+    diverges_at = math.inf if diverged is None else float(test.lr[diverged[0] - 1])
+    high = min(rises_at, diverges_at)
+    if math.isinf(high):
+        return None, f"no high: the loss has not risen by {_shown(test.lr[-1])}: raise max_lr"
+    if diverged is not None and diverges_at < rises_at:
         return high, f"high {_shown(high)}: the last step before seed {diverged[1]} diverged"
-    return high, f"high {_shown(high)}: the loss is lowest there and rises above"
+    return high, f"high {_shown(high)}: above, the loss rises by {SHARE:.0%} of its fall or more"
 
 
 def _suggested(fall: _Fall, low: float | None, high: float | None) -> tuple[float | None, str]:

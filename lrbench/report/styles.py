@@ -1,0 +1,85 @@
+"""One fixed colour, dash and marker a schedule, the same in every picture and table of a report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+# Okabe and Ito's palette (2008), safe for the colour blind, without its yellow, which is too light on white.
+# The second column is the same hue, lightened until it stands out on the dark page.
+PALETTE: tuple[tuple[str, str], ...] = (
+    ("#0072b2", "#3a9ae0"),
+    ("#d55e00", "#f0824a"),
+    ("#009e73", "#2cc29a"),
+    ("#cc79a7", "#e59cc3"),
+    ("#222226", "#f2f2f4"),
+    ("#e69f00", "#f4bd42"),
+    ("#56b4e9", "#a3d8f8"),
+)
+PANEL = len(PALETTE)  # schedules that one panel can show: beyond it colours repeat
+# matplotlib's dash patterns in widths of the line; None is a solid line.
+_DASHES: tuple[tuple[float, ...] | None, ...] = (None, (5, 2), (1, 1.4), (7, 2, 1, 2), (9, 3))
+# Ten markers and seven colours have no common divisor: a pair repeats only after seventy schedules.
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "p", ">")
+LONGEST_NAME = 26  # characters of a name inside a picture; the page has the whole
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one schedule looks.
+
+    Attributes:
+        name: of the schedule, as the user wrote it: escape it wherever it enters markup.
+        label: the name, shortened in the middle to `LONGEST_NAME` characters.
+        key: class of everything that belongs to the schedule in the page, e.g. "s3".
+        color: hex, in light pictures.
+        dash: lengths of dashes and gaps in line widths; None = solid.
+        marker: matplotlib's letter.
+        panel: number of the panel it is drawn in, where there are more schedules than colours.
+    """
+
+    name: str
+    label: str
+    key: str
+    color: str
+    dash: tuple[float, ...] | None
+    marker: str
+    panel: int
+
+    @property
+    def line(self) -> str | tuple[float, tuple[float, ...]]:
+        """The dash in matplotlib's notation."""
+        return "-" if self.dash is None else (0.0, self.dash)
+
+
+Styles = Mapping[str, Style]
+
+
+def styles_of(names: Sequence[str]) -> dict[str, Style]:
+    """Give every schedule its look by its place in alphabetical order, so that no ranking or filter moves it."""
+    styles = {}
+    for index, name in enumerate(sorted(set(names))):
+        styles[name] = Style(
+            name=name,
+            label=shortened(name),
+            key=f"s{index}",
+            color=PALETTE[index % PANEL][0],
+            dash=_DASHES[index // PANEL % len(_DASHES)],
+            marker=_MARKERS[index % len(_MARKERS)],
+            panel=index // PANEL,
+        )
+    return styles
+
+
+def panels_of(styles: Styles) -> list[list[Style]]:
+    """Split the schedules into panels of at most `PANEL`, no colour twice in one."""
+    panels: dict[int, list[Style]] = {}
+    for style in styles.values():
+        panels.setdefault(style.panel, []).append(style)
+    return list(panels.values())
+
+
+def shortened(name: str, longest: int = LONGEST_NAME) -> str:
+    """Cut a long name in the middle: its beginning names the family, its end the variant."""
+    if len(name) <= longest:
+        return name
+    tail = (longest - 1) // 2
+    return f"{name[: longest - 1 - tail]}…{name[-tail:]}"
