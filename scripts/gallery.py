@@ -5,7 +5,6 @@ hand instead of by matplotlib: 1-2 kB each, and the same bytes on every machine 
 """
 
 import sys
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,9 +40,12 @@ def main() -> int:
 
 def gallery() -> dict[str, str]:
     """Text of every file of the gallery, by its path in docs/."""
-    nodes = [node_of(path) for path in sorted(CONFIG_DIR.glob("scheduler/*.yaml"))]
-    tables = {node["name"]: table_of(node) for node in nodes if is_complete(node)}
-    files = {f"gallery/{name}.svg": picture(rates) for name, rates in tables.items()}
+    folder = CONFIG_DIR / "scheduler"
+    nodes = {path.relative_to(folder).with_suffix("").as_posix(): node_of(path) for path in folder.rglob("*.yaml")}
+    # The user's own come last.
+    nodes = {word: nodes[word] for word in sorted(nodes, key=lambda word: ("/" in word, word))}
+    tables = {word: table_of(node) for word, node in nodes.items() if is_complete(node)}
+    files = {f"gallery/{word}.svg": picture(rates) for word, rates in tables.items()}
     files["gallery.md"] = page(nodes, tables)
     return files
 
@@ -72,8 +74,8 @@ def is_complete(node: dict[str, Any]) -> bool:
     return "???" not in node.values()
 
 
-def page(nodes: Sequence[dict[str, Any]], tables: dict[str, Rates]) -> str:
-    """The gallery as markdown."""
+def page(nodes: dict[str, dict[str, Any]], tables: dict[str, Rates]) -> str:
+    """The gallery as markdown, from nodes and tables by the word that chooses the schedule."""
     lines = [
         "# Gallery of schedules",
         "",
@@ -85,19 +87,18 @@ def page(nodes: Sequence[dict[str, Any]], tables: dict[str, Rates]) -> str:
         "`lrbench preview scheduler=NAME` draws any of",
         "them with your own numbers.",
         "",
-        " · ".join(f"[{node['name']}](#{node['name']})" for node in nodes),
+        " · ".join(f"[{word}](#{word.replace('/', '')})" for word in nodes),
     ]
-    for node in nodes:
-        lines += ["", *section(node, tables.get(node["name"]))]
+    for word, node in nodes.items():
+        lines += ["", *section(word, node, tables.get(word))]
     return "\n".join(lines) + "\n"
 
 
-def section(node: dict[str, Any], rates: Rates | None) -> list[str]:
+def section(word: str, node: dict[str, Any], rates: Rates | None) -> list[str]:
     """One schedule."""
-    name = node["name"]
-    lines = [f"## {name}", "", node["purpose"], ""]
+    lines = [f"## {word}", "", node["purpose"], ""]
     if rates is not None:
-        lines += [f"![rate of {name} against step](gallery/{name}.svg)", ""]
+        lines += [f"![rate of {word} against step](gallery/{word}.svg)", ""]
         if rates.closed_loop:
             lines += ["Drawn for a validation loss that never improves; in training its rates depend on the loss.", ""]
     if node.get("formula"):
@@ -108,7 +109,7 @@ def section(node: dict[str, Any], rates: Rates | None) -> list[str]:
         f"- defaults: {defaults or 'no parameters'}",
         f"- source: {node['source']}",
         f"- in: {', '.join(node.get('libraries') or ['lrbench only'])}",
-        f"- use: `lrbench scheduler={name}`",
+        f"- use: `lrbench scheduler={word}`",
     ]
     return lines
 

@@ -1,5 +1,6 @@
 """Exported snippets, executed without lrbench, against the table of rates."""
 
+import importlib.util
 import math
 import re
 import sys
@@ -16,6 +17,7 @@ from lrbench.cli.export import main
 from lrbench.config import CONFIG_DIR
 from lrbench.config.targets import bind
 from lrbench.export import optax_snippet, torch_snippet, transformers_snippet
+from lrbench.export.source import Source
 from lrbench.schedules import Warmup
 from lrbench.schedules.rates import make_rates
 from lrbench.spec import evaluation_steps
@@ -178,6 +180,21 @@ def test_rates_from_a_file_are_read_by_the_snippet_too(tmp_path):
     np.testing.assert_array_equal(rates, make_rates(schedule, sgd, **common).lr)
 
 
+def test_private_functions_of_the_same_name_are_kept_apart(tmp_path, monkeypatch):
+    source, functions = Source(), []
+    for name, value in (("one", 1), ("two", 2)):
+        path = tmp_path / f"{name}.py"
+        path.write_text(f"def _number():\n    return {value}\n\n\ndef {name}():\n    return _number()\n")
+        spec = importlib.util.spec_from_file_location(f"lrbench.schedules.{name}", path)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        functions.append(source.add(getattr(module, name)))
+    namespace = {}
+    exec("\n".join(source.definitions.values()), namespace)
+    assert [namespace[name]() for name in functions] == [1, 2]
+
+
 def test_a_function_that_nobody_can_import_is_refused():
     with pytest.raises(ValueError, match="no importable name; define it at the top level of a module"):
         torch_snippet(lambda step, total_steps: 1.0, sgd, total_steps=10, num_evaluations=2)
@@ -216,6 +233,12 @@ def test_transformers_gives_the_same_rates_where_an_equal_is_offered(name, chang
             np.testing.assert_allclose(driven(snippet, total_steps)[0], expected, rtol=1e-12, atol=1e-15)
 
 
+def test_restarts_that_transformers_rounds_differently_are_refused():
+    rounded = bound("cosine_hard_restarts", num_cycles=22)
+    with pytest.raises(ValueError, match="no equal in transformers"):
+        transformers_snippet(rounded, sgd, total_steps=22, num_evaluations=5)
+
+
 def test_transformers_plateau_has_the_numbers_of_ours():
     pytest.importorskip("transformers")
     common = {"total_steps": 40, "num_evaluations": 20}
@@ -233,6 +256,7 @@ def test_transformers_plateau_has_the_numbers_of_ours():
         ("one_cycle", None, "scheduler=it with these parameters has no equal in transformers"),
         ("cosine", LINEAR, "warmup.start_ratio=0, as transformers has it"),
         ("cosine", POLYNOMIAL, "warmup must be linear"),
+        ("wsd", LINEAR, "scheduler=it with these parameters"),  # theirs would start at min_ratio, 0
     ],
 )
 def test_what_transformers_has_not_is_refused(name, warmup, message):

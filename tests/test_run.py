@@ -161,7 +161,7 @@ def test_a_users_own_model_in_the_working_directory(command, tmp_path):
         "    def __init__(self, num_outputs, width=8):\n"
         "        super().__init__(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, num_outputs))\n"
     )
-    words = ["model=custom", "model._target_=my_models.Net", "+model.width=16", *QUICK]
+    words = ["model=own/custom", "model._target_=my_models.Net", "+model.width=16", *QUICK]
     assert "must lie in a trusted module" in command(*words, check=False).stderr
     assert found(command(*words, "trusted_modules=[my_models]"))["state"] == "ok"
 

@@ -19,7 +19,7 @@ from lrbench.analysis.pairs import Difference, SeedsNeeded
 from lrbench.analysis.pareto import Relation
 from lrbench.analysis.profiles import SpeedUp
 from lrbench.analysis.ranks import RankInterval
-from lrbench.analysis.robustness import Basin, Spread, SpreadTest
+from lrbench.analysis.robustness import Basin, SpreadTest
 from lrbench.analysis.survival import RestrictedMean
 from lrbench.analysis.targets import Target
 from lrbench.analysis.terms import Direction, Interval, Share, Unavailable
@@ -138,6 +138,16 @@ class MeanOfSeeds:
 
 
 @dataclass(frozen=True)
+class SeedSpread:
+    """Standard deviation (ddof 1) over the `num_ok` runs that did not diverge; the worst run, None if one diverged."""
+
+    sd: float
+    worst_seed: float | None
+    num_ok: int
+    num_seeds: int
+
+
+@dataclass(frozen=True)
 class TimeSummary:
     """Time to the target over the runs of a cell, in `unit`.
 
@@ -204,7 +214,7 @@ class Cell:
     seconds: TimeSummary | Unavailable
     speed_ratio: float | Unavailable
     anytime: MeanOfSeeds | Unavailable
-    spread: Spread | Unavailable
+    spread: SeedSpread | Unavailable
     path: tuple[AtFraction, ...]
     runs: tuple[RunResult, ...]
 
@@ -218,8 +228,8 @@ class FrontPoint:
 
     Attributes:
         workload: None for the overall front.
-        time: restricted mean steps to target; overall the performance-profile score (higher = faster).
-        time_interval: None where there is none.
+        time: median steps to target over the runs; overall the performance-profile score (higher = faster).
+        time_interval: of order statistics, with the level it reaches (94 % at five runs); None where there is none.
         final: mean of the endpoint; overall the mean rank (1 = best).
         final_interval: None where there is none.
         reached: False puts the point into the "not reached" column (median over seeds is a miss).
@@ -277,7 +287,7 @@ class RateCurve:
 
 @dataclass(frozen=True)
 class SharedRate:
-    """Ranking of the schedules of a workload at one rate that all of them ran, best first (fact 1).
+    """Ranking, at one base rate, of the schedules of a workload that ran it, two or more, best first (fact 1).
 
     Attributes:
         ranking: (scheduler, mean value of `metric`), those that diverged last with None.
@@ -563,7 +573,7 @@ class Section:
         sentences: what a reader must know of how these numbers came about, e.g. that rates were chosen on the
             runs that are compared, or "valid for this workload".
         overall_front: FrontPoint with workload None, empty for one workload.
-        shared_rates: empty unless schedules share rates.
+        shared_rates: by workload, then rate; empty unless schedules share rates.
     """
 
     title: str

@@ -65,8 +65,7 @@ def main(arguments: list[str]) -> int:
     plan.dataset.check()
 
     # torch comes after everything that can be refused without it.
-    from lrbench.cli.range_test_run import run_range_test
-    from lrbench.cli.training_run import check
+    from lrbench.cli.range_test_run import check, run_range_test
 
     check(plan)
     sender = Sender(Path(plan.values["results_dir"]) / "sender.log") if uri else None

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +22,21 @@ from lrbench.data import Splits
 from lrbench.range_test import Curve, RangeTest, Suggestion, range_test, smoothed_curve, suggest
 from lrbench.spec import Evaluation, RunState
 from lrbench.tracking.record import DatasetFacts, Record
+from lrbench.trials import call_model
 
 _MOST_POINTS = 200  # of the curve that go to the tracker; the whole table is an artifact
 # Parts of the config that a range test replaces by its own.
 _NOT_USED = ("scheduler.", "warmup.", "budget.", "seed", "optimizer.lr", "optimizer.search.")
+
+
+def check(plan: Plan) -> None:
+    """Build the model before any data is read.
+
+    Raises:
+        ValueError: it refuses the shape of the data, or there is no such device.
+    """
+    resolve_device(plan.values["device"])
+    call_model(plan.make_model, input_shape=plan.dataset.input_shape, num_outputs=plan.dataset.num_outputs)
 
 
 def run_range_test(
@@ -95,12 +105,7 @@ def write_table(path: Path, test: RangeTest, curve: Curve) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["step", *columns])
-        writer.writerows(enumerate_rows(columns))
-
-
-def enumerate_rows(columns: dict[str, Any]) -> list[list[float]]:
-    """Rows of equally long columns, each with its number in front."""
-    return [[step, *row] for step, row in enumerate(np.column_stack(list(columns.values())).tolist())]
+        writer.writerows([step, *row] for step, row in enumerate(np.column_stack([*columns.values()]).tolist()))
 
 
 def _seeds(plan: Plan, settings: Settings) -> range:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrbench.range_test.measure import Curve, RangeTest, first_divergence, smoothed_curve, smoothing_steps
+from lrbench.range_test.measure import RangeTest, first_divergence, smoothed_curve, smoothing_steps
 
 SHARE = 0.1  # of the whole fall: learning has begun when this much is gained, and ended when it is lost again
 HIGH_OVER_SUGGESTED = 3.0  # see `suggest`
@@ -67,7 +67,7 @@ class _Fall:
         first, bottom: steps where the fall begins to be looked for, and where the loss is lowest.
         sigma: standard deviation of a single loss.
         risen: first step past `bottom` where the loss has risen again, or None.
-        half_window: steps, >= 1.
+        half_window: steps to either side over which slopes are taken, >= 1.
     """
 
     lr: NDArray[np.float64]
@@ -83,11 +83,16 @@ class _Fall:
         """Loss at which learning has begun."""
         return float(self.level[self.first] - SHARE * (self.level[self.first] - self.level[self.bottom]))
 
+    @property
+    def onset(self) -> int:
+        """First step from which on, up to `bottom`, the loss stays below `onset_level`; early wiggles are none."""
+        return 1 + int(np.flatnonzero(self.level[: self.bottom] > self.onset_level)[-1])
+
 
 def _find_fall(test: RangeTest) -> _Fall | str:
     """The fall, or a sentence saying that there is none."""
     memory = smoothing_steps(len(test.lr))
-    curve: Curve = smoothed_curve(test)
+    curve = smoothed_curve(test)
     level = curve.median[np.isfinite(curve.median)]
     first = math.ceil(memory) - 1
     min_lr, max_lr = _shown(test.lr[0]), _shown(test.lr[-1])
@@ -104,7 +109,7 @@ def _find_fall(test: RangeTest) -> _Fall | str:
         if risen is not None or diverged is not None:
             return f"the loss rises without having fallen: lower min_lr, which is {min_lr}"
         return f"the loss neither falls nor rises between {min_lr} and {max_lr}: raise max_lr"
-    return _Fall(curve.lr, level, first, bottom, sigma, risen, half_window=max(1, round(memory / 2)))
+    return _Fall(curve.lr, level, first, bottom, sigma, risen, half_window=max(1, round(memory)))
 
 
 def _low(test: RangeTest, fall: _Fall) -> tuple[float | None, str]:
@@ -112,9 +117,7 @@ def _low(test: RangeTest, fall: _Fall) -> tuple[float | None, str]:
     fallen_before = float(np.median(test.losses[:, 0])) - start
     if fallen_before > max(_NUM_SIGMAS * fall.sigma, start - fall.onset_level):
         return None, f"no low: the loss falls from the first step on: lower min_lr, which is {_shown(test.lr[0])}"
-    # The last crossing, not the first: early wiggles of the loss are no learning.
-    before = np.flatnonzero(fall.level[: fall.bottom] > fall.onset_level)
-    low = float(fall.lr[before[-1] + 1])
+    low = float(fall.lr[fall.onset])
     return low, (
         f"low {_shown(low)}: the loss has fallen by {SHARE:.0%} of its whole fall, "
         f"{start:.4g} to {fall.level[fall.bottom]:.4g}"
@@ -138,7 +141,7 @@ def _suggested(fall: _Fall, low: float | None, high: float | None) -> tuple[floa
         return None, "no suggestion without a high"
     steepest = _steepest(fall)
     cap = high / HIGH_OVER_SUGGESTED
-    if low is not None and min(steepest, cap) < low:
+    if low is not None and cap < low:
         return low, f"suggested {_shown(low)}: low itself, which is above a third of high; the range is narrow"
     if steepest <= cap:
         return (
@@ -152,8 +155,8 @@ def _suggested(fall: _Fall, low: float | None, high: float | None) -> tuple[floa
 
 
 def _steepest(fall: _Fall) -> float:
-    """Rate of the steepest descent, by secants half a smoothing window to either side."""
-    steps = np.arange(fall.first, fall.bottom + 1)
+    """Rate of the steepest descent, by secants a smoothing window to either side."""
+    steps = np.arange(fall.onset, fall.bottom + 1)
     left = np.maximum(steps - fall.half_window, fall.first)
     right = np.minimum(steps + fall.half_window, len(fall.level) - 1)
     slopes = (fall.level[right] - fall.level[left]) / np.log(fall.lr[right] / fall.lr[left])

@@ -1,0 +1,194 @@
+"""The field of one workload: who is compared, and what is fixed before anybody is ranked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrbench.analysis.compared import Compared
+from lrbench.analysis.curves import (
+    TimeToTarget,
+    best_value,
+    censoring_step,
+    check_cadence,
+    time_to_target,
+)
+from lrbench.analysis.model import WorkloadFacts
+from lrbench.analysis.prepare import Run, test_twin
+from lrbench.analysis.targets import Target, absolute_target, constant_target, ladder
+from lrbench.analysis.terms import Direction, FloatArray, Unavailable, sign, worst
+from lrbench.spec import RunState
+
+CONSTANT = "constant"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One workload.
+
+    Attributes:
+        facts: target and ladder included.
+        compared: by schedule, sorted.
+        direction: of the metric.
+        no_speed: why times to the target cannot be compared; None if they can.
+    """
+
+    facts: WorkloadFacts
+    compared: Mapping[str, Compared]
+    direction: Direction
+    no_speed: Unavailable | None
+
+    def runs(self, scheduler: str) -> tuple[Run, ...]:
+        """Compared runs of a schedule."""
+        return self.compared[scheduler].runs
+
+    def hit(self, run: Run) -> TimeToTarget:
+        """Steps of a run to the target of the workload; only where `no_speed` is None."""
+        assert isinstance(self.facts.target, Target)
+        return steps_to(run, self.facts.target.value, self.direction)
+
+    def times(self, scheduler: str) -> FloatArray:
+        """Steps to target of the runs whose time is known, inf = missed; shape (num_known,).
+
+        An incomplete run that was not there yet is neither a miss nor a time, so it is left out.
+        """
+        hits = [self.hit(run) for run in self.runs(scheduler)]
+        end = self.facts.total_steps
+        return np.array([h.value if h.observed else np.inf for h in hits if h.observed or h.value >= end])
+
+
+def make_field(
+    name: str,
+    compared: Mapping[str, Compared],
+    *,
+    task: str,
+    direction: Direction,
+    target: float | None,
+) -> Field:
+    """Fix target, ladder and facts of a workload.
+
+    Args:
+        name: of the workload.
+        compared: by schedule.
+        task: of the workload.
+        direction: of the metric.
+        target: absolute, from the user; None takes the median final value of `constant`.
+    """
+    runs = [run for scheduler in sorted(compared) for run in compared[scheduler].runs]
+    initial = _initial(runs)
+    frozen = _target(compared, target, direction)
+    cadence = _cadence(runs)
+    sizes = {run.curve.batch_size for run in runs}
+    facts = WorkloadFacts(
+        name=name,
+        task=task,
+        total_steps=runs[0].total_steps,
+        batch_size=sizes.pop() if len(sizes) == 1 else None,
+        eval_interval=_interval(cadence),
+        initial=initial,
+        target=frozen,
+        ladder=_rungs(runs, initial, direction),
+        seeds=tuple(sorted({run.seed for run in runs if run.seed is not None})),
+        num_tuning=sum(len(c.others) for c in compared.values()),
+        num_compared=len(runs),
+    )
+    no_speed = _no_speed(runs, frozen, cadence, direction)
+    return Field(facts, {s: compared[s] for s in sorted(compared)}, direction, no_speed)
+
+
+def steps_to(run: Run, target: float, direction: Direction) -> TimeToTarget:
+    """Steps of a run to a target, censored as METRICS.md row 2 says."""
+    curve = run.curve
+    end = censoring_step(curve.steps, total_steps=curve.total_steps, state=run.state)
+    return time_to_target(curve.steps, curve.values, target=target, direction=direction, end=end)
+
+
+def decide_endpoint(compared: Sequence[Compared], *, metric: str) -> tuple[str, str]:
+    """Choose the primary endpoint: the test twin of the metric where it is honest, else the metric.
+
+    Returns:
+        Its name, and why it is not the test metric ("" when it is).
+    """
+    twin = test_twin(metric)
+    if twin is None:
+        return metric, f"{metric} has no test twin"
+    if any(c.origin == "search" for c in compared):
+        return metric, f"{twin} is for runs chosen beforehand, and some results are the best of a search"
+    finished = [run for c in compared for run in c.runs if run.state is RunState.OK]
+    if any(run.test is None or not np.isfinite(run.test) for run in finished):
+        return metric, f"{twin} was not measured in all compared runs"
+    return twin, ""
+
+
+def endpoint_values(runs: Sequence[Run], *, endpoint: str, metric: str, direction: Direction) -> FloatArray:
+    """Final values of the finished runs, diverged = worst; shape (num_finished,)."""
+    values = [_endpoint_value(run, endpoint == metric, direction) for run in runs if run.is_finished]
+    return np.array(values, dtype=np.float64)
+
+
+def _endpoint_value(run: Run, is_metric: bool, direction: Direction) -> float:
+    if run.state is RunState.DIVERGED:
+        return worst(direction)
+    if is_metric:
+        return run.final(direction)
+    assert run.test is not None  # `decide_endpoint` looked
+    return run.test
+
+
+def _initial(runs: Sequence[Run]) -> float | Unavailable:
+    """Mean over the runs of the value at step 0."""
+    starts = [r.curve.values[0] for r in runs if r.curve.steps[0] == 0 and np.isfinite(r.curve.values[0])]
+    return float(np.mean(starts)) if starts else Unavailable("no run was evaluated at step 0")
+
+
+def _target(compared: Mapping[str, Compared], target: float | None, direction: Direction) -> Target | Unavailable:
+    if target is not None:
+        return absolute_target(target)
+    runs = compared[CONSTANT].runs if CONSTANT in compared else ()
+    finals = [run.final(direction) for run in runs if run.is_finished]
+    if runs and not finals:
+        return Unavailable(f"no run of {CONSTANT} finished; a target can be given as target=VALUE")
+    frozen = constant_target(finals, direction=direction)
+    if isinstance(frozen, Unavailable):
+        return Unavailable(f"{frozen.reason}; a target can be given as target=VALUE")
+    return frozen
+
+
+def _rungs(runs: Sequence[Run], initial: float | Unavailable, direction: Direction) -> tuple[float, ...] | Unavailable:
+    if isinstance(initial, Unavailable):
+        return initial
+    bests = [best_value(r.curve.steps, r.curve.values, direction=direction) for r in runs]
+    finite = [sign(direction) * value for value in bests if np.isfinite(value)]
+    if not finite:
+        return Unavailable("no run has a finite value")
+    rungs = ladder(initial=initial, best=sign(direction) * min(finite), direction=direction)
+    return rungs if isinstance(rungs, Unavailable) else tuple(float(rung) for rung in rungs)
+
+
+def _cadence(runs: Sequence[Run]) -> FloatArray | Unavailable:
+    try:
+        return check_cadence({run.run_id: run.curve for run in runs})
+    except ValueError as error:
+        return Unavailable(str(error))
+
+
+def _interval(cadence: FloatArray | Unavailable) -> float | None:
+    """Steps between evaluations; the last interval may be shorter than the others."""
+    if isinstance(cadence, Unavailable) or len(cadence) < 2:
+        return None
+    gaps = np.diff(cadence)
+    # Fractions of a budget round to whole steps, so neighbours may differ by one.
+    regular = np.ptp(gaps[:-1]) <= 1 if len(gaps) > 1 else True
+    return float(np.median(gaps)) if regular and gaps[-1] <= gaps.max() else None
+
+
+def _no_speed(
+    runs: Sequence[Run], target: Target | Unavailable, cadence: FloatArray | Unavailable, direction: Direction
+) -> Unavailable | None:
+    if isinstance(target, Unavailable):
+        return target
+    if isinstance(cadence, Unavailable):
+        return cadence
+    if any(steps_to(run, target.value, direction).value == 0 for run in runs):
+        return Unavailable(f"the target {target.value:.6g} is reached at step 0, so it is too easy to measure speed")
+    return None

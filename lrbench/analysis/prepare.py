@@ -1,0 +1,263 @@
+"""From the tidy frame to runs: one object per training, with its curve and what identifies it."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from lrbench.analysis.curves import Curve, curves_of, final_mean, final_value
+from lrbench.analysis.findings import Cell, Finding, listed
+from lrbench.analysis.terms import Direction, FloatArray, worst
+from lrbench.results import COLUMNS, as_floats, sort_rows
+from lrbench.spec import RunState
+
+RATE = "optimizer.lr"
+# What a search may vary; two runs that agree in all of it and in the seed are repeats of one replicate.
+_POINT_PREFIXES = ("scheduler.", "warmup.", "optimizer.")
+_TASK_COLUMNS = ("dataset", "model", "optimizer", "batch_size")
+_TASK_PREFIXES = ("dataset.", "model.", "optimizer.", "training.")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        seed: None if not recorded.
+        role: tuning, final or run.
+        state: how it ended; a last value that is not finite is diverged, whatever the source says.
+        rate: base learning rate, None if not recorded.
+        point: everything a search may vary, as one comparable text.
+        curve: of the validation metric; empty if it was never measured.
+        lrs: learning rate at each evaluation of the curve, NaN where not recorded.
+        test: the test twin of the metric at the end, None if not measured.
+        device: None if not recorded.
+    """
+
+    run_id: str
+    workload: str
+    scheduler: str
+    seed: int | None
+    role: str
+    state: RunState
+    rate: float | None
+    point: str
+    curve: Curve
+    lrs: FloatArray
+    test: float | None
+    device: str | None
+
+    @property
+    def total_steps(self) -> int:
+        """The budget."""
+        return self.curve.total_steps
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has a final value: not incomplete, and measured."""
+        return self.state is not RunState.INCOMPLETE and len(self.curve.steps) > 0
+
+    def final(self, direction: Direction) -> float:
+        """Last value of the validation metric; diverged = worst.
+
+        Only for a run that is finished.
+        """
+        if self.state is RunState.DIVERGED:
+            return worst(direction)
+        return final_value(self.curve.steps, self.curve.values)
+
+    def last3(self, direction: Direction) -> float | None:
+        """Mean of the last three evaluations; diverged = worst, None if there are fewer."""
+        if self.state is RunState.DIVERGED:
+            return worst(direction)
+        mean = final_mean(self.curve.steps, self.curve.values)
+        return mean if mean is None or np.isfinite(mean) else worst(direction)
+
+
+def test_twin(metric: str) -> str | None:
+    """Return the test metric that belongs to a validation metric, None if the name is no `val/...`."""
+    return f"test/{metric.removeprefix('val/')}" if metric.startswith("val/") else None
+
+
+def check_needed(frame: pd.DataFrame, *, metric: str) -> None:
+    """Refuse a frame that cannot be analysed.
+
+    Raises:
+        ValueError: no run, a required column is absent, or the metric is absent or never measured.
+    """
+    absent = [c.name for c in COLUMNS if c.required and c.name not in frame.columns]
+    if absent:
+        raise ValueError(f"the frame needs the columns {absent}; it has {sorted(map(str, frame.columns))}")
+    if frame.empty:
+        raise ValueError("there are no runs with an evaluation; train some, or check the experiment and the tags")
+    if metric not in frame.columns or as_floats(frame[metric])[1].all():
+        raise ValueError(f"metric={metric} was not measured in any run; measured are {measured_metrics(frame)}")
+
+
+def measured_metrics(frame: pd.DataFrame) -> list[str]:
+    """Names of the metrics that at least one evaluation has."""
+    names = [name for name in map(str, frame.columns) if name.startswith(("train/", "val/", "test/"))]
+    return sorted(name for name in names if not as_floats(frame[name])[1].all())
+
+
+def separate_budgets(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
+    """Make every workload name stand for one budget: `name` with two of them becomes `name (100 steps)`, ...
+
+    Returns:
+        The frame, a new one if a name had to be split, and a serious finding for each such name.
+    """
+    pairs = frame[["workload", "budget"]].drop_duplicates()
+    mixed = sorted({str(name) for name in pairs.loc[pairs.duplicated("workload"), "workload"]})
+    if not mixed:
+        return frame, []
+    findings = []
+    for name in mixed:
+        budgets = sorted(int(b) for b in pairs.loc[pairs["workload"] == name, "budget"])
+        schedulers = sorted(set(frame.loc[frame["workload"] == name, "scheduler"].astype(str)))
+        cells: tuple[Cell, ...] = tuple((f"{name} ({b} steps)", s) for b in budgets for s in schedulers)
+        sentence = (
+            f"{name}: runs of {listed(budgets)} planned steps came under one name; the length is part of a "
+            "schedule, so each length is a workload of its own here."
+        )
+        findings.append(Finding("mixed budgets", "serious", sentence, cells))
+    split = frame["workload"].astype("string") + " (" + frame["budget"].astype("string") + " steps)"
+    return frame.assign(
+        workload=frame["workload"].astype("string").where(~frame["workload"].isin(mixed), split)
+    ), findings
+
+
+def slim(frame: pd.DataFrame, *, metric: str) -> pd.DataFrame:
+    """Keep, in order of run and step, only the columns that an analysis reads: parameters are many."""
+    names = [c.name for c in COLUMNS if c.name not in ("samples", "train/loss", "fingerprint", "run_name")]
+    wanted = [*names, metric, test_twin(metric) or metric, RATE]
+    kept = frame[[name for name in dict.fromkeys(wanted) if name in frame.columns]]
+    is_sorted = frame["run_id"].is_monotonic_increasing and not _steps_fall_within_a_run(frame)
+    return kept.reset_index(drop=True) if is_sorted else sort_rows(kept)
+
+
+def runs_of(frame: pd.DataFrame, *, parameters: pd.DataFrame, metric: str) -> list[Run]:
+    """Read the runs off a slim frame, by run_id.
+
+    Args:
+        frame: from `slim`.
+        parameters: indexed by run_id, the columns that a search may vary; see `points_of`.
+        metric: validation metric.
+
+    Raises:
+        ValueError: a run has two rows of one step, or an unknown state.
+    """
+    curves = curves_of(frame, metric=metric)
+    firsts = np.flatnonzero(~frame["run_id"].duplicated().to_numpy(dtype=bool))
+    ends = [*firsts[1:], len(frame)]
+    lrs = _floats_or_nan(frame, "lr")
+    measured = ~as_floats(frame[metric])[1]
+    twin = test_twin(metric)
+    tests = _floats_or_nan(frame, twin) if twin is not None else np.full(len(frame), np.nan)
+    tested = ~as_floats(frame[twin])[1] if twin is not None and twin in frame.columns else np.zeros(len(frame), bool)
+    points = points_of(parameters)
+    heads = frame.iloc[firsts]
+    columns = {name: _objects(heads, name) for name in ("workload", "scheduler", "seed", "role", "device", RATE)}
+    runs = []
+    for i, (start, stop) in enumerate(zip(firsts, ends, strict=True)):
+        run_id = str(heads["run_id"].iloc[i])
+        curve = curves[run_id]
+        here = np.flatnonzero(tested[start:stop])
+        seed, rate, device = columns["seed"][i], columns[RATE][i], columns["device"][i]
+        broken = len(curve.values) > 0 and not np.isfinite(curve.values[-1])
+        state = RunState.DIVERGED if broken else curve.state
+        runs.append(
+            Run(
+                run_id=run_id,
+                workload=str(columns["workload"][i]),
+                scheduler=str(columns["scheduler"][i]),
+                seed=None if seed is None else int(str(seed)),
+                role="run" if columns["role"][i] is None else str(columns["role"][i]),
+                state=state,
+                rate=None if rate is None else float(str(rate)),
+                point=points[run_id],
+                curve=replace(curve, state=state),
+                lrs=lrs[start:stop][measured[start:stop]],
+                test=float(tests[start + here[-1]]) if here.size else None,
+                device=None if device is None else str(device),
+            )
+        )
+    return runs
+
+
+def parameters_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a run, indexed by run_id: the parameters that a search may vary."""
+    names = [name for name in map(str, frame.columns) if name.startswith(_POINT_PREFIXES)]
+    return frame.loc[~frame["run_id"].duplicated(), ["run_id", *names]].set_index("run_id")
+
+
+def points_of(parameters: pd.DataFrame) -> dict[str, str]:
+    """Name the hyperparameter point of each run; equal names, equal points."""
+    varying = [name for name in parameters.columns if parameters[name].nunique(dropna=False) > 1]
+    texts = parameters[varying].astype(object).to_numpy()
+    return {
+        str(run_id): ", ".join(f"{name}={value}" for name, value in zip(varying, row, strict=True))
+        for run_id, row in zip(parameters.index, texts, strict=True)
+    }
+
+
+def tasks_of(frame: pd.DataFrame) -> dict[str, str]:
+    """Name the task of every workload: what it is apart from its budget.
+
+    Two workloads are one task when all that is recorded of dataset, model, optimizer and training agrees, the
+    base rate aside; where nothing is recorded, when their names agree without the budget in them.
+    """
+    names = [
+        name
+        for name in map(str, frame.columns)
+        if name in _TASK_COLUMNS or (name.startswith(_TASK_PREFIXES) and name != RATE)
+    ]
+    heads = frame.loc[~frame["workload"].duplicated(), ["workload", "budget", *names]]
+    keys: dict[str, tuple[str, ...]] = {}
+    for workload, budget, *facts in heads.astype(object).itertuples(index=False):
+        bare = re.sub(rf"[ _-]*\(?{int(budget)} ?(steps)?\)?(-[0-9a-f]{{4}}$)?", "", str(workload)) or str(workload)
+        known = tuple(f"{n}={v}" for n, v in zip(names, facts, strict=True) if not _is_missing(v))
+        keys[str(workload)] = (bare, *known)
+    return _labels(keys)
+
+
+def _labels(keys: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """The bare names, with a number behind them where different tasks share one."""
+    labels: dict[tuple[str, ...], str] = {}
+    for key in sorted(set(keys.values())):
+        taken = sum(other[0] == key[0] for other in labels)
+        labels[key] = key[0] if not taken else f"{key[0]} #{taken + 1}"
+    return {workload: labels[key] for workload, key in keys.items()}
+
+
+def _steps_fall_within_a_run(frame: pd.DataFrame) -> bool:
+    same = (frame["run_id"] == frame["run_id"].shift()).to_numpy(dtype=bool, na_value=False)
+    falls = np.diff(frame["step"].to_numpy(dtype=np.int64), prepend=0) < 0
+    return bool((same & falls).any())
+
+
+def _floats_or_nan(frame: pd.DataFrame, name: str) -> FloatArray:
+    if name not in frame.columns:
+        return np.full(len(frame), np.nan)
+    values, missing = as_floats(frame[name])
+    return np.where(missing, np.nan, values)
+
+
+def _objects(frame: pd.DataFrame, name: str) -> list[object]:
+    """A column as plain objects, None where missing or absent."""
+    if name not in frame.columns:
+        return [None] * len(frame)
+    return [None if _is_missing(value) else value for value in frame[name].astype(object)]
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NA or value != value
+
+
+def by_cell(runs: Iterable[Run]) -> dict[Cell, list[Run]]:
+    """Group runs by (workload, scheduler), sorted, each by seed, then run_id."""
+    cells: dict[Cell, list[Run]] = {}
+    for run in sorted(runs, key=lambda r: (r.workload, r.scheduler, r.seed is None, r.seed or 0, r.run_id)):
+        cells.setdefault((run.workload, run.scheduler), []).append(run)
+    return cells
