@@ -1,7 +1,7 @@
 PYTHON ?= python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow lint types check ui clean
+.PHONY: help setup test test-slow lint types check gallery ui clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ types:  ## mypy on lrbench/
 	$(PYTHON) -m mypy
 
 check: lint types test  ## lint, types and default tests
+
+gallery:  ## draw docs/gallery.md anew from conf/scheduler
+	$(PYTHON) scripts/gallery.py
 
 ui:  ## look at results/mlflow.db in the browser: light server on this machine only
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(PYTHON) -m mlflow server \

@@ -86,11 +86,14 @@ def ends_of(space):
 
 @pytest.mark.parametrize("path", [p for p in COMPONENT_FILES if yaml.safe_load(p.read_text()).get("search")], ids=label)
 def test_the_ends_of_every_search_space_are_allowed_values(path):
-    group, node = group_of(path), yaml.safe_load(path.read_text())
-    for name, space in node["search"].items():
+    group = group_of(path)
+    cfg = composed(f"{group}={word_of(path)}", "budget=steps")
+    for name, space in cfg[group].search.items():
+        default = cfg[group][name]
         for value in ends_of(space):
-            text = str(value).replace(" ", "").replace("'", "")
-            make_plan(composed(f"{group}={path.stem}", f"{group}.{name}={text}", "budget=steps"))
+            cfg[group][name] = value
+            make_plan(cfg)
+        cfg[group][name] = default
 
 
 @pytest.mark.parametrize("path", sorted(CONFIG_DIR.glob("experiment/*.yaml")), ids=label)

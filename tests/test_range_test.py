@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from lrbench.cli.compose import compose_plans
 from lrbench.cli.range_test import main, read_settings
 from lrbench.data import NoisyQuadratic
 from lrbench.data.synthetic import expected_quadratic_loss
@@ -15,7 +16,7 @@ from lrbench.models import Diagonal
 from lrbench.range_test import RangeTest, range_test, smoothed_curve, suggest
 from lrbench.range_test.measure import smoothing_steps
 from lrbench.spec import Budget
-from lrbench.tracking.record import Record, find_unfinished, read_facts
+from lrbench.tracking.record import Record, read_facts
 from lrbench.trials import Workload
 
 NAN = float("nan")
@@ -200,6 +201,13 @@ def test_every_seed_diverges_above_the_largest_stable_rate(measured):
     assert (measured.lr[diverged.argmax(axis=1)] > 2).all()
 
 
+def test_a_seed_ends_before_its_smoothed_loss_exceeds_four_times_its_lowest(measured):
+    for losses in measured.losses:
+        smoothed = pd.Series(losses[np.isfinite(losses)]).ewm(com=smoothing_steps(80) - 1, adjust=True).mean()
+        assert (smoothed <= 4 * smoothed.cummin()).all()
+        assert smoothed.iloc[-1] > 1.2 * smoothed.min()
+
+
 def test_the_range_is_that_of_the_expected_loss(measured, expected):
     start, bottom = expected[0], expected.argmin()
     tenth = 0.1 * (start - expected[bottom])
@@ -311,7 +319,8 @@ def test_the_command_measures_digits_and_leaves_a_record(tmp_path, monkeypatch, 
     assert facts.tags["role"] == "range_test"
     assert facts.params["seeds"] == [3, 4]
     assert not any(name.startswith(("scheduler.", "budget.", "optimizer.lr")) for name in facts.params)
-    assert find_unfinished(tmp_path / "runs", facts.fingerprint) is None, "it is finished"
+    (plan,) = compose_plans(words)
+    assert facts.fingerprint != plan.fingerprint, "a training must not take up a killed range test"
     with pytest.raises(ValueError, match="is finished"):
         Record.open(path)
 
@@ -319,10 +328,12 @@ def test_the_command_measures_digits_and_leaves_a_record(tmp_path, monkeypatch, 
 def test_the_journal_holds_the_smoothed_curve_up_to_its_first_nan(tmp_path):
     from lrbench.cli.range_test_run import _evaluations
 
-    losses = np.where(np.arange(10) < 6, 2.0, NAN)
-    evaluations = _evaluations(made(losses), smoothed_curve(made(losses)), seconds=5.0)
+    losses = np.where(np.arange(80) < 6, 2.0, NAN)
+    curve = smoothed_curve(made(losses))
+    evaluations = _evaluations(made(losses), curve, seconds=40.0)
     assert [e.step for e in evaluations] == [1, 2, 3, 4, 5, 6, 7]
     assert [e.metrics["range/loss"] for e in evaluations] == pytest.approx([2.0] * 6 + [NAN], nan_ok=True)
+    assert [e.metrics["range/lr"] for e in evaluations] == pytest.approx(curve.lr[:7])
     assert [e.rates[0][1] for e in evaluations] == pytest.approx(made(losses).lr[:7])
     assert evaluations[-1].seconds == pytest.approx(3.5)
 

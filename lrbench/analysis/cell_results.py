@@ -219,7 +219,7 @@ def _summary(
     return TimeSummary(
         unit=unit,
         horizon=float(horizon),
-        median=Unavailable("half of the runs or more never reached the target") if middle is None else middle,
+        median=Unavailable("fewer than half of the runs reached the target") if middle is None else middle,
         restricted_mean=restricted_mean(times, observed, horizon=horizon, level=level)
         if horizon > 0
         else Unavailable("the runs took no time"),

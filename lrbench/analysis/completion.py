@@ -17,36 +17,13 @@ import warnings
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from lrbench.results import BY_NAME, COLUMNS, as_floats, check_frame, sort_rows
-from lrbench.spec import RunState, run_state
+from lrbench.spec import run_state
 
 METRICS = ("train/loss", "val/loss", "val/accuracy", "test/loss", "test/accuracy")
 _STATUSES = ("RUNNING", "FINISHED", "FAILED", "KILLED")
 _LOSSES = ("val/loss", "train/loss")
-
-
-def typed(table: pd.DataFrame, *, source: str) -> pd.DataFrame:
-    """Give every column its type: that of the schema, for others Float64, boolean or string by content.
-
-    Args:
-        table: columns of text or numbers; its index are the row numbers of messages.
-        source: for messages.
-
-    Raises:
-        ValueError: a cell cannot be read as its column's type; names the column and the row.
-    """
-    data: dict[str, pd.api.extensions.ExtensionArray] = {}
-    for name in table.columns:
-        known = BY_NAME.get(str(name))
-        if known is None:
-            data[str(name)] = _by_content(table[name])
-        elif known.dtype == "string":
-            data[known.name] = table[name].astype("string").array
-        else:
-            data[known.name] = _numbers(table[name], whole=known.dtype == "Int64", source=source)
-    return pd.DataFrame(data, index=table.index)
 
 
 def merge_repeated(frame: pd.DataFrame, *, source: str) -> pd.DataFrame:
@@ -144,12 +121,13 @@ def judge_states(frame: pd.DataFrame) -> pd.Series:
     starts = np.flatnonzero(~frame["run_id"].duplicated().to_numpy())
     stops = np.append(starts[1:], len(frame))
     states = np.empty(len(frame), dtype=object)
-    for start, stop in zip(starts, stops, strict=True):
+    statuses = frame["status"].astype(object).to_numpy()
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
         run = slice(start, stop)
         last_values = [values[run][~missing[run]][-1:] for values, missing in measured]
         broken = not all(np.isfinite(value).all() for value in last_values)
         known = losses[run][~no_loss[run]]
-        status, budget, last_step = frame["status"].iat[start], int(budgets[start]), int(steps[stop - 1])
+        status, budget, last_step = statuses[start], int(budgets[start]), int(steps[stop - 1])
         interval = float(np.median(np.diff(steps[run]))) if stop - start > 1 else 0.0
         finished = last_step + interval >= budget and (pd.isna(status) or status == "FINISHED")
         states[run] = str(
@@ -176,14 +154,15 @@ def _with_run_ids(frame: pd.DataFrame, *, source: str) -> pd.DataFrame:
 def _with_defaults(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Add every column of the schema, and say which values were assumed."""
     assumed = []
-    absent = {c.name: _missing(c.dtype, len(frame)) for c in COLUMNS if c.name not in frame.columns}
-    frame = frame.assign(**absent)
+    absent = {c.name: c.dtype for c in COLUMNS if c.name not in frame.columns}
+    frame = frame.assign(**dict.fromkeys(absent, pd.NA)).astype(absent)
     if frame["workload"].isna().any():
         # Columns that are there but empty in a run name nothing.
         named = [name for name in ("dataset", "model", "optimizer", "budget") if frame[name].notna().any()]
-        parts = [frame[name].astype("string").fillna("") + ("steps" if name == "budget" else "") for name in named]
-        joined = parts[0].str.cat(parts[1:], sep="-") if parts else "default"
-        frame["workload"] = frame["workload"].fillna(joined)
+        parts = frame[named].astype("string").fillna("")
+        if "budget" in named:
+            parts["budget"] += "steps"
+        frame["workload"] = frame["workload"].fillna(parts.agg("-".join, axis=1) if named else "default")
         assumed.append("workload = " + ("-".join(named) if named else "default"))
     if frame["seed"].isna().any():
         frame["seed"] = frame["seed"].fillna(0)
@@ -195,10 +174,6 @@ def _with_defaults(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return frame, assumed
 
 
-def _missing(dtype: str, num_rows: int) -> pd.api.extensions.ExtensionArray:
-    return pd.array([pd.NA] * num_rows, dtype=dtype)
-
-
 def _required(frame: pd.DataFrame, name: str, source: str) -> None:
     empty = frame[name].isna()
     if BY_NAME[name].dtype == "string":
@@ -208,63 +183,6 @@ def _required(frame: pd.DataFrame, name: str, source: str) -> None:
             f"{source}: {name} ({BY_NAME[name].meaning}) must not be empty; it is in {int(empty.sum())} rows, "
             f"first in row {frame.index[empty.to_numpy(dtype=bool)][0]}"
         )
-
-
-def _numbers(column: pd.Series, *, whole: bool, source: str) -> pd.api.extensions.ExtensionArray:
-    """Read a column as Float64, or as Int64 if it must be whole."""
-    kind = "a whole number" if whole else "a number, empty (missing) or nan"
-    if isinstance(column.dtype, pd.StringDtype):
-        floats, bad = _parsed(column)
-    elif isinstance(column.dtype, pd.Int64Dtype) and whole:
-        return column.array
-    elif isinstance(column.dtype, pd.Int64Dtype | pd.Float64Dtype) or column.dtype == np.float64:
-        values, missing = as_floats(column.astype("Float64") if isinstance(column.dtype, pd.Int64Dtype) else column)
-        floats, bad = pd.arrays.FloatingArray(values, missing), np.zeros(len(column), dtype=bool)
-    else:
-        raise ValueError(f"{source}: column {column.name!r} must hold numbers, it holds {column.dtype}")
-    if whole:
-        values, missing = floats.to_numpy(dtype=np.float64, na_value=0.0), floats.isna()
-        # Beyond 2^53 a float no longer holds every whole number.
-        with np.errstate(invalid="ignore"):
-            bad = bad | ~(missing | (np.isfinite(values) & (values == np.floor(values)) & (abs(values) <= 2.0**53)))
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise ValueError(
-            f"{source}: {column.name} must be {kind}, row {column.index[row]} has {column.iloc[row]!r}"
-            + (f" ({int(bad.sum())} such rows)" if bad.sum() > 1 else "")
-        )
-    return floats.astype("Int64") if whole else floats
-
-
-def _parsed(column: pd.Series) -> tuple[pd.arrays.FloatingArray, np.ndarray]:
-    """Read text as floats; which cells are neither a number nor missing."""
-    texts = pa.array(column, type=pa.string())
-    try:
-        parsed, bad = texts.cast(pa.float64()), np.zeros(len(column), dtype=bool)
-        missing = parsed.is_null().to_numpy(zero_copy_only=False)
-        return pd.arrays.FloatingArray(parsed.fill_null(0.0).to_numpy(), missing), bad
-    except pa.ArrowInvalid:
-        pass  # slower, but it knows which cell, and takes what Python takes, such as blanks around a number
-    values, missing, bad = np.zeros(len(column)), np.zeros(len(column), dtype=bool), np.zeros(len(column), dtype=bool)
-    for row, text in enumerate(texts.to_pylist()):
-        missing[row] = text is None or not text.strip()
-        if not missing[row]:
-            try:
-                values[row] = float(text)
-            except ValueError:
-                bad[row] = True
-    return pd.arrays.FloatingArray(values, missing), bad
-
-
-def _by_content(column: pd.Series) -> pd.api.extensions.ExtensionArray:
-    """Type a column beyond the schema: text that is all numbers or all true/false becomes that."""
-    if not isinstance(column.dtype, pd.StringDtype):
-        return column.array
-    present = column.dropna()
-    if len(present) and present.isin(["true", "false"]).all():
-        return column.map({"true": True, "false": False}).astype("boolean").array
-    floats, bad = _parsed(column)
-    return column.astype("string").array if bad.any() or not len(present) or (present == "").any() else floats
 
 
 def _codes(column: pd.Series) -> np.ndarray:

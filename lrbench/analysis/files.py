@@ -20,13 +20,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from lrbench.analysis.completion import METRICS, complete_frame, merge_repeated, typed
+from lrbench.analysis.column_types import typed
+from lrbench.analysis.completion import METRICS, complete_frame, merge_repeated
 from lrbench.results import BY_NAME
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
 
-def read_file(path: Path, *, columns: Mapping[str, str] = {}) -> pd.DataFrame:  # noqa: B006  # never written to
+def read_file(path: Path, *, columns: Mapping[str, str] = {}) -> pd.DataFrame:
     """Read, check and complete a file of results.
 
     Rows may come in any order. Rows of one (run_id, step) are merged when no two values in them differ.
@@ -46,9 +47,6 @@ def read_file(path: Path, *, columns: Mapping[str, str] = {}) -> pd.DataFrame:  
     """
     table = rename(read_table(path), columns, source=path.name)
     needed(table.columns, source=path.name)
-    # What an editor shows: line 1 of a CSV is its header.
-    first_row = 1 if path.suffix == ".parquet" else 2
-    table.index = pd.RangeIndex(first_row, first_row + len(table))
     return complete_frame(merge_repeated(typed(table, source=path.name), source=path.name), source=path.name)
 
 
@@ -76,6 +74,8 @@ def write_file(frame: pd.DataFrame, path: Path) -> None:
 def read_table(path: Path) -> pd.DataFrame:
     """Read a file as it is: CSV as text with empty cells missing, Parquet with its own types.
 
+    The index numbers the rows for messages: as an editor does, so that a CSV, whose header is line 1, begins with 2.
+
     Raises:
         ValueError: another suffix, no such file, no table, no row, or two columns of one name.
     """
@@ -94,7 +94,9 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path.name} must be separated by commas; its header is {names[0]!r}")
     if not table.num_rows:
         raise ValueError(f"{path.name} has no rows; its columns are {names}")
-    return pd.DataFrame({name: _from_arrow(table[name]) for name in names})
+    first_row = 1 if suffix == ".parquet" else 2
+    rows = pd.RangeIndex(first_row, first_row + table.num_rows)
+    return pd.DataFrame({name: _from_arrow(table[name]) for name in names}, index=rows)
 
 
 def rename(table: pd.DataFrame, columns: Mapping[str, str], *, source: str) -> pd.DataFrame:
@@ -183,7 +185,7 @@ def _from_arrow(column: pa.ChunkedArray) -> pd.api.extensions.ExtensionArray:
         return pd.arrays.IntegerArray(pc.fill_null(column.cast(pa.int64()), 0).to_numpy().copy(), mask)
     if pa.types.is_boolean(kind):
         return pd.arrays.BooleanArray(pc.fill_null(column, False).to_numpy().astype(bool), mask)
-    return pd.array(column.cast(pa.string()).to_numpy(), dtype="string")
+    return pd.Series(column.cast(pa.string()).to_numpy(), dtype="string").array
 
 
 def _arrow(column: pd.Series) -> pa.Array:

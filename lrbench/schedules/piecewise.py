@@ -22,7 +22,7 @@ Ratios = Annotated[list[NonNegative], MinLen(1)]
 def piecewise_constant(step: Floats, total_steps: int, *, boundary_fractions: Fractions, ratios: Ratios) -> Floats:
     """Take ratios[i] between boundary i-1 and boundary i; a boundary already has the next ratio.
 
-    optax and Keras count a boundary to the piece *before* it, one step later. The last ratio stays past the
+    Keras counts a boundary to the piece *before* it, one step later. The last ratio stays past the
     end. With boundaries 0.8 and 0.9 and ratios 1, 0.316, 0.1 it is DeepSeek's multi-step schedule,
     2401.02954.
 

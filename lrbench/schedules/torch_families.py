@@ -53,7 +53,7 @@ def constant(
 
 
 def step(
-    optimizer: Optimizer, total_steps: int, *, gamma: Ratio = 0.1, interval_fraction: Fraction = 1 / 3
+    optimizer: Optimizer, total_steps: int, *, gamma: Ratio = 0.1, interval_fraction: Fraction = 0.34
 ) -> lr_scheduler.LRScheduler:
     """Multiply by gamma every `interval_fraction` of the budget: gamma^floor(t/s) (He et al. 2016; torch StepLR)."""
     from torch.optim import lr_scheduler

@@ -1,0 +1,103 @@
+"""Part 7: target ECDF and performance profile, both step functions that end higher for the faster schedule."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from lrbench.analysis.model import Profile, Section, TargetEcdf
+from lrbench.analysis.terms import Unavailable
+from lrbench.report.layout import Block, Sheet, draw_sheet
+from lrbench.report.pictures import Mark, Picture
+from lrbench.report.styles import Style, Styles, panels_of
+from lrbench.report.words import number
+
+_HEIGHT = 2.5
+_HOVERED = 20
+
+
+def profile_pictures(section: Section, styles: Styles, *, stem: str) -> list[Picture]:
+    """Draw what is available of the two."""
+    pictures = []
+    if not isinstance(section.ecdf, Unavailable):
+        pictures.append(_ecdf_picture(section.ecdf, styles, name=f"{stem}-ecdf"))
+    if not isinstance(section.profiles, Unavailable):
+        pictures.append(_profile_picture(section.profiles, styles, name=f"{stem}-profile"))
+    return pictures
+
+
+def _ecdf_picture(curves: Sequence[TargetEcdf], styles: Styles, *, name: str) -> Picture:
+    figure, stacks = draw_sheet(_sheet("targets of the ladder", styles), heights=[_HEIGHT])
+    note = "Every rung of the target ladder counts once a workload and seed. Bands: 95 %, too narrow where targets of "
+    picture = Picture(name, "Targets reached by a fraction of the budget", figure, note + "one run depend on each other.")
+    by_name = {curve.scheduler: curve for curve in curves}
+    for styles_here, (axes,) in zip(panels_of(styles), stacks, strict=True):
+        axes.set(xlim=(0, 1), ylim=(-0.02, 1.04), xlabel="fraction of the budget")
+        for style in styles_here:
+            curve = by_name.get(style.name)
+            if curve is None:
+                continue
+            if curve.low is not None and curve.high is not None:
+                axes.fill_between(
+                    curve.fractions, curve.low, curve.high, step="post", color=style.color, alpha=0.13, linewidth=0,
+                    gid=f"band_{style.key}",
+                )  # fmt: skip
+            _steps(axes, curve.fractions, curve.share, style)
+            for x, y in _some(curve.fractions, curve.share):
+                words = f"{curve.scheduler}\n{100 * y:.3g} % of {curve.num_targets} targets by {100 * x:.3g} % of the budget"
+                picture.marks.append(Mark(axes, x, y, words, (style.key,)))
+    for (axes,) in stacks[::3]:
+        axes.set_ylabel("share of targets reached")
+    return picture
+
+
+def _profile_picture(curves: Sequence[Profile], styles: Styles, *, name: str) -> Picture:
+    num_workloads = max((curve.num_workloads for curve in curves), default=0)
+    plural = "s" if num_workloads != 1 else ""
+    figure, stacks = draw_sheet(_sheet(f"{num_workloads} workload{plural}", styles), heights=[_HEIGHT])
+    picture = Picture(
+        name,
+        "Performance profile: workloads on which a schedule is within a factor of the fastest",
+        figure,
+        f"n = {num_workloads} workload{plural}. The score is the area under the line up to tau_max.",
+    )
+    by_name = {curve.scheduler: curve for curve in curves}
+    last = max((curve.taus[-1] for curve in curves if curve.taus), default=8.0)
+    for styles_here, (axes,) in zip(panels_of(styles), stacks, strict=True):
+        axes.set_xscale("log")
+        axes.set(xlim=(1, last), ylim=(-0.02, 1.04), xlabel="tau: time to target / fastest time (log scale)")
+        ticks = [tau for tau in (1, 1.5, 2, 3, 4, 6, 8) if tau <= last]
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.xaxis.set_major_formatter(FixedFormatter([f"{tau:g}" for tau in ticks]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        for style in styles_here:
+            curve = by_name.get(style.name)
+            if curve is None:
+                continue
+            _steps(axes, curve.taus, curve.share, style)
+            scores = ", ".join(f"{number(s.exact)} (tau_max {s.tau_max:g})" for s in curve.scores)
+            for x, y in _some(curve.taus, curve.share):
+                words = f"{curve.scheduler}\nwithin {x:.3g} x the fastest on {100 * y:.3g} % of {curve.num_workloads}"
+                picture.marks.append(Mark(axes, x, y, f"{words}\nscore {scores}", (style.key,)))
+    for (axes,) in stacks[::3]:
+        axes.set_ylabel("share of workloads")
+    return picture
+
+
+def _sheet(title: str, styles: Styles) -> Sheet:
+    panels = panels_of(styles)
+    titles = [title] if len(panels) == 1 else [f"{title} ({n} of {len(panels)})" for n in range(1, len(panels) + 1)]
+    return Sheet("", "", [Block("", words, panel) for words, panel in zip(titles, panels, strict=True)])
+
+
+def _steps(axes: Axes, x: Sequence[float], y: Sequence[float], style: Style) -> None:
+    every = max(1, len(x) // 6)
+    axes.plot(
+        x, y, drawstyle="steps-post", color=style.color, linestyle=style.line, marker=style.marker, markersize=4,
+        markevery=(int(style.key[1:]) % every, every), gid=style.key,
+    )  # fmt: skip
+
+
+def _some(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
+    every = max(1, len(x) // _HOVERED)
+    return list(zip(x[::every], y[::every], strict=True))

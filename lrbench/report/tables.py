@@ -1,0 +1,357 @@
+"""The tables of the report as rows of words; the page escapes and lays them out."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lrbench.analysis.model import Analysis, Cell, Cost, Pair, Question, Section, StateRow
+from lrbench.analysis.terms import Unavailable
+from lrbench.report.styles import Style, Styles
+from lrbench.report.words import between, mean_of, number, or_reason, p_value, share_of, time_of
+
+_MOST_PAIRS = 200  # rows of the table of pairs, beyond which only those with the best schedule are listed
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row; it belongs to the schedules of `styles`, and is hidden with any of them."""
+
+    styles: tuple[Style, ...]
+    cells: list[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A caption, the heads of the columns, and the rows; `note` explains what the heads cannot."""
+
+    caption: str
+    heads: list[str]
+    rows: list[Row]
+    note: str = ""
+
+
+def workloads_table(section: Section) -> Table:
+    """List what was fixed for every workload before anything was ranked."""
+    rows = []
+    for facts in section.workloads:
+        target = (
+            facts.target.reason
+            if isinstance(facts.target, Unavailable)
+            else f"{number(facts.target.value)} ({facts.target.source})"
+        )
+        rows.append(
+            Row(
+                (),
+                [
+                    facts.name,
+                    f"{facts.total_steps:,}",
+                    "unknown" if facts.batch_size is None else f"{facts.batch_size:,}",
+                    "irregular" if facts.eval_interval is None else number(facts.eval_interval),
+                    or_reason(facts.initial),
+                    target,
+                    _seeds(facts.seeds),
+                    f"{facts.num_tuning:,}",
+                    f"{facts.num_compared:,}",
+                ],
+            )
+        )
+    heads = [
+        "workload", "budget (steps)", "batch size (examples)", "evaluated every (steps)", "value at step 0",
+        "target, frozen before ranking", "seeds", "tuning runs", "compared runs",
+    ]  # fmt: skip
+    return Table("What was fixed before anything was ranked", heads, rows)
+
+
+def states_table(section: Section, styles: Styles) -> Table:
+    """Count how all runs ended, tuning included: a number alone means that all of them are ok."""
+    workloads = [facts.name for facts in section.workloads]
+    states = {(row.workload, row.scheduler): row for row in section.states}
+    rows = [
+        Row((styles[s],), [s, *(_state(states.get((w, s))) for w in workloads)])
+        for s in section.schedulers
+    ]
+    totals = [_state(_sum(row for row in section.states if row.workload == w)) for w in workloads]
+    rows.append(Row((), ["all schedules", *totals]))
+    note = "A number alone: so many planned runs, all of them ok. Blank: none planned, none there."
+    return Table("How the runs ended, tuning included", ["schedule", *workloads], rows, note)
+
+
+def ranking_table(section: Section, workload: str, styles: Styles, question: Question) -> Table:
+    """Rank the schedules of one workload by the primary endpoint."""
+    cells = sorted((c for c in section.cells if c.workload == workload), key=_by_rank)
+    rows = [
+        Row(
+            (styles[cell.scheduler],),
+            [
+                cell.scheduler,
+                cell.rank.reason if isinstance(cell.rank, Unavailable) else f"{cell.rank:g}",
+                mean_of(cell.final),
+                time_of(cell),
+                "–" if isinstance(cell.speed_ratio, Unavailable) else f"{cell.speed_ratio:.2f} x",
+                share_of(cell.diverged),
+                "unknown" if cell.rate is None else number(cell.rate),
+            ],
+        )
+        for cell in cells
+    ]
+    heads = [
+        "schedule", "rank", f"final {question.endpoint} [{_level(question)}]", "median steps to target",
+        "time / fastest", "diverged, of finished runs", "base rate",
+    ]  # fmt: skip
+    incomplete = sum(cell.num_incomplete for cell in cells)
+    note = f"{incomplete} incomplete runs are in no mean." if incomplete else ""
+    return Table(f"Ranking on {workload}", heads, rows, note)
+
+
+def overall_table(section: Section, styles: Styles, question: Question) -> Table | None:
+    """Rank the schedules over the common workloads; None when there is nothing across workloads."""
+    if isinstance(section.across, Unavailable):
+        return None
+    across = section.across
+    rows = []
+    for row in across.overall:
+        iqm, speed = row.iqm, row.speed_up
+        rows.append(
+            Row(
+                (styles[row.scheduler],),
+                [
+                    row.scheduler,
+                    f"{row.mean_rank:.2f}",
+                    row.ranks.reason if isinstance(row.ranks, Unavailable)
+                    else f"{between(row.ranks.interval)}, first in {100 * row.ranks.share_first:.0f} %",
+                    iqm.reason if isinstance(iqm, Unavailable) else f"{number(iqm.value)} {between(iqm.interval)}",
+                    speed.reason if isinstance(speed, Unavailable)
+                    else f"{speed.factor:.2f} x ({speed.misses} misses, constant {speed.reference_misses}; "
+                    f"n = {speed.num_workloads})",
+                ],
+            )
+        )  # fmt: skip
+    heads = [
+        "schedule", "mean rank", "rank interval over seeds", f"IQM, 0 = constant, 1 = best [{_level(question)}]",
+        "speed against constant",
+    ]  # fmt: skip
+    left_out = [f"Left out: {name} ({why})." for name, why in across.left_out]
+    flat = [f"No headroom over constant, not in the IQM: {', '.join(across.no_headroom)}."] if across.no_headroom else []
+    return Table(f"Over {_workloads(len(across.workloads))}", heads, rows, " ".join([*left_out, *flat]))
+
+
+def pairs_table(section: Section, styles: Styles, best: Sequence[str], question: Question) -> Table | None:
+    """List the tests of pairs within workloads; None without pairs."""
+    pairs: list[Pair] = list(section.pairs)
+    note = "Differences are first minus second. Holm over all pairs and workloads of this budget. sd: pooled over seeds."
+    if len(pairs) > _MOST_PAIRS:
+        leaders = set(best[:1])
+        shown = [pair for pair in pairs if {pair.first, pair.second} & leaders]
+        note += (
+            f" Listed are the {len(shown)} pairs with {best[0]}, the best by rank; all {len(pairs)} are in the matrices "
+            "and in Holm's correction."
+        )
+        pairs = shown
+    if not pairs:
+        return None
+    rows = []
+    for pair in pairs:
+        final = pair.final
+        settle = pair.seeds_to_settle
+        rows.append(
+            Row(
+                (styles[pair.first], styles[pair.second]),
+                [
+                    pair.workload,
+                    f"{pair.first} – {pair.second}",
+                    final.reason if isinstance(final, Unavailable)
+                    else f"{number(final.value)} {between(final.interval)} (n = {final.num_first}, {final.num_second})",
+                    "–" if isinstance(final, Unavailable) else f"{final.advantage_in_sd:+.2f}",
+                    "–" if isinstance(pair.final_p_holm, Unavailable) else p_value(pair.final_p_holm),
+                    "–" if isinstance(pair.time_p_holm, Unavailable) else p_value(pair.time_p_holm),
+                    "–" if isinstance(pair.improvement, Unavailable)
+                    else f"{number(pair.improvement.value)} {between(pair.improvement.interval)}",
+                    _claim(pair),
+                    "–" if isinstance(settle, Unavailable) else f"{settle.total} ({settle.additional} more)",
+                ],
+            )
+        )  # fmt: skip
+    heads = [
+        "workload", "first – second", f"difference of final {question.endpoint} [{_level(question)}]",
+        "advantage of first (sd)", "p final (Holm)", "p speed (Holm)", "probability that first beats second",
+        "claim", "seeds each to settle it",
+    ]  # fmt: skip
+    return Table("Pairs within a workload", heads, rows, note)
+
+
+def endpoints_table(section: Section, styles: Styles) -> Table:
+    """Compare the ranks by three readings of the end of a run."""
+    rows = [
+        Row((styles[e.scheduler],), [e.scheduler, or_reason(e.last), or_reason(e.last3), or_reason(e.best)])
+        for e in section.robustness.endpoints
+    ]
+    heads = ["schedule", "last", "mean of the last 3", "best (optimistic)"]
+    return Table(
+        "Mean rank by last, last-3 and best evaluation", heads, rows, f"n = {_workloads(len(section.workloads))}."
+    )
+
+
+def ladder_table(section: Section, workload: str, styles: Styles) -> Table | None:
+    """List the median steps to each rung of the target ladder; None where there is no ladder."""
+    here = [row for row in section.robustness.ladder if row.workload == workload]
+    if not here:
+        return None
+    rungs = sorted({(row.fraction, row.target) for row in here})
+    found = {(row.scheduler, row.fraction): row for row in here}
+    rows = []
+    for scheduler in section.schedulers:
+        if not any((scheduler, fraction) in found for fraction, _ in rungs):
+            continue
+        cells = [scheduler]
+        for fraction, _ in rungs:
+            row = found.get((scheduler, fraction))
+            if row is None:
+                cells.append("")
+                continue
+            reached = "" if isinstance(row.share, Unavailable) else f" ({row.share.count} of {row.share.total})"
+            cells.append(("never" if row.median is None else number(row.median)) + reached)
+        rows.append(Row((styles[scheduler],), cells))
+    heads = ["schedule", *(f"{fraction:g} of the way: {number(target)}" for fraction, target in rungs)]
+    return Table(f"Target ladder on {workload}: median steps (runs that reached it)", heads, rows)
+
+
+def scores_table(section: Section, styles: Styles) -> Table | None:
+    """List the performance-profile scores at every tau_max, exact and as AlgoPerf computes them."""
+    if isinstance(section.profiles, Unavailable) or not section.profiles:
+        return None
+    taus = [score.tau_max for score in section.profiles[0].scores]
+    ordered = sorted(section.profiles, key=lambda p: (-max((s.exact for s in p.scores), default=0.0), p.scheduler))
+    rows = [
+        Row(
+            (styles[profile.scheduler],),
+            [profile.scheduler, *(f"{s.exact:.4f} (AlgoPerf {s.algoperf:.4f})" for s in profile.scores)],
+        )
+        for profile in ordered
+    ]
+    heads = ["schedule", *(f"tau_max = {tau:g}" for tau in taus)]
+    return Table(
+        "Performance-profile score", heads, rows, f"n = {_workloads(section.profiles[0].num_workloads)}; 0 to 1."
+    )
+
+
+def sensitivity_table(section: Section, styles: Styles) -> Table | None:
+    """List how much the choice of the rate matters; None when nothing was searched."""
+    rows = []
+    for curve in section.rate_curves:
+        sensitivity, basin = curve.sensitivity, curve.basin
+        width = basin.reason if isinstance(basin, Unavailable) else (
+            f"{'>= ' if basin.open_low or basin.open_high else ''}{basin.width:.2f} "
+            f"({number(basin.low)} to {number(basin.high)})"
+            + (", extend the grid" if basin.optimum_at_edge else "")
+        )  # fmt: skip
+        value = sensitivity.reason if isinstance(sensitivity, Unavailable) else (
+            f"{number(sensitivity.value)} {between(sensitivity.interval)} (n = {len(sensitivity.rates)} rates, "
+            f"{number(sensitivity.rates[0])} to {number(sensitivity.rates[-1])})"
+        )  # fmt: skip
+        chosen = "none" if curve.chosen is None else number(curve.chosen)
+        edge = f", the {curve.at_edge} tried" if curve.at_edge else ""
+        rows.append(
+            Row((styles[curve.scheduler],), [curve.scheduler, curve.workload, chosen + edge, value, width])
+        )
+    heads = ["schedule", "workload", "chosen rate", "rate sensitivity", "basin width (decades)"]
+    return Table("How much the rate matters", heads, rows) if rows else None
+
+
+def spread_table(section: Section, styles: Styles) -> Table:
+    """List the spread over seeds of every cell."""
+    rows = []
+    for cell in section.cells:
+        spread = cell.spread
+        rows.append(
+            Row(
+                (styles[cell.scheduler],),
+                [cell.scheduler, cell.workload]
+                + (
+                    [spread.reason, "–"]
+                    if isinstance(spread, Unavailable)
+                    else [
+                        f"{number(spread.sd)} (over {spread.num_ok} of {spread.num_seeds})",
+                        "diverged" if spread.num_ok < spread.num_seeds else number(spread.worst_seed),
+                    ]
+                ),
+            )
+        )
+    return Table("Spread over seeds", ["schedule", "workload", "standard deviation", "worst seed"], rows)
+
+
+def sweep_table(analysis: Analysis, styles: Styles) -> Table:
+    """List finals by planned length."""
+    rows = [
+        Row(
+            (styles[p.scheduler],),
+            [
+                p.scheduler, p.task, f"{p.total_steps:,}", mean_of(p.final), or_reason(p.rank),
+                "unknown" if p.rate is None else number(p.rate),
+            ],
+        )
+        for p in analysis.sweep
+    ]  # fmt: skip
+    return Table("Budget sweep", ["schedule", "task", "budget (steps)", "final", "rank", "base rate"], rows)
+
+
+def costs_table(costs: Iterable[Cost], styles: Styles) -> Table:
+    """List what tuning and the compared runs consumed, by schedule and workload."""
+    rows = [
+        Row(
+            (styles[c.scheduler],),
+            [
+                c.scheduler, c.workload, f"{c.tuning_runs:,}", f"{c.tuning_steps:,}", _seconds(c.tuning_seconds),
+                f"{c.compared_runs:,}", f"{c.compared_steps:,}", _seconds(c.compared_seconds),
+            ],
+        )
+        for c in costs
+    ]  # fmt: skip
+    heads = [
+        "schedule", "workload", "tuning runs", "tuning steps", "tuning time (s)", "compared runs", "compared steps",
+        "compared time (s)",
+    ]  # fmt: skip
+    return Table("Cost ledger", heads, rows)
+
+
+def _by_rank(cell: Cell) -> tuple[bool, float, str]:
+    unranked = isinstance(cell.rank, Unavailable)
+    return unranked, 0.0 if isinstance(cell.rank, Unavailable) else cell.rank, cell.scheduler
+
+
+def _claim(pair: Pair) -> str:
+    if pair.relation != "inconclusive":
+        return f"{pair.first}: {pair.relation}"
+    return f"{pair.second}: {pair.reverse}" if pair.reverse != "inconclusive" else "inconclusive"
+
+
+def _state(row: StateRow | None) -> str:
+    if row is None or row.planned == 0:
+        return ""
+    others = [(row.diverged, "diverged"), (row.incomplete, "incomplete"), (row.missing, "missing")]
+    bad = [f"{count} {word}" for count, word in others if count]
+    return ", ".join([f"{row.ok} ok", *bad, f"of {row.planned}"]) if bad else f"{row.ok}"
+
+
+def _sum(rows: Iterable[StateRow]) -> StateRow:
+    columns = [(r.ok, r.diverged, r.incomplete, r.missing, r.planned) for r in rows]
+    return StateRow("", "", *(sum(column) for column in zip(*columns, strict=True))) if columns else StateRow(
+        "", "", 0, 0, 0, 0, 0
+    )  # fmt: skip
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    if not seeds:
+        return "not recorded"
+    listed = ", ".join(map(str, seeds)) if len(seeds) <= 10 else f"{seeds[0]} … {seeds[-1]}"
+    return f"{listed} (n = {len(seeds)})"
+
+
+def _seconds(seconds: float | None) -> str:
+    return "not recorded" if seconds is None else f"{seconds:,.0f}"
+
+
+def _level(question: Question) -> str:
+    return f"{100 * (1 - question.alpha):g} % interval"
+
+
+def _workloads(count: int) -> str:
+    return f"{count} workload{'s' if count != 1 else ''}"
