@@ -16,7 +16,7 @@ from lrbench.tracking.record import Record, read_facts
 QUICK = ["tracking=none", "budget.epochs=2"]
 
 
-@pytest.fixture()
+@pytest.fixture
 def command(tmp_path):
     """Run the command line in an empty working directory; returns the finished process."""
 
@@ -71,7 +71,8 @@ def test_a_run_reports_what_it_found_and_leaves_a_whole_record(command, tmp_path
     assert said["record"] == str(record)
     assert said["state"] == "ok"
     assert float(said["test/accuracy"]) > 0.5
-    assert float(said["time/samples_per_second"]) == pytest.approx(int(said["steps"]) * 64 / float(said["time/seconds"]))
+    seconds = float(said["time/seconds"])
+    assert float(said["time/samples_per_second"]) == pytest.approx(int(said["steps"]) * 64 / seconds)
     assert {path.name for path in (record / "artifacts").iterdir()} == {
         "config.yaml",
         "environment.json",

@@ -37,7 +37,7 @@ def typed(table: pd.DataFrame, *, source: str) -> pd.DataFrame:
 
 def _whole_numbers(column: pd.Series, source: str) -> ExtensionArray:
     if isinstance(column.dtype, pd.Int64Dtype):
-        return column.array
+        return cast("ExtensionArray", column.array)
     if isinstance(column.dtype, pd.StringDtype):
         try:
             whole = pa.array(column, type=pa.string()).cast(pa.int64())
@@ -108,10 +108,10 @@ def _by_content(column: pd.Series) -> ExtensionArray:
     if column.dtype == np.float64:
         return pd.arrays.FloatingArray(*as_floats(column))
     if not isinstance(column.dtype, pd.StringDtype):
-        return column.array
+        return cast("ExtensionArray", column.array)
     present = column.dropna()
     if len(present) and present.isin(["true", "false"]).all():
-        return cast("ExtensionArray", column.map({"true": True, "false": False}).astype("boolean").array)
+        return column.map({"true": True, "false": False}).astype("boolean").array
     floats, bad = _parsed(column)
     is_text = bad.any() or not len(present) or bool((present == "").any())
     return column.astype("string").array if is_text else floats

@@ -155,14 +155,14 @@ def _with_defaults(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Add every column of the schema, and say which values were assumed."""
     assumed = []
     absent = {c.name: c.dtype for c in COLUMNS if c.name not in frame.columns}
-    frame = frame.assign(**dict.fromkeys(absent, pd.NA)).astype(absent)
+    frame = frame.reindex(columns=[*frame.columns, *absent]).astype(absent)
     if frame["workload"].isna().any():
         # Columns that are there but empty in a run name nothing.
         named = [name for name in ("dataset", "model", "optimizer", "budget") if frame[name].notna().any()]
-        parts = frame[named].astype("string").fillna("")
-        if "budget" in named:
-            parts["budget"] += "steps"
-        frame["workload"] = frame["workload"].fillna(parts.agg("-".join, axis=1) if named else "default")
+        joined = pd.Series("", index=frame.index, dtype="string")
+        for name in named:
+            joined += "-" + frame[name].astype("string").fillna("") + ("steps" if name == "budget" else "")
+        frame["workload"] = frame["workload"].fillna(joined.str.removeprefix("-") if named else "default")
         assumed.append("workload = " + ("-".join(named) if named else "default"))
     if frame["seed"].isna().any():
         frame["seed"] = frame["seed"].fillna(0)

@@ -14,6 +14,8 @@ from lrbench.analysis.aggregates import Improvement
 from lrbench.analysis.cells import Cells, percentile_intervals
 from lrbench.analysis.terms import MIN_SEEDS, Direction, FloatArray, as_costs, without_noise
 
+_Counts = npt.NDArray[np.float32]
+
 
 @dataclass(frozen=True)
 class PairImprovement:
@@ -47,14 +49,11 @@ def improvements(
         for second in range(first + 1, num_schedules):
             tables = [_wins(row[first], row[second]) for row in costs]
             samples = [
-                None
-                if drawn[first] is None or drawn[second] is None
-                else np.einsum("bj,bj->b", drawn[first] @ table.astype(np.float32), drawn[second]) / table.size
-                for table, drawn in zip(tables, counts, strict=True)
+                _resampled(drawn[first], table, drawn[second]) for table, drawn in zip(tables, counts, strict=True)
             ]
             values = [float(table.mean()) for table in tables]
             known = [sample for sample in samples if sample is not None]
-            overall = np.mean(known, axis=0) if len(known) == len(tables) else None
+            overall = np.asarray(np.mean(known, axis=0)) if len(known) == len(tables) else None
             yield PairImprovement(
                 first,
                 second,
@@ -63,7 +62,7 @@ def improvements(
             )
 
 
-def _counts(size: int, rng: np.random.Generator, num_resamples: int) -> npt.NDArray[np.float32] | None:
+def _counts(size: int, rng: np.random.Generator, num_resamples: int) -> _Counts | None:
     """How often each seed is drawn, (num_resamples, size): all that a resample of a mean needs."""
     if size < MIN_SEEDS:
         return None
@@ -78,11 +77,15 @@ def _wins(first: FloatArray, second: FloatArray) -> FloatArray:
     return np.asarray((a < b) + 0.5 * (a == b), dtype=np.float64)
 
 
-def _improvement(
-    value: float, samples: npt.NDArray[np.floating] | None, num_workloads: int, level: float
-) -> Improvement:
+def _resampled(first: _Counts | None, table: FloatArray, second: _Counts | None) -> FloatArray | None:
+    """Share of pairs won in every resample, (num_resamples,); None below three seeds."""
+    if first is None or second is None:
+        return None
+    won = np.einsum("bj,bj->b", first @ table.astype(np.float32), second)
+    return np.asarray(won, dtype=np.float64) / table.size
+
+
+def _improvement(value: float, samples: FloatArray | None, num_workloads: int, level: float) -> Improvement:
     if samples is None:
         return Improvement(value, None, num_workloads)
-    return Improvement(
-        value, percentile_intervals(np.asarray(samples, np.float64)[:, None], level=level)[0], num_workloads
-    )
+    return Improvement(value, percentile_intervals(samples[:, None], level=level)[0], num_workloads)

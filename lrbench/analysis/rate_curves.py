@@ -1,4 +1,4 @@
-"""Rate against loss: the whole curve of every schedule, and rankings at shared rates (METRICS.md, fact 1, rows 10, 11)."""
+"""Rate against loss: the curve of every schedule, and rankings at shared rates (METRICS.md, fact 1, rows 10, 11)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -49,7 +49,7 @@ def rate_curves_of(field: Field, *, seed: int, num_resamples: int, level: float)
 
 def shared_rates_of(curves: Sequence[RateCurve], field: Field) -> list[SharedRate]:
     """Rank the schedules at every rate that two or more of them ran, where their order can be seen to reverse."""
-    found = []
+    found: list[SharedRate] = []
     for rate in sorted({point.rate for curve in curves for point in curve.points}):
         here = [
             (curve.scheduler, point.mean)
@@ -58,12 +58,14 @@ def shared_rates_of(curves: Sequence[RateCurve], field: Field) -> list[SharedRat
             # A rate of which no run finished says nothing of its schedule.
             if np.isclose(point.rate, rate, rtol=1e-9, atol=0) and (point.values or point.num_diverged)
         ]
-        ordered = sorted(
-            here, key=lambda pair: (np.inf if pair[1] is None else sign(field.direction) * pair[1], pair[0])
-        )
+        ordered = sorted(here, key=lambda pair: (_cost(pair[1], field), pair[0]))
         if len(here) > 1 and not any(np.isclose(rate, other.rate, rtol=1e-9, atol=0) for other in found):
             found.append(SharedRate(field.facts.name, rate, tuple(ordered)))
     return found
+
+
+def _cost(mean: float | None, field: Field) -> float:
+    return np.inf if mean is None else sign(field.direction) * mean
 
 
 def _grid(compared: Compared) -> _Grid:
@@ -102,8 +104,10 @@ def _known(grid: Mapping[float, Sequence[Run]], field: Field) -> dict[float, Flo
 
 
 def _common(grids: Mapping[str, _Grid], field: Field) -> FloatArray:
+    """Rates that all schedules ran; who ran one rate only searched nothing and takes no part."""
     known = [np.array(list(_known(grid, field))) for grid in grids.values()]
-    return common_rates(known) if known else np.empty(0)
+    searched = [rates for rates in known if rates.size > 1]
+    return common_rates(searched) if searched else np.empty(0)
 
 
 def _edge(grid: _Grid, field: Field) -> Literal["smallest", "largest"] | None:
@@ -124,6 +128,8 @@ def _sensitivity(
     if shared.size < 2:
         return Unavailable("the schedules of this workload have fewer than two rates in common")
     known = _known(grid, field)
+    if len(known) < 2:
+        return Unavailable("a sensitivity needs at least two rates")
     values = [known[min(known, key=lambda rate: abs(rate - common))] for common in shared]
     found = rate_sensitivity(
         shared, values, initial=initial, direction=field.direction, rng=rng, num_resamples=num_resamples, level=level

@@ -1,7 +1,5 @@
 """From a plan to trials and workloads: where the config edge meets the core."""
 
-from pathlib import Path
-
 import torch
 
 from lrbench.config import Plan
@@ -39,18 +37,3 @@ def workload_of(plan: Plan, data: Splits, device: torch.device) -> Workload:
         options=StepOptions(**{name: training[name] for name in options}),
         stop_diverged=training["stop_diverged"],
     )
-
-
-def check_writable(directory: Path) -> None:
-    """Make the results directory, and prove that a file can be written there.
-
-    Raises:
-        ValueError: naming results_dir and the reason.
-    """
-    probe = directory / f".writable-{torch.initial_seed()}"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(f"results_dir must be a writable directory, got {directory}: {error.strerror}") from error

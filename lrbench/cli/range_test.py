@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrbench.cli.compose import compose_plans, split_options
-from lrbench.cli.run import _check_tracking, check_writable
+from lrbench.cli.destination import check_destination, report_unsent
 from lrbench.config import Plan
 from lrbench.tracking.sender import Sender
 
@@ -60,8 +60,7 @@ def main(arguments: list[str]) -> int:
     if len(plans) > 1:
         raise ValueError(f"lrbench range-test takes one combination at a time, got {len(plans)}")
     plan = plans[0]
-    check_writable(Path(plan.values["results_dir"]))
-    uri = _check_tracking(plan)
+    uri = check_destination(plan)
     plan.dataset.check()
 
     # torch comes after everything that can be refused without it.
@@ -79,8 +78,7 @@ def main(arguments: list[str]) -> int:
     finally:
         unsent = sender.close() if sender else []
     _report(plan, record, suggestion)
-    for item in unsent:
-        print(f"lrbench: not in MLflow yet: {item.record}: {item.reason}; see `lrbench sync`", file=sys.stderr)
+    report_unsent(unsent)
     return 3 if unsent else 0
 
 

@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +10,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from lrbench.cli.destination import check_destination
 from lrbench.cli.errors import USER_ERRORS, explain
 from lrbench.cli.hydra_app import run_app
 from lrbench.config import Plan, make_plan
-from lrbench.tracking.database import check_tracking
 from lrbench.tracking.sender import Sender
 
 if TYPE_CHECKING:
@@ -80,8 +79,7 @@ class _Session:
             print_outcomes(self.outcomes)
 
     def _train(self, plan: Plan) -> None:
-        check_writable(Path(plan.values["results_dir"]))
-        uri = _check_tracking(plan)
+        uri = check_destination(plan)
         plan.dataset.check()
 
         # torch comes after everything that can be refused without it.
@@ -101,40 +99,6 @@ class _Session:
                 file=sys.stderr,
             )
             raise SystemExit(stop.exit_code) from None
-
-
-def check_writable(directory: Path) -> None:
-    """Make the results directory, and prove that a file can be written there.
-
-    Raises:
-        ValueError: naming results_dir and the reason.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise ValueError(f"results_dir must be a writable directory, got {directory}: {error.strerror}") from error
-
-
-def _check_tracking(plan: Plan) -> str:
-    """Return the tracking URI, empty when tracking is off.
-
-    Raises:
-        ValueError: the store cannot be used, and the config requires it.
-    """
-    tracking = plan.values["tracking"]
-    if not tracking["enabled"]:
-        return ""
-    if not tracking["uri"]:
-        raise ValueError("tracking.uri must be given while tracking.enabled is true; or write tracking=none")
-    try:
-        check_tracking(tracking["uri"])
-    except ValueError as error:
-        if tracking["required"]:
-            raise ValueError(f"{error}; with tracking.required=false it trains now and sends later") from error
-        print(f"lrbench: {error}; the record waits for `lrbench sync`", file=sys.stderr)
-    return str(tracking["uri"])
 
 
 def _show_warning(

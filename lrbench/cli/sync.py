@@ -1,8 +1,8 @@
 """`lrbench sync [results_dir=results]`: send records that have not reached MLflow yet."""
 
-import sys
 from pathlib import Path
 
+from lrbench.cli.destination import report_unsent
 from lrbench.tracking.sync import sync
 
 
@@ -16,6 +16,5 @@ def main(arguments: list[str]) -> int:
         results_dir = Path(value)
     report = sync(results_dir.expanduser().absolute())
     print(f"sent\t{len(report.sent)}\nunsent\t{len(report.unsent)}\nrunning\t{len(report.running)}")
-    for item in report.unsent:
-        print(f"lrbench: not sent: {item.record}: {item.reason}", file=sys.stderr)
+    report_unsent(report.unsent)
     return 3 if report.unsent else 0

@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from lrbench.analysis.model import FrontPoint, Question, Section
 from lrbench.analysis.terms import Unavailable
-from lrbench.report.layout import axes_at, draw_key, key_height, new_figure, plain_numbers, say, WIDTH
+from lrbench.report.layout import WIDTH, axes_at, draw_key, key_height, new_figure, plain_numbers, say
 from lrbench.report.pictures import FAINT, GRID, PAPER, Mark, Picture
 from lrbench.report.styles import Style, Styles, shortened
 from lrbench.report.words import axis_of, between, number

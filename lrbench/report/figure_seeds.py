@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
 from lrbench.analysis.model import Cell, Question, Section
 from lrbench.analysis.terms import Unavailable
 from lrbench.report.figure_rates import value_limits
@@ -9,9 +12,6 @@ from lrbench.report.layout import WIDTH, axes_at, new_figure, plain_numbers, say
 from lrbench.report.pictures import FAINT, GRID, INK, Mark, Picture
 from lrbench.report.styles import Styles, shortened
 from lrbench.report.words import axis_of, mean_of, number
-
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 _ROW, _LEFT, _STRIP, _GAP = 0.24, 1.95, 0.7, 0.35
 

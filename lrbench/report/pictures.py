@@ -168,6 +168,10 @@ def _follow_the_page(root: ElementTree.Element, *, prefix: str) -> None:
             defs.remove(style)  # its selector is *, which would style the page
     for name in ("width", "height"):
         root.attrib.pop(name, None)
+    # A <title> would pop up beside the values that the page shows under the pointer.
+    for title in root.findall(f"{{{_SVG}}}title"):
+        root.set("aria-label", title.text or "")
+        root.remove(title)
     root.set("style", f"max-width: {float(root.attrib['viewBox'].split()[2]) * 4 / 3:.0f}px")
     for element in root.iter():
         if "id" in element.attrib:

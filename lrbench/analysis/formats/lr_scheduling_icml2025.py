@@ -46,15 +46,15 @@ def parse(path: Path) -> pd.DataFrame:
     model = about["parameters"].map(lambda number: f"llama-{number / 1e6:.0f}M")
     # Both GPUs together take batch_size * acc_steps sequences a step (epfml/schedules-and-scaling, distributed/ddp.py).
     batch_size = about["batch_size"] * about["acc_steps"]
-    workload = about["dataset"].str.cat(
-        [model, about["opt"], "b" + batch_size.astype(str), about["iterations"].astype(str) + "steps"], sep="-"
-    )
     # The authors' side experiments repeat points of the main one: apart, so that no point counts twice.
-    group = about["group"].where(about["group"] != "main", "").radd("-").replace("-", "")
+    side = about["group"].map(lambda group: "" if group == "main" else f"-{group}")
+    parts = zip(about["dataset"], model, about["opt"], batch_size, about["iterations"], side, strict=True)
     return pd.DataFrame(
         {
             "run_id": curves["run_id"],
-            "workload": workload + group,
+            "workload": [
+                f"{data}-{size}-{opt}-b{batch}-{steps}steps{group}" for data, size, opt, batch, steps, group in parts
+            ],
             "scheduler": about["schedule_label"],
             "model": model,
             "dataset": about["dataset"],

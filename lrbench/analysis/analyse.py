@@ -1,0 +1,265 @@
+"""From the tidy frame to the analysis: every number of a report, and why a number is not there."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import pandas as pd
+
+import lrbench
+from lrbench.analysis.across_results import across_of
+from lrbench.analysis.audit import audit
+from lrbench.analysis.cell_results import cells_of
+from lrbench.analysis.compared import Compared, choose_compared, origin_findings
+from lrbench.analysis.dependence import robustness_of
+from lrbench.analysis.field import Field, decide_endpoint, endpoint_values, make_field
+from lrbench.analysis.findings import Finding, Severity
+from lrbench.analysis.fronts import front_of, overall_front
+from lrbench.analysis.learning_curves import learning_curves_of
+from lrbench.analysis.ledger import costs_of, sentences_of, states_of
+from lrbench.analysis.model import Analysis, Question, Section, SweepPoint
+from lrbench.analysis.pair_results import pairs_of
+from lrbench.analysis.prepare import (
+    RATE,
+    Run,
+    by_cell,
+    check_needed,
+    parameters_of,
+    runs_of,
+    separate_budgets,
+    slim,
+    tasks_of,
+)
+from lrbench.analysis.rate_curves import rate_curves_of, shared_rates_of
+from lrbench.analysis.speed_profiles import ecdfs_of, profiles_of
+from lrbench.analysis.terms import NUM_RESAMPLES, Direction
+
+_LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-posthocs")
+_SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user declares; nothing of it is guessed from the results.
+
+    Attributes:
+        metric: validation metric.
+        direction: of the metric.
+        target: absolute, for every workload; by workload name; or None for the median of `constant`.
+        alpha: level of tests, in (0, 1).
+        bootstrap_seed: of every bootstrap.
+        num_resamples: of every bootstrap.
+    """
+
+    metric: str
+    direction: Direction
+    target: float | Mapping[str, float] | None = None
+    alpha: float = 0.05
+    bootstrap_seed: int = 0
+    num_resamples: int = NUM_RESAMPLES
+
+
+def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
+    """Analyse a tidy frame; the order of its rows does not matter.
+
+    Workloads of different budgets stand in different sections as soon as one task has several of them.
+
+    Args:
+        frame: see `lrbench.results`; rows of all roles together.
+        settings: declared beforehand.
+
+    Raises:
+        ValueError: no run, a required column or the metric is missing, a target names no workload, or a run
+            has two rows of one step.
+    """
+    check_needed(frame, metric=settings.metric)
+    frame, mixed = separate_budgets(frame)
+    tasks, parameters = tasks_of(frame), parameters_of(frame)
+    frame = slim(frame, metric=settings.metric)
+    _check_targets(settings.target, list(tasks))
+    runs = [*runs_of(frame, parameters=parameters, metric=settings.metric)]
+    measured = [run for run in runs if len(run.curve.steps)]
+    compared = {cell: choose_compared(group, direction=settings.direction) for cell, group in by_cell(measured).items()}
+    endpoint, reason = decide_endpoint(list(compared.values()), metric=settings.metric)
+    sections = []
+    for budget, names in _sections(tasks, runs):
+        inside = frame[frame["workload"].isin(names)] if len(names) < len(tasks) else frame
+        of_section = [run for run in runs if run.workload in names]
+        sections.append(_section(inside, of_section, compared, tasks, budget, endpoint, settings))
+    return Analysis(
+        question=Question(
+            metric=settings.metric,
+            endpoint=endpoint,
+            endpoint_reason=reason,
+            direction=settings.direction,
+            rate=RATE,
+            alpha=settings.alpha,
+            bootstrap_seed=settings.bootstrap_seed,
+            num_resamples=settings.num_resamples,
+            versions=_versions(),
+        ),
+        schedulers=tuple(sorted({run.scheduler for run in runs})),
+        sections=tuple(sections),
+        findings=tuple(mixed),
+        sweep=_sweep(sections) if len(sections) > 1 else (),
+    )
+
+
+def _section(
+    frame: pd.DataFrame,
+    runs: Sequence[Run],
+    compared: Mapping[tuple[str, str], Compared],
+    tasks: Mapping[str, str],
+    total_steps: int | None,
+    endpoint: str,
+    settings: Settings,
+) -> Section:
+    metric, direction, level = settings.metric, settings.direction, 1 - settings.alpha
+    seed, num_resamples = settings.bootstrap_seed, settings.num_resamples
+    fields = _fields(runs, compared, tasks, settings)
+    schedulers = sorted({run.scheduler for run in runs})
+    finals = {
+        (field.facts.name, s): endpoint_values(field.runs(s), endpoint=endpoint, metric=metric, direction=direction)
+        for field in fields
+        for s in field.compared
+    }
+    cells = {field.facts.name: cells_of(field, endpoint=endpoint, metric=metric, level=level) for field in fields}
+    all_cells = [cell for group in cells.values() for cell in group]
+    curves = {
+        field.facts.name: rate_curves_of(field, seed=seed, num_resamples=num_resamples, level=level) for field in fields
+    }
+    single = {run.run_id: value for field in fields for run, value in _endpoints(field, endpoint, metric)}
+    states, planned = states_of(runs, fields)
+    findings = [
+        *audit(frame, metric=metric, direction=direction, planned=planned),
+        *(finding for field in fields for finding in origin_findings(field.facts.name, dict(field.compared))),
+    ]
+    return Section(
+        title="each workload at its own budget" if total_steps is None else f"{total_steps} steps",
+        total_steps=total_steps,
+        schedulers=tuple(schedulers),
+        sentences=tuple(sentences_of(fields, schedulers)),
+        workloads=tuple(field.facts for field in fields),
+        states=tuple(states),
+        findings=tuple(sorted(findings, key=_severity)),
+        cells=tuple(all_cells),
+        front=tuple(
+            point
+            for field in fields
+            for point in front_of(
+                field, cells[field.facts.name], endpoints=single, seed=seed, num_resamples=num_resamples, level=level
+            )
+        ),
+        overall_front=tuple(
+            overall_front(
+                fields, finals, schedulers=schedulers, direction=direction, seed=seed, num_resamples=num_resamples
+            )
+        ),
+        rate_curves=tuple(curve for group in curves.values() for curve in group),
+        shared_rates=tuple(shared for field in fields for shared in shared_rates_of(curves[field.facts.name], field)),
+        learning_curves=tuple(curve for field in fields for curve in learning_curves_of(field)),
+        ecdf=ecdfs_of(fields, schedulers=schedulers, level=level),
+        profiles=profiles_of(fields, schedulers=schedulers),
+        pairs=tuple(
+            pairs_of(
+                fields,
+                finals,
+                direction=direction,
+                alpha=settings.alpha,
+                seed=seed,
+                num_resamples=num_resamples,
+            )
+        ),
+        across=across_of(
+            fields,
+            finals,
+            schedulers=schedulers,
+            direction=direction,
+            alpha=settings.alpha,
+            seed=seed,
+            num_resamples=num_resamples,
+        ),
+        robustness=robustness_of(fields, all_cells, finals, schedulers=schedulers, direction=direction, level=level),
+        costs=tuple(costs_of(fields)),
+    )
+
+
+def _fields(
+    runs: Sequence[Run],
+    compared: Mapping[tuple[str, str], Compared],
+    tasks: Mapping[str, str],
+    settings: Settings,
+) -> list[Field]:
+    """The workloads of a section that have a measured run."""
+    fields = []
+    for name in sorted({run.workload for run in runs}):
+        here = {scheduler: c for (workload, scheduler), c in compared.items() if workload == name}
+        if here:
+            target = settings.target.get(name) if isinstance(settings.target, Mapping) else settings.target
+            fields.append(make_field(name, here, task=tasks[name], direction=settings.direction, target=target))
+    return fields
+
+
+def _sections(tasks: Mapping[str, str], runs: Sequence[Run]) -> list[tuple[int | None, list[str]]]:
+    """Group workload names by budget if a task has several budgets, else all together (budget None or the one)."""
+    budgets = {run.workload: run.total_steps for run in runs}
+    lengths: dict[str, set[int]] = {}
+    for name in sorted(budgets):
+        lengths.setdefault(tasks[name], set()).add(budgets[name])
+    distinct = sorted(set(budgets.values()))
+    if len(distinct) == 1 or all(len(found) == 1 for found in lengths.values()):
+        return [(distinct[0] if len(distinct) == 1 else None, sorted(budgets))]
+    return [(steps, sorted(name for name in budgets if budgets[name] == steps)) for steps in distinct]
+
+
+def _endpoints(field: Field, endpoint: str, metric: str) -> list[tuple[Run, float]]:
+    """Final value of every finished compared run, diverged = worst."""
+    found = []
+    for scheduler in field.compared:
+        finished = [run for run in field.runs(scheduler) if run.is_finished]
+        values = endpoint_values(finished, endpoint=endpoint, metric=metric, direction=field.direction)
+        found += [(run, float(value)) for run, value in zip(finished, values, strict=True)]
+    return found
+
+
+def _sweep(sections: Sequence[Section]) -> tuple[SweepPoint, ...]:
+    """Finals of all sections side by side, for the tasks that were run at several lengths."""
+    facts = {workload.name: workload for section in sections for workload in section.workloads}
+    points = [
+        SweepPoint(
+            task=facts[cell.workload].task,
+            scheduler=cell.scheduler,
+            total_steps=facts[cell.workload].total_steps,
+            final=cell.final,
+            rank=cell.rank,
+            rate=cell.rate,
+        )
+        for section in sections
+        for cell in section.cells
+    ]
+    lengths: dict[str, set[int]] = {}
+    for point in points:
+        lengths.setdefault(point.task, set()).add(point.total_steps)
+    swept = [point for point in points if len(lengths[point.task]) > 1]
+    return tuple(sorted(swept, key=lambda p: (p.task, p.scheduler, p.total_steps)))
+
+
+def _check_targets(target: float | Mapping[str, float] | None, workloads: Sequence[str]) -> None:
+    unknown = sorted(set(target) - set(workloads)) if isinstance(target, Mapping) else []
+    if unknown:
+        raise ValueError(f"target names the workloads {unknown}; the runs have {sorted(workloads)}")
+
+
+def _severity(finding: Finding) -> int:
+    return _SEVERITIES.index(finding.severity)
+
+
+def _versions() -> tuple[tuple[str, str], ...]:
+    found = [("lrbench", lrbench.__version__), ("Python", platform.python_version())]
+    for library in _LIBRARIES:
+        try:
+            found.append((library, version(library)))
+        except PackageNotFoundError:
+            found.append((library, "not installed"))
+    return tuple(found)

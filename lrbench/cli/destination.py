@@ -1,0 +1,53 @@
+"""Where results go, checked before anything is trained, and what has not arrived there, said afterwards."""
+
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from lrbench.config import Plan
+from lrbench.tracking.database import check_tracking
+from lrbench.tracking.outbox import Unsent
+
+
+def check_destination(plan: Plan) -> str:
+    """Prove that the results directory and the tracking store can be written to.
+
+    Returns:
+        The tracking URI, empty when tracking is off.
+
+    Raises:
+        ValueError: naming results_dir or tracking.uri and the reason; a store that `tracking.required` does not require
+            is only warned about.
+    """
+    _check_writable(Path(plan.values["results_dir"]))
+    tracking = plan.values["tracking"]
+    if not tracking["enabled"]:
+        return ""
+    if not tracking["uri"]:
+        raise ValueError("tracking.uri must be given while tracking.enabled is true; or write tracking=none")
+    try:
+        check_tracking(tracking["uri"])
+    except ValueError as error:
+        if tracking["required"]:
+            raise ValueError(f"{error}; with tracking.required=false it trains now and sends later") from error
+        print(f"lrbench: {error}; the record waits for `lrbench sync`", file=sys.stderr)
+    return str(tracking["uri"])
+
+
+def report_unsent(unsent: Sequence[Unsent]) -> None:
+    """Name every record that MLflow lacks something of, and the command that sends it."""
+    for item in unsent:
+        print(f"lrbench: not in MLflow yet: {item.record}: {item.reason}", file=sys.stderr)
+    for results_dir in sorted({str(item.record.parents[1]) for item in unsent}):
+        print(f"send it with: lrbench sync results_dir={shlex.quote(results_dir)}", file=sys.stderr)
+
+
+def _check_writable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise ValueError(f"results_dir must be a writable directory, got {directory}: {error.strerror}") from error

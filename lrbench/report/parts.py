@@ -1,0 +1,242 @@
+"""The eleven parts of the report, in METRICS.md's order, as plain items that the page lays out."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from lrbench.analysis.findings import Finding
+from lrbench.analysis.model import Analysis, Section
+from lrbench.analysis.terms import Unavailable
+from lrbench.report import tables, tables_robustness
+from lrbench.report.figure_curves import curve_pictures
+from lrbench.report.figure_front import front_pictures
+from lrbench.report.figure_heatmaps import heatmap_pictures
+from lrbench.report.figure_pairs import pair_pictures
+from lrbench.report.figure_profiles import profile_pictures
+from lrbench.report.figure_rates import rate_pictures
+from lrbench.report.figure_robustness import rank_picture, sweep_pictures
+from lrbench.report.figure_seeds import seed_pictures
+from lrbench.report.methods import METHODS
+from lrbench.report.pictures import Picture
+from lrbench.report.styles import Styles
+from lrbench.report.tables import Table
+from lrbench.report.words import better_is
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A list of sentences."""
+
+    lines: Sequence[str]
+    style: str = ""
+    kind: str = "list"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Terms with their meaning."""
+
+    pairs: Sequence[tuple[str, str]]
+    kind: str = "facts"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the fairness audit found."""
+
+    findings: Sequence[Finding]
+    kind: str = "findings"
+
+
+@dataclass(frozen=True)
+class Words:
+    """One paragraph; the style `reason` sets off why something is absent."""
+
+    text: str
+    style: str = "reason"
+    kind: str = "words"
+
+
+Item = Lines | Facts | Findings | Words | Picture | Table
+
+
+@dataclass
+class Group:
+    """What one budget has to say in one part; the title is empty where there is only one budget."""
+
+    title: str
+    items: list[Item]
+
+
+@dataclass
+class Part:
+    """One of the eleven parts."""
+
+    title: str
+    lead: str
+    groups: list[Group] = field(default_factory=list)
+
+
+def parts_of(analysis: Analysis, styles: Styles, *, verdict: Sequence[Group]) -> list[Part]:
+    """Assemble the eleven parts.
+
+    Args:
+        analysis: the whole.
+        styles: of all its schedules.
+        verdict: what part 2 says before its tables, one group a section.
+    """
+    question = analysis.question
+    parts = [
+        Part("Question, protocol, states", "Can I trust this? What was fixed beforehand, and how all runs ended."),
+        Part("Verdict", "Who, by how much, how sure."),
+        Part("Speed against final value", "No weighted score: the front of what cannot be improved in both."),
+        Part("Schedule by workload", "Every cell of the comparison."),
+        Part("Rate against final value", "A comparison at one shared rate measures the rate; here is every rate."),
+        Part("Learning curves", "The validation metric, and below it the learning rate on the same steps."),
+        Part("Targets reached, performance profile", "Speed without imputing the runs that never got there."),
+        Part("Pairs", "Who beats whom, and who cannot be told apart."),
+        Part("Seeds", "Every run as a point."),
+        Part("Robustness", "What the ranking depends on."),
+        Part("Methods and costs", "Formulas, versions, seeds of the bootstrap, and what it cost."),
+    ]
+    trust, verdicts, front, heat, rates, curves, profiles, pairs, seeds, robust, methods = parts
+    trust.groups.append(Group("", [Facts(_question_facts(analysis)), *_findings(analysis.findings)]))
+    for index, section in enumerate(analysis.sections):
+        several = len(analysis.sections) > 1
+        title = f"Budget: {section.title}" if several else ""
+        suffix = f"-budget{index + 1}" if several else ""
+        own = {name: styles[name] for name in section.schedulers}
+        order = order_of(section)
+
+        def add(part: Part, items: Iterable[Item], title: str = title) -> None:
+            part.groups.append(Group(title, list(items)))
+
+        add(trust, _trust(section, own))
+        said = verdict[index].items if index < len(verdict) else []
+        add(verdicts, [*said, *_rankings(section, own, analysis)])
+        add(front, _or_words(front_pictures(section, own, question, stem=f"03-front{suffix}"), "no schedule to show"))
+        add(heat, heatmap_pictures(section, own, question, order, stem=f"04-heatmap{suffix}"))
+        found = rate_pictures(section, own, question, stem=f"05-rates{suffix}")
+        add(rates, [*_or_words(found, "no rate was recorded or searched"), *_rate_tables(section, own)])
+        found = curve_pictures(section, own, question, stem=f"06-curves{suffix}")
+        add(curves, _or_words(found, f"no run has an evaluation of {question.metric}"))
+        add(profiles, [*profile_pictures(section, own, stem=f"07-targets{suffix}"), *_profile_words(section)])
+        add(pairs, [*_pair_words(section), *pair_pictures(section, own, order, stem=f"08-pairs{suffix}"),
+                    *_maybe(tables.pairs_table(section, own, order, question))])  # fmt: skip
+        add(seeds, [*seed_pictures(section, own, question, order, stem=f"09-seeds{suffix}"),
+                    tables_robustness.spread_table(section, own)])  # fmt: skip
+        add(robust, _robustness(section, own, order, stem=f"10-ranks{suffix}"))
+        add(methods, [tables.costs_table(section.costs, own)])
+    if analysis.sweep:
+        sweep = sweep_pictures(analysis, styles, question, stem="10-sweep")
+        robust.groups.append(Group("Budget sweep", [*sweep, tables_robustness.sweep_table(analysis, styles)]))
+    methods.groups.insert(0, Group("", [Facts(METHODS), Facts(_computation_facts(analysis))]))
+    return parts
+
+
+def order_of(section: Section) -> list[str]:
+    """Order the schedules of a section: best first by mean rank, those without a rank last, ties by name."""
+    places: dict[str, float] = {}
+    if isinstance(section.across, Unavailable):
+        found: dict[str, list[float]] = {}
+        for cell in section.cells:
+            if not isinstance(cell.rank, Unavailable):
+                found.setdefault(cell.scheduler, []).append(cell.rank)
+        places = {scheduler: sum(ranks) / len(ranks) for scheduler, ranks in found.items()}
+    else:
+        places = {row.scheduler: row.mean_rank for row in section.across.overall}
+    return sorted(section.schedulers, key=lambda name: (places.get(name, float("inf")), name))
+
+
+def _question_facts(analysis: Analysis) -> list[tuple[str, str]]:
+    question = analysis.question
+    endpoint = question.endpoint + (f" ({question.endpoint_reason})" if question.endpoint_reason else "")
+    return [
+        ("primary endpoint", f"final {endpoint}, {better_is(question.direction)}"),
+        ("metric of curves and targets", question.metric),
+        ("searched in every study", question.rate),
+        ("schedules", str(len(analysis.schedulers))),
+        ("budgets", "; ".join(section.title for section in analysis.sections)),
+        ("level of all tests", f"alpha = {question.alpha:g}"),
+    ]
+
+
+def _computation_facts(analysis: Analysis) -> list[tuple[str, str]]:
+    question = analysis.question
+    return [
+        ("bootstrap", f"B = {question.num_resamples:,}, generator seed {question.bootstrap_seed}"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in question.versions)),
+    ]
+
+
+def _trust(section: Section, styles: Styles) -> list[Item]:
+    items: list[Item] = [tables.workloads_table(section), tables.states_table(section, styles)]
+    if section.sentences:
+        items.append(Lines(section.sentences))
+    return [*items, *_findings(section.findings)]
+
+
+def _findings(findings: Sequence[Finding]) -> list[Item]:
+    return [Findings(findings)] if findings else []
+
+
+def _rankings(section: Section, styles: Styles, analysis: Analysis) -> list[Item]:
+    items: list[Item] = _maybe(tables.overall_table(section, styles, analysis.question))
+    if isinstance(section.across, Unavailable):
+        items.append(Words(f"Across workloads: {section.across.reason}."))
+    return [*items, *(tables.ranking_table(section, w.name, styles, analysis.question) for w in section.workloads)]
+
+
+def _rate_tables(section: Section, styles: Styles) -> list[Item]:
+    items: list[Item] = _maybe(tables_robustness.sensitivity_table(section, styles))
+    if section.shared_rates:
+        items.append(tables_robustness.shared_rates_table(section))
+    return items
+
+
+def _profile_words(section: Section) -> list[Item]:
+    names = (("Target ECDF", section.ecdf), ("Performance profile", section.profiles))
+    return [Words(f"{name}: {found.reason}.") for name, found in names if isinstance(found, Unavailable)]
+
+
+def _pair_words(section: Section) -> list[Item]:
+    if len(section.schedulers) < 2:
+        return [Words("There is only one schedule, so there is no pair to compare.")]
+    if isinstance(section.across, Unavailable):
+        return [Words(f"No critical-difference diagram and no test across workloads: {section.across.reason}.")]
+    across = section.across
+    items: list[Item] = []
+    if isinstance(across.critical_difference, Unavailable):
+        items.append(Words(f"No critical-difference diagram: {across.critical_difference.reason}."))
+    if isinstance(across.tests, Unavailable):
+        items.append(Words(f"No signed-rank tests: {across.tests.reason}."))
+    if isinstance(across.friedman, Unavailable):
+        items.append(Words(f"No Friedman test: {across.friedman.reason}."))
+    else:
+        items.append(Facts(tables_robustness.friedman_facts(across.friedman)))
+    return items
+
+
+def _robustness(section: Section, styles: Styles, order: Sequence[str], *, stem: str) -> list[Item]:
+    items: list[Item] = []
+    if not isinstance(section.across, Unavailable):
+        items += _maybe(rank_picture(section.across, styles, order, name=stem))
+    flips = [
+        f"By {'final value' if flip.by == 'final' else 'speed'}: {flip.ahead} is ahead of {flip.behind} only as long as "
+        f"{flip.without} takes part."
+        for flip in section.robustness.flips
+    ]
+    items.append(Lines(flips) if flips else Words("No two schedules swap places when a third one is left out.", "note"))
+    items.append(tables_robustness.endpoints_table(section, styles))
+    items += _maybe(tables_robustness.scores_table(section, styles))
+    for facts in section.workloads:
+        items += _maybe(tables_robustness.ladder_table(section, facts.name, styles))
+    spread = tables_robustness.spread_facts(section)
+    return [*items, Facts(spread)] if spread else items
+
+
+def _maybe(item: Item | None) -> list[Item]:
+    return [] if item is None else [item]
+
+
+def _or_words(pictures: Sequence[Picture], reason: str) -> list[Item]:
+    return list(pictures) if pictures else [Words(f"Not available: {reason}.")]
