@@ -33,7 +33,7 @@ from lrbench.analysis.prepare import (
 )
 from lrbench.analysis.rate_curves import rate_curves_of, shared_rates_of
 from lrbench.analysis.speed_profiles import ecdfs_of, profiles_of
-from lrbench.analysis.terms import NUM_RESAMPLES, Direction
+from lrbench.analysis.terms import NUM_RESAMPLES, Direction, Unavailable
 
 _LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-posthocs")
 _SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
@@ -232,6 +232,7 @@ def _sweep(sections: Sequence[Section]) -> tuple[SweepPoint, ...]:
             scheduler=cell.scheduler,
             total_steps=facts[cell.workload].total_steps,
             final=cell.final,
+            time=cell.steps if isinstance(cell.steps, Unavailable) else cell.steps.median,
             rank=cell.rank,
             rate=cell.rate,
         )

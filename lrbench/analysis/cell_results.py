@@ -74,6 +74,7 @@ def _cell(
     last3 = [run.last3(field.direction) for run in finished]
     too_short = any(value is None for value in last3)
     num_diverged = states.count(RunState.DIVERGED)
+    refused = field.speed_refusal(scheduler)
     return Cell(
         workload=field.facts.name,
         scheduler=scheduler,
@@ -93,14 +94,14 @@ def _cell(
         ),
         best=mean_of_seeds(np.array([_best(run, field) for run in finished]), field, level=level),
         rank=rank,
-        steps=_steps(field, runs, level),
-        sustained=_sustained(field, runs, level),
-        samples=_samples(field, runs, level),
-        seconds=_seconds(field, runs, level),
+        steps=refused or _steps(field, runs, level),
+        sustained=refused or _sustained(field, runs, level),
+        samples=refused or _samples(field, runs, level),
+        seconds=refused or _seconds(field, runs, level),
         speed_ratio=ratio,
         anytime=_anytime(field, finished, level),
         spread=_spread(finals, field),
-        path=tuple(_path(field, runs, level)),
+        path=() if scheduler in field.off_cadence else tuple(_path(field, runs, level)),
         runs=tuple(_run_result(field, run, is_metric) for run in runs),
     )
 
@@ -140,7 +141,9 @@ def _ratios(field: Field) -> dict[str, float | Unavailable]:
     ratios: dict[str, float | Unavailable] = {}
     for scheduler, ratio in zip(times, speed_ratios(row), strict=True):
         if np.isnan(ratio):
-            ratios[scheduler] = Unavailable("no run was trained long enough to tell")
+            ratios[scheduler] = field.off_cadence.get(scheduler) or Unavailable(
+                "no run was trained long enough to tell"
+            )
         elif np.isinf(ratio):
             ratios[scheduler] = Unavailable("half of the runs or more never reached the target")
         else:
@@ -148,16 +151,13 @@ def _ratios(field: Field) -> dict[str, float | Unavailable]:
     return ratios
 
 
-def _steps(field: Field, runs: Sequence[Run], level: float) -> TimeSummary | Unavailable:
-    if field.no_speed is not None:
-        return field.no_speed
+def _steps(field: Field, runs: Sequence[Run], level: float) -> TimeSummary:
     return _summary([field.hit(run) for run in runs], "steps", field.facts.total_steps, level)
 
 
-def _sustained(field: Field, runs: Sequence[Run], level: float) -> TimeSummary | Unavailable:
+def _sustained(field: Field, runs: Sequence[Run], level: float) -> TimeSummary:
     target = field.facts.target
-    if field.no_speed is not None or isinstance(target, Unavailable):
-        return field.no_speed or Unavailable("there is no target")
+    assert isinstance(target, Target)
     hits = []
     for run in runs:
         curve = run.curve
@@ -171,8 +171,6 @@ def _sustained(field: Field, runs: Sequence[Run], level: float) -> TimeSummary |
 
 def _samples(field: Field, runs: Sequence[Run], level: float) -> TimeSummary | Unavailable:
     size = field.facts.batch_size
-    if field.no_speed is not None:
-        return field.no_speed
     if size is None:
         return Unavailable("the batch size is not recorded, or not the same in all runs")
     hits = [field.hit(run) for run in runs]
@@ -184,8 +182,6 @@ def _seconds(field: Field, runs: Sequence[Run], level: float) -> TimeSummary | U
     """Seconds count on one device only; the horizon is the shortest full run of the workload."""
     everyone = [run for scheduler in field.compared for run in field.runs(scheduler)]
     devices = {run.device for run in everyone}
-    if field.no_speed is not None:
-        return field.no_speed
     if len(devices) > 1 or None in devices:
         return Unavailable("seconds compare on one device only, and the runs' devices differ or are not recorded")
     ends = {run.run_id: _end_in_seconds(run) for run in everyone}
@@ -251,9 +247,7 @@ def _anytime(field: Field, runs: Sequence[Run], level: float) -> MeanOfSeeds | U
 
 
 def _path(field: Field, runs: Sequence[Run], level: float) -> list[AtFraction]:
-    """Values at fractions of the budget; empty where cadences differ, so that no two steps are mixed."""
-    if field.facts.eval_interval is None:
-        return []
+    """Values at fractions of the budget, at the evaluations that the schedules of one cadence share."""
     grid = max((run.curve.steps for run in runs), key=len)
     found = []
     for fraction in FRACTIONS:

@@ -30,13 +30,19 @@ class Field:
         facts: target and ladder included.
         compared: by schedule, sorted.
         direction: of the metric.
-        no_speed: why times to the target cannot be compared; None if they can.
+        no_speed: why times to the target cannot be compared between any schedules; None if they can.
+        off_cadence: the schedules that were evaluated at other steps than most, whose times do not compare.
     """
 
     facts: WorkloadFacts
     compared: Mapping[str, Compared]
     direction: Direction
     no_speed: Unavailable | None
+    off_cadence: Mapping[str, Unavailable]
+
+    def speed_refusal(self, scheduler: str) -> Unavailable | None:
+        """Why the times of a schedule do not compare with the others'; None if they do."""
+        return self.no_speed or self.off_cadence.get(scheduler)
 
     def runs(self, scheduler: str) -> tuple[Run, ...]:
         """Compared runs of a schedule."""
@@ -50,8 +56,11 @@ class Field:
     def times(self, scheduler: str) -> FloatArray:
         """Steps to target of the runs whose time is known, inf = missed; shape (num_known,).
 
-        An incomplete run that was not there yet is neither a miss nor a time, so it is left out.
+        An incomplete run that was not there yet is neither a miss nor a time, so it is left out, and so is a
+        schedule of another cadence.
         """
+        if scheduler in self.off_cadence:
+            return np.empty(0)
         hits = [self.hit(run) for run in self.runs(scheduler)]
         end = self.facts.total_steps
         return np.array([h.value if h.observed else np.inf for h in hits if h.observed or h.value >= end])
@@ -77,7 +86,7 @@ def make_field(
     runs = [run for scheduler in sorted(compared) for run in compared[scheduler].runs]
     initial = _initial(runs)
     frozen = _target(compared, target, direction)
-    cadence = _cadence(runs)
+    cadence, off_cadence = _cadence({scheduler: compared[scheduler].runs for scheduler in sorted(compared)})
     sizes = {run.curve.batch_size for run in runs}
     facts = WorkloadFacts(
         name=name,
@@ -92,8 +101,8 @@ def make_field(
         num_tuning=sum(len(c.others) for c in compared.values()),
         num_compared=len(runs),
     )
-    no_speed = _no_speed(runs, frozen, cadence, direction)
-    return Field(facts, {s: compared[s] for s in sorted(compared)}, direction, no_speed)
+    no_speed = _no_speed(runs, frozen, direction)
+    return Field(facts, {s: compared[s] for s in sorted(compared)}, direction, no_speed, off_cadence)
 
 
 def steps_to(run: Run, target: float, direction: Direction) -> TimeToTarget:
@@ -165,16 +174,26 @@ def _rungs(runs: Sequence[Run], initial: float | Unavailable, direction: Directi
     return rungs if isinstance(rungs, Unavailable) else tuple(float(rung) for rung in rungs)
 
 
-def _cadence(runs: Sequence[Run]) -> FloatArray | Unavailable:
-    try:
-        return check_cadence({run.run_id: run.curve for run in runs})
-    except ValueError as error:
-        return Unavailable(str(error))
+def _cadence(runs: Mapping[str, Sequence[Run]]) -> tuple[FloatArray, dict[str, Unavailable]]:
+    """Find the evaluation steps that most schedules share, and refuse the others; of equals the finest counts."""
+    longest = {s: max((run.curve for run in group), key=lambda c: len(c.steps)) for s, group in runs.items()}
+    odd: dict[str, dict[str, Unavailable]] = {}
+    for candidate, reference in longest.items():
+        odd[candidate] = {}
+        for scheduler, group in runs.items():
+            try:
+                check_cadence(
+                    {f"most runs, such as those of {candidate}": reference, **{r.run_id: r.curve for r in group}}
+                )
+            except ValueError as error:
+                odd[candidate][scheduler] = Unavailable(str(error))
+    best = min(longest, key=lambda s: (len(odd[s]), -len(longest[s].steps), s))
+    return longest[best].steps, odd[best]
 
 
-def _interval(cadence: FloatArray | Unavailable) -> float | None:
+def _interval(cadence: FloatArray) -> float | None:
     """Steps between evaluations; the last interval may be shorter than the others."""
-    if isinstance(cadence, Unavailable) or len(cadence) < 2:
+    if len(cadence) < 2:
         return None
     gaps = np.diff(cadence)
     # Fractions of a budget round to whole steps, so neighbours may differ by one.
@@ -182,13 +201,9 @@ def _interval(cadence: FloatArray | Unavailable) -> float | None:
     return float(np.median(gaps)) if regular and gaps[-1] <= gaps.max() else None
 
 
-def _no_speed(
-    runs: Sequence[Run], target: Target | Unavailable, cadence: FloatArray | Unavailable, direction: Direction
-) -> Unavailable | None:
+def _no_speed(runs: Sequence[Run], target: Target | Unavailable, direction: Direction) -> Unavailable | None:
     if isinstance(target, Unavailable):
         return target
-    if isinstance(cadence, Unavailable):
-        return cadence
     if any(steps_to(run, target.value, direction).value == 0 for run in runs):
         return Unavailable(f"the target {target.value:.6g} is reached at step 0, so it is too easy to measure speed")
     return None

@@ -57,7 +57,7 @@ def front_of(
             FrontPoint(
                 workload=field.facts.name,
                 scheduler=s,
-                time=float(time) if reached and time is not None else _why_no_time(field, time),
+                time=float(time) if reached and time is not None else _why_no_time(field, s, time),
                 time_interval=_median_interval(field, s, level) if field.no_speed is None else None,
                 final=cell.final.mean,
                 final_interval=cell.final.interval,
@@ -121,9 +121,10 @@ def _mean(cell: Cell, direction: Direction) -> float:
     return worst(direction) if isinstance(cell.final.mean, Unavailable) else cell.final.mean
 
 
-def _why_no_time(field: Field, time: float | None) -> Unavailable:
-    if field.no_speed is not None:
-        return field.no_speed
+def _why_no_time(field: Field, scheduler: str, time: float | None) -> Unavailable:
+    refused = field.speed_refusal(scheduler)
+    if refused is not None:
+        return refused
     if time is None:
         return Unavailable("no run was trained long enough to tell")
     return Unavailable("half of the runs or more never reached the target")

@@ -65,7 +65,7 @@ class WorkloadFacts:
         task: the workload without its budget; tasks of several budgets make a budget sweep.
         total_steps: the budget T.
         batch_size: examples a step, None if unknown.
-        eval_interval: steps between evaluations, the resolution of every time; None when it is irregular.
+        eval_interval: steps between evaluations (of most schedules), the resolution of every time; None when irregular.
         initial: mean value of the metric at step 0; Unavailable without such an evaluation.
         target: frozen before ranking; Unavailable says why speed cannot be judged.
         ladder: six targets (`targets.LADDER`) of increasing difficulty.
@@ -253,10 +253,14 @@ class FrontPoint:
 
 @dataclass(frozen=True)
 class RatePoint:
-    """Final value of `metric` at one base rate, over the runs there; None when all diverged or none finished."""
+    """One base rate: the mean final value of `metric` over the runs there, None when all diverged or none finished.
+
+    `time` is the median of their steps to the target, None where half or more missed it or speed does not compare.
+    """
 
     rate: float
     mean: float | None
+    time: float | None
     values: tuple[float, ...]
     num_diverged: int
     num_incomplete: int
@@ -532,12 +536,13 @@ class Robustness:
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """Final value of one schedule on one task at one planned length."""
+    """One schedule on one task at one planned length: its final value, and its median steps to the target."""
 
     task: str
     scheduler: str
     total_steps: int
     final: MeanOfSeeds
+    time: float | Unavailable
     rank: float | Unavailable
     rate: float | None
 

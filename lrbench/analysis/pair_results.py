@@ -54,8 +54,9 @@ def pairs_of(
     for (field, first, second), end, time in zip(keys, ends, times, strict=True):
         final, final_p = (end, end) if isinstance(end, Unavailable) else end
         speed, time_p = (time, time) if isinstance(time, Unavailable) else time
-        if field.no_speed is not None:
-            speed, time_p = field.no_speed, field.no_speed
+        refused = field.speed_refusal(first) or field.speed_refusal(second)
+        if refused is not None:
+            speed, time_p = refused, refused
         end_interval, time_interval = _shown(final, final_p, alpha), _shown(speed, time_p, alpha)
         pairs.append(
             Pair(

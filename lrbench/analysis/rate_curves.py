@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from lrbench.analysis.cells import median
 from lrbench.analysis.compared import Compared
 from lrbench.analysis.field import Field
 from lrbench.analysis.model import RateCurve, RatePoint, Sensitivity, SharedRate
@@ -32,7 +33,8 @@ def rate_curves_of(field: Field, *, seed: int, num_resamples: int, level: float)
     for scheduler, grid in grids.items():
         chosen = {run.rate for run in field.runs(scheduler)}
         rng = np.random.default_rng(derived_seed("rate sensitivity", seed, field.facts.name, scheduler))
-        points = tuple(_point(rate, runs, field) for rate, runs in sorted(grid.items()))
+        has_speed = field.speed_refusal(scheduler) is None
+        points = tuple(_point(rate, runs, field, has_speed) for rate, runs in sorted(grid.items()))
         curves.append(
             RateCurve(
                 workload=field.facts.name,
@@ -85,12 +87,15 @@ def _finals(runs: Sequence[Run], field: Field) -> FloatArray:
     return np.array([run.final(field.direction) for run in ordered if run.is_finished])
 
 
-def _point(rate: float, runs: Sequence[Run], field: Field) -> RatePoint:
+def _point(rate: float, runs: Sequence[Run], field: Field, has_speed: bool) -> RatePoint:
     finals = _finals(runs, field)
+    hits = [field.hit(run) for run in runs if run.is_finished] if has_speed else []
+    time = float(median(np.array([hit.value if hit.observed else np.inf for hit in hits]))) if hits else np.inf
     ok = finals[np.isfinite(finals)]
     return RatePoint(
         rate=rate,
         mean=float(ok.mean()) if ok.size else None,
+        time=time if np.isfinite(time) else None,
         values=tuple(float(value) for value in ok),
         num_diverged=int(finals.size - ok.size),
         num_incomplete=sum(run.state is RunState.INCOMPLETE for run in runs),

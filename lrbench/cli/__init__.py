@@ -16,7 +16,10 @@ COMMANDS = {
     "range-test": "find a good range of base rates for a model and dataset",
     "export": "print a schedule as plain PyTorch",
     "sync": "send records that have not reached MLflow yet",
+    "import": "turn results in the formats of others into a file or into MLflow runs",
+    "selftest": "check this installation on two problems with known answers",
 }
+_MODULES = {"import": "import_results"}  # `import` cannot name a module; any other command is its own module
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Console scripts do not put the working directory on the path, `python -m` does; a user's own model needs it.
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.insert(0, os.getcwd())
+    module = _MODULES.get(name, name.replace("-", "_"))
     try:
-        command: Callable[[list[str]], int] = importlib.import_module(f"lrbench.cli.{name.replace('-', '_')}").main
+        command: Callable[[list[str]], int] = importlib.import_module(f"lrbench.cli.{module}").main
         return command(rest)
     except USER_ERRORS as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":

@@ -66,8 +66,8 @@ def _sorted_out(words: Sequence[str]) -> _Words:
         else:
             known = [column.name for column in BY_NAME.values() if column.level == "run"]
             raise ValueError(
-                f"{word}: there is no option and no column of a run named {key!r}; options are {', '.join(_OPTIONS)} and "
-                f"column.NAME, columns are {', '.join(known)} and parameters such as optimizer.lr"
+                f"{word}: there is no option and no column of a run named {key!r}; options are {', '.join(_OPTIONS)} "
+                f"and column.NAME, columns are {', '.join(known)} and parameters such as optimizer.lr"
             )
     if options.get("to", "mlflow") != "mlflow":
         raise ValueError(f"to must be mlflow, got {options['to']!r}; a file is written with out=FILE")

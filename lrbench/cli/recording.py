@@ -77,8 +77,10 @@ def _evaluations(rows: pd.DataFrame, metrics: list[str]) -> Iterator[Evaluation]
     for row in rows.to_dict("records"):
         measured = {name: float(row[name]) for name in metrics if row[name] is not pd.NA}
         seconds = measured.pop("time/seconds", math.nan)
-        rates = [] if row["lr"] is pd.NA else [(int(row["step"]), float(row["lr"]), None)]
-        yield Evaluation(int(row["step"]), seconds, measured, rates)
+        evaluation = Evaluation(int(row["step"]), seconds, measured)
+        if row["lr"] is not pd.NA:
+            evaluation.rates.append((evaluation.step, float(row["lr"]), None))
+        yield evaluation
 
 
 def _new_record(

@@ -51,7 +51,8 @@ def mean_and_deviation(sums: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
 def normalise(inputs: NDArray[np.generic], mean: Tensor, deviation: Tensor) -> Tensor:
     """Return (inputs - mean) / deviation by channel, float32, shape (n, num_channels, *size)."""
     per_channel = (-1, *[1] * (inputs.ndim - 2))
-    tensor = torch.from_numpy(inputs).to(torch.float32, copy=True)
+    # Rows first: a convolution rounds differently on another memory order, and decoders deliver channels last.
+    tensor = torch.from_numpy(np.ascontiguousarray(inputs)).to(torch.float32, copy=True)
     return tensor.sub_(mean.view(per_channel)).div_(deviation.view(per_channel))
 
 

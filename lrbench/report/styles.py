@@ -17,8 +17,20 @@ PALETTE: tuple[tuple[str, str], ...] = (
 PANEL = len(PALETTE)  # schedules that one panel can show: beyond it colours repeat
 # matplotlib's dash patterns in widths of the line; None is a solid line.
 _DASHES: tuple[tuple[float, ...] | None, ...] = (None, (5, 2), (1, 1.4), (7, 2, 1, 2), (9, 3))
-# Ten markers and seven colours have no common divisor: a pair repeats only after seventy schedules.
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "p", ">")
+# Ten of matplotlib's markers and seven colours have no common divisor: a pair repeats only after seventy schedules.
+_OUTLINES = {
+    "o": "M10 5a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
+    "s": "M10.4 1.4h7.2v7.2h-7.2z",
+    "^": "M14 .8L18.4 8.8H9.6z",
+    "D": "M14 .3L18.7 5L14 9.7L9.3 5z",
+    "v": "M14 9.2L18.4 1.2H9.6z",
+    "P": "M12.6 .8h2.8v2.8h2.8v2.8h-2.8v2.8h-2.8v-2.8h-2.8v-2.8h2.8z",
+    "X": "M11.4 1L14 3.4L16.6 1L18 2.4L15.6 5L18 7.6L16.6 9L14 6.6L11.4 9L10 7.6L12.4 5L10 2.4z",
+    "<": "M9.8 5L17.8 .6V9.4z",
+    "p": "M14 .6L18.4 3.8L16.7 9H11.3L9.6 3.8z",
+    ">": "M18.2 5L10.2 .6V9.4z",
+}
+_MARKERS = tuple(_OUTLINES)
 LONGEST_NAME = 26  # characters of a name inside a picture; the page has the whole
 
 
@@ -45,6 +57,16 @@ class Style:
     panel: int
 
     @property
+    def variable(self) -> str:
+        """The CSS variable of the color, which follows light and dark."""
+        return f"--c{int(self.key[1:]) % PANEL}"
+
+    @property
+    def outline(self) -> str:
+        """The marker as an SVG path round (14, 5), for the legend of the page."""
+        return _OUTLINES[self.marker]
+
+    @property
     def line(self) -> str | tuple[float, tuple[float, ...]]:
         """The dash in matplotlib's notation."""
         return "-" if self.dash is None else (0.0, self.dash)
@@ -56,10 +78,15 @@ Styles = Mapping[str, Style]
 def styles_of(names: Sequence[str]) -> dict[str, Style]:
     """Give every schedule its look by its place in alphabetical order, so that no ranking or filter moves it."""
     styles = {}
+    taken: set[str] = set()
     for index, name in enumerate(sorted(set(names))):
+        label = shortened(name)
+        if label in taken:  # two long names may differ only where they were cut
+            label = f"{shortened(name, LONGEST_NAME - 5)} ({index})"
+        taken.add(label)
         styles[name] = Style(
             name=name,
-            label=shortened(name),
+            label=label,
             key=f"s{index}",
             color=PALETTE[index % PANEL][0],
             dash=_DASHES[index // PANEL % len(_DASHES)],
@@ -78,7 +105,11 @@ def panels_of(styles: Styles) -> list[list[Style]]:
 
 
 def shortened(name: str, longest: int = LONGEST_NAME) -> str:
-    """Cut a long name in the middle: its beginning names the family, its end the variant."""
+    """Cut a long name in the middle: its beginning names the family, its end the variant.
+
+    What cannot be printed becomes a space: a control character would break the SVG.
+    """
+    name = "".join(letter if letter.isprintable() else " " for letter in name)
     if len(name) <= longest:
         return name
     tail = (longest - 1) // 2

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lrbench.analysis.model import Analysis, Cell, Cost, Pair, Question, Section, StateRow
+from lrbench.analysis.model import Cell, Cost, Pair, Question, Section, StateRow
 from lrbench.analysis.terms import Unavailable
 from lrbench.report.styles import Style, Styles
 from lrbench.report.words import between, mean_of, number, or_reason, p_value, share_of, time_of
@@ -27,6 +27,7 @@ class Table:
     heads: list[str]
     rows: list[Row]
     note: str = ""
+    kind: str = "table"
 
 
 def workloads_table(section: Section) -> Table:
@@ -131,7 +132,7 @@ def overall_table(section: Section, styles: Styles, question: Question) -> Table
     ]  # fmt: skip
     left_out = [f"Left out: {name} ({why})." for name, why in across.left_out]
     flat = [f"No headroom over constant, not in the IQM: {', '.join(across.no_headroom)}."] if across.no_headroom else []
-    return Table(f"Over {_workloads(len(across.workloads))}", heads, rows, " ".join([*left_out, *flat]))
+    return Table(f"Over {count_of_workloads(len(across.workloads))}", heads, rows, " ".join([*left_out, *flat]))
 
 
 def pairs_table(section: Section, styles: Styles, best: Sequence[str], question: Question) -> Table | None:
@@ -178,121 +179,6 @@ def pairs_table(section: Section, styles: Styles, best: Sequence[str], question:
     return Table("Pairs within a workload", heads, rows, note)
 
 
-def endpoints_table(section: Section, styles: Styles) -> Table:
-    """Compare the ranks by three readings of the end of a run."""
-    rows = [
-        Row((styles[e.scheduler],), [e.scheduler, or_reason(e.last), or_reason(e.last3), or_reason(e.best)])
-        for e in section.robustness.endpoints
-    ]
-    heads = ["schedule", "last", "mean of the last 3", "best (optimistic)"]
-    return Table(
-        "Mean rank by last, last-3 and best evaluation", heads, rows, f"n = {_workloads(len(section.workloads))}."
-    )
-
-
-def ladder_table(section: Section, workload: str, styles: Styles) -> Table | None:
-    """List the median steps to each rung of the target ladder; None where there is no ladder."""
-    here = [row for row in section.robustness.ladder if row.workload == workload]
-    if not here:
-        return None
-    rungs = sorted({(row.fraction, row.target) for row in here})
-    found = {(row.scheduler, row.fraction): row for row in here}
-    rows = []
-    for scheduler in section.schedulers:
-        if not any((scheduler, fraction) in found for fraction, _ in rungs):
-            continue
-        cells = [scheduler]
-        for fraction, _ in rungs:
-            row = found.get((scheduler, fraction))
-            if row is None:
-                cells.append("")
-                continue
-            reached = "" if isinstance(row.share, Unavailable) else f" ({row.share.count} of {row.share.total})"
-            cells.append(("never" if row.median is None else number(row.median)) + reached)
-        rows.append(Row((styles[scheduler],), cells))
-    heads = ["schedule", *(f"{fraction:g} of the way: {number(target)}" for fraction, target in rungs)]
-    return Table(f"Target ladder on {workload}: median steps (runs that reached it)", heads, rows)
-
-
-def scores_table(section: Section, styles: Styles) -> Table | None:
-    """List the performance-profile scores at every tau_max, exact and as AlgoPerf computes them."""
-    if isinstance(section.profiles, Unavailable) or not section.profiles:
-        return None
-    taus = [score.tau_max for score in section.profiles[0].scores]
-    ordered = sorted(section.profiles, key=lambda p: (-max((s.exact for s in p.scores), default=0.0), p.scheduler))
-    rows = [
-        Row(
-            (styles[profile.scheduler],),
-            [profile.scheduler, *(f"{s.exact:.4f} (AlgoPerf {s.algoperf:.4f})" for s in profile.scores)],
-        )
-        for profile in ordered
-    ]
-    heads = ["schedule", *(f"tau_max = {tau:g}" for tau in taus)]
-    return Table(
-        "Performance-profile score", heads, rows, f"n = {_workloads(section.profiles[0].num_workloads)}; 0 to 1."
-    )
-
-
-def sensitivity_table(section: Section, styles: Styles) -> Table | None:
-    """List how much the choice of the rate matters; None when nothing was searched."""
-    rows = []
-    for curve in section.rate_curves:
-        sensitivity, basin = curve.sensitivity, curve.basin
-        width = basin.reason if isinstance(basin, Unavailable) else (
-            f"{'>= ' if basin.open_low or basin.open_high else ''}{basin.width:.2f} "
-            f"({number(basin.low)} to {number(basin.high)})"
-            + (", extend the grid" if basin.optimum_at_edge else "")
-        )  # fmt: skip
-        value = sensitivity.reason if isinstance(sensitivity, Unavailable) else (
-            f"{number(sensitivity.value)} {between(sensitivity.interval)} (n = {len(sensitivity.rates)} rates, "
-            f"{number(sensitivity.rates[0])} to {number(sensitivity.rates[-1])})"
-        )  # fmt: skip
-        chosen = "none" if curve.chosen is None else number(curve.chosen)
-        edge = f", the {curve.at_edge} tried" if curve.at_edge else ""
-        rows.append(
-            Row((styles[curve.scheduler],), [curve.scheduler, curve.workload, chosen + edge, value, width])
-        )
-    heads = ["schedule", "workload", "chosen rate", "rate sensitivity", "basin width (decades)"]
-    return Table("How much the rate matters", heads, rows) if rows else None
-
-
-def spread_table(section: Section, styles: Styles) -> Table:
-    """List the spread over seeds of every cell."""
-    rows = []
-    for cell in section.cells:
-        spread = cell.spread
-        rows.append(
-            Row(
-                (styles[cell.scheduler],),
-                [cell.scheduler, cell.workload]
-                + (
-                    [spread.reason, "–"]
-                    if isinstance(spread, Unavailable)
-                    else [
-                        f"{number(spread.sd)} (over {spread.num_ok} of {spread.num_seeds})",
-                        "diverged" if spread.num_ok < spread.num_seeds else number(spread.worst_seed),
-                    ]
-                ),
-            )
-        )
-    return Table("Spread over seeds", ["schedule", "workload", "standard deviation", "worst seed"], rows)
-
-
-def sweep_table(analysis: Analysis, styles: Styles) -> Table:
-    """List finals by planned length."""
-    rows = [
-        Row(
-            (styles[p.scheduler],),
-            [
-                p.scheduler, p.task, f"{p.total_steps:,}", mean_of(p.final), or_reason(p.rank),
-                "unknown" if p.rate is None else number(p.rate),
-            ],
-        )
-        for p in analysis.sweep
-    ]  # fmt: skip
-    return Table("Budget sweep", ["schedule", "task", "budget (steps)", "final", "rank", "base rate"], rows)
-
-
 def costs_table(costs: Iterable[Cost], styles: Styles) -> Table:
     """List what tuning and the compared runs consumed, by schedule and workload."""
     rows = [
@@ -310,6 +196,11 @@ def costs_table(costs: Iterable[Cost], styles: Styles) -> Table:
         "compared time (s)",
     ]  # fmt: skip
     return Table("Cost ledger", heads, rows)
+
+
+def count_of_workloads(count: int) -> str:
+    """Write "1 workload", "3 workloads"."""
+    return f"{count} workload{'s' if count != 1 else ''}"
 
 
 def _by_rank(cell: Cell) -> tuple[bool, float, str]:
@@ -351,7 +242,3 @@ def _seconds(seconds: float | None) -> str:
 
 def _level(question: Question) -> str:
     return f"{100 * (1 - question.alpha):g} % interval"
-
-
-def _workloads(count: int) -> str:
-    return f"{count} workload{'s' if count != 1 else ''}"
