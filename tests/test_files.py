@@ -59,12 +59,12 @@ def test_columns_of_other_names_are_mapped(read):
 @pytest.mark.parametrize(
     ("lines", "columns", "message"),
     [
-        (["sched,step,val/loss", "c,0,1"], {}, r"no column 'scheduler' \(name of the schedule\); the nearest is 'sched': "
-         r"write column.scheduler=sched; it has \['sched', 'step', 'val/loss'\]"),
+        (["sched,step,val/loss", "c,0,1"], {}, r"no column 'scheduler' \(name of the schedule\); the nearest is "
+         r"'sched': write column.scheduler=sched; it has \['sched', 'step', 'val/loss'\]"),
         (["scheduler,iter,val/loss", "c,0,1"], {}, r"no column 'step' .*; write column.step=NAME; it has"),
         (["scheduler,step,val_loss", "c,0,1"], {}, r"no metric, one of train/loss, .*; write column.val/loss=val_loss"),
         (["scheduler,step,val/loss", "c,0,1"], {"seed": "sead"}, r"column.seed=sead: .* has no column 'sead'; it has"),
-        (["scheduler;step;val/loss", "c;0;1"], {}, r"must be separated by commas; its header is 'scheduler;step;val/loss"),
+        (["scheduler;step;val/loss", "c;0;1"], {}, r"must be separated by commas; its header is 'scheduler;"),
         (["scheduler,step,step", "c,0,1"], {}, r"several columns named \['step'\]"),
         ([HEADER], {}, r"has no rows; its columns are"),
         ([HEADER, "a,c,w,0,10,0"], {}, r"cannot be read as .csv: .*Expected 7 columns, got 6"),
@@ -74,7 +74,7 @@ def test_columns_of_other_names_are_mapped(read):
         ([HEADER, "a,c,w,0,10,11,1"], {}, r"run 'a' has step 11, beyond its budget of 10 steps"),
         ([HEADER, "a,,w,0,10,0,1"], {}, r"scheduler \(name of the schedule\) must not be empty; .* first in row 2"),
         ([HEADER, "a,c,w,0,10,0,1", "a,d,w,0,10,1,1"], {}, r"run 'a' has more than one value of \['scheduler'\]"),
-        ([HEADER + ",state", "a,c,w,0,10,0,1,fine"], {}, r"state must be one of ok, diverged, incomplete, got \['fine'\]"),
+        ([HEADER + ",state", "a,c,w,0,10,0,1,fine"], {}, r"state must be one of ok, .*incomplete, got \['fine'\]"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_place_and_remedy(read, lines, columns, message):
@@ -96,7 +96,7 @@ def test_what_is_left_out_is_assumed_aloud(read):
     lines = ["scheduler,optimizer.lr,step,val/accuracy,batch_size"]
     lines += [f"{s},{lr},{t},0.5,4" for s in ("constant", "step") for lr in (0.1, 1) for t in (0, 20)]
     lines.append("killed,0.1,5,0.4,4")
-    with pytest.warns(UserWarning) as said:
+    with pytest.warns(UserWarning, match="results.csv: ") as said:
         frame = read(*lines)
     assert frame["run_id"].nunique() == 5
     assert set(frame["workload"]) == {"default"}
@@ -213,14 +213,14 @@ floats = st.none() | st.floats(allow_nan=True, allow_infinity=True)
 @st.composite
 def frames(draw):
     rows = []
-    for run in draw(st.lists(texts.filter(bool), min_size=1, max_size=3, unique=True)):
+    for run in draw(st.lists(texts.map("r{}".format), min_size=1, max_size=3, unique=True)):
         seed, note = draw(st.integers(-(2**63), 2**63 - 1)), draw(st.none() | texts.map("x{}".format))
         for step in draw(st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True)):
             rows.append({
                 "run_id": run, "run_name": note, "workload": "w", "scheduler": run, "seed": seed, "budget": 99,
                 "batch_size": 2, "samples": 2 * step, "state": "ok",
                 "step": step, "val/loss": draw(floats), "val/accuracy": draw(floats), "scheduler.note": note,
-                "optimizer.lr": draw(floats.filter(lambda x: x is not None)),
+                "optimizer.lr": draw(st.floats()),
             })  # fmt: skip
     return frame_from_rows(rows)
 

@@ -167,6 +167,26 @@ def test_a_users_own_model_in_the_working_directory(command, tmp_path):
     assert found(command(*words, "trusted_modules=[my_models]"))["state"] == "ok"
 
 
+@pytest.mark.slow
+def test_a_closed_loop_schedule_that_goes_wrong_fails_its_own_run_only(command, tmp_path):
+    (tmp_path / "my_schedules.py").write_text(
+        "from torch.optim.lr_scheduler import ReduceLROnPlateau\n"
+        "class Explode(ReduceLROnPlateau):\n"
+        "    def step(self, metrics, epoch=None):\n"
+        "        self.optimizer.param_groups[0]['lr'] = float('inf')\n"
+    )
+    words = ["scheduler=own/custom", "scheduler._target_=my_schedules.Explode", "trusted_modules=[my_schedules]"]
+    single = command(*words, *QUICK, check=False)
+    assert single.returncode == 1
+    assert "scheduler=custom gives the rate inf at step 2" in single.stderr
+    (record,) = records(tmp_path)
+    with Record.open(record) as opened:
+        assert opened.last_step == 2
+    grid = command("-m", *words, "seed=1,2", *QUICK, check=False)
+    assert grid.returncode == 1
+    assert grid.stderr.count("gives the rate inf") == 2
+
+
 LONG = ["tracking=none", "budget=steps", "budget.steps=6000", "training.checkpoint_seconds=0.2", "scheduler=plateau"]
 
 

@@ -104,7 +104,7 @@ def _parsed(column: pd.Series) -> tuple[pd.arrays.FloatingArray, BoolArray]:
 
 
 def _by_content(column: pd.Series) -> ExtensionArray:
-    """Type a column beyond the schema: text that is all numbers or all true/false becomes that."""
+    """Type a column beyond the schema: text that is all numbers (or empty) or all true/false becomes that."""
     if column.dtype == np.float64:
         return pd.arrays.FloatingArray(*as_floats(column))
     if not isinstance(column.dtype, pd.StringDtype):
@@ -113,5 +113,5 @@ def _by_content(column: pd.Series) -> ExtensionArray:
     if len(present) and present.isin(["true", "false"]).all():
         return column.map({"true": True, "false": False}).astype("boolean").array
     floats, bad = _parsed(column)
-    is_text = bad.any() or not len(present) or bool((present == "").any())
+    is_text = bool(bad.any() or (present == "").any())
     return column.astype("string").array if is_text else floats

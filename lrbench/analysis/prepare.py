@@ -177,7 +177,7 @@ def runs_of(frame: pd.DataFrame, *, parameters: pd.DataFrame, metric: str) -> li
                 state=state,
                 rate=None if rate is None else float(str(rate)),
                 point=points[run_id],
-                curve=replace(curve, state=state),
+                curve=replace(curve, state=state, seconds=_recorded(curve.seconds)),
                 lrs=lrs[start:stop][measured[start:stop]],
                 test=float(tests[start + here[-1]]) if here.size else None,
                 device=None if device is None else str(device),
@@ -235,6 +235,11 @@ def _steps_fall_within_a_run(frame: pd.DataFrame) -> bool:
     same = (frame["run_id"] == frame["run_id"].shift()).to_numpy(dtype=bool, na_value=False)
     falls = np.diff(frame["step"].to_numpy(dtype=np.int64), prepend=0) < 0
     return bool((same & falls).any())
+
+
+def _recorded(seconds: FloatArray | None) -> FloatArray | None:
+    """Seconds that are NaN were not recorded, as of runs that came from a file."""
+    return seconds if seconds is not None and np.isfinite(seconds).all() else None
 
 
 def _floats_or_nan(frame: pd.DataFrame, name: str) -> FloatArray:

@@ -39,7 +39,7 @@ class Recommendation:
         scheduler: the choice; Unavailable where nothing can be recommended.
         rate: base rate to use, None if not recorded.
         expected: final value of the choice.
-        gain: over `constant`, or over the next best if there is no constant; Unavailable if there is nothing to gain over.
+        gain: over `constant`, or over the next best if there is no constant; Unavailable without another schedule.
         diverged: (number diverged, number tried) over all rates of the search.
         sensitivity_decades: width of the range of rates that lose little, in decades; Unavailable if not searched.
         undecided: by final value, best first.
@@ -91,6 +91,7 @@ def recommend(question: Question, section: Section, workload: str) -> Recommenda
         _gain_words(question, gain),
         _risk_words(risk, decades),
         _undecided_words(undecided),
+        "The audit has serious findings about this comparison." if _is_doubtful(section, workload) else "",
     ]
     return Recommendation(
         workload=workload,
@@ -103,6 +104,14 @@ def recommend(question: Question, section: Section, workload: str) -> Recommenda
         sensitivity_decades=decades,
         undecided=undecided,
         sentence=" ".join(part for part in parts if part),
+    )
+
+
+def _is_doubtful(section: Section, workload: str) -> bool:
+    """Whether a serious finding concerns this workload."""
+    return any(
+        finding.severity == "serious" and workload in {name for name, _ in finding.cells}
+        for finding in section.findings
     )
 
 

@@ -49,7 +49,7 @@ class Verdict:
         for section in self.sections:
             prefix = f"{section.title}: " if len(self.sections) > 1 else ""
             found.append(prefix + section.headline)
-            found += [claim.sentence for claim in section.claims]
+            found += [claim.sentence for claim in section.claims if not section.headline.startswith(claim.sentence)]
             found += [item.sentence for item in section.recommendations]
         return (*found, *(claim.sentence for claim in self.budgets))
 

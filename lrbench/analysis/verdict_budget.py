@@ -38,7 +38,7 @@ def _at_length(analysis: Analysis, task: str, here: list[SweepPoint], length: in
     best = min(here, key=lambda p: (_rank(p), p.scheduler))
     section = next(s for s in analysis.sections if s.total_steps == length)
     workload = next(facts.name for facts in section.workloads if facts.task == task)
-    at = f"at {length / longest:.3g} of the longest budget" if length < longest else "at the longest budget"
+    at = f"at {100 * length / longest:.3g} % of the longest budget" if length < longest else "at the longest budget"
     value = summary(best.final, question.endpoint)
     sentence = f"{task} {at} ({steps(length)} steps, planned for them): {best.scheduler}, {question.endpoint} {value}"
     if len(here) < 2:
@@ -46,6 +46,8 @@ def _at_length(analysis: Analysis, task: str, here: list[SweepPoint], length: in
     found = standing(
         section.pairs, workload, best.scheduler, by="final", direction=question.direction, alpha=question.alpha
     )
+    if found.worse and not (found.alike or found.untested):
+        sentence += ", better than every other schedule"
     if found.alike:
         sentence += f"; no significant difference to {names([row.other for row in found.alike])}"
     if found.untested and not (found.worse or found.alike):
@@ -55,7 +57,7 @@ def _at_length(analysis: Analysis, task: str, here: list[SweepPoint], length: in
 
 def _stopped(question: Question, section: Section, workload: str) -> list[Claim]:
     """From the curves of runs planned for the whole budget, which says little of schedules planned for less."""
-    cells = [cell for cell in section.cells if cell.workload == workload and cell.path]
+    cells = [cell for cell in section.cells if cell.workload == workload and cell.path and cell.num_ok]
     total = next(facts.total_steps for facts in section.workloads if facts.name == workload)
     if len(cells) < 2:
         return []

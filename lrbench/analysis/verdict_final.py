@@ -102,4 +102,5 @@ def _diverged(cell: Cell) -> str:
     """A mean over what did not diverge flatters, so it says so."""
     if not cell.num_diverged:
         return ""
-    return f"; {cell.num_diverged} of its {cell.num_runs} runs diverged and are not in the mean"
+    are = "is" if cell.num_diverged == 1 else "are"
+    return f"; {cell.num_diverged} of its {cell.num_runs} runs diverged and {are} not in the mean"

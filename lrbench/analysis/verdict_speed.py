@@ -98,9 +98,13 @@ def _tested(found: Standing) -> str:
     if found.better:
         # Medians and mean times may disagree, where some runs are very late.
         said.append(f"By mean time it is shown slower than {names([row.other for row in found.better])}.")
-    if not said:
-        reason = next((row.p_holm.reason for row in found.untested if isinstance(row.p_holm, Unavailable)), "")
-        return f"Not tested: {reason}." if reason else ""
+    reasons: dict[str, list[str]] = {}
+    for row in found.untested:
+        if isinstance(row.p_holm, Unavailable):
+            reasons.setdefault(row.p_holm.reason, []).append(row.other)
+    if not said and len(reasons) == 1:
+        return f"Not tested: {next(iter(reasons))}."
+    said += [f"Not tested against {names(others)}: {reason}." for reason, others in reasons.items()]
     return " ".join(said)
 
 

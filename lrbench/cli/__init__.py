@@ -15,6 +15,8 @@ COMMANDS = {
     "check": "lint a configuration, or your own training code with --code FILE",
     "range-test": "find a good range of base rates for a model and dataset",
     "export": "print a schedule as plain PyTorch",
+    "report": "compare the schedules of all runs, say who wins and how sure that is",
+    "recommend": "say which schedule to use, from the runs there are",
     "sync": "send records that have not reached MLflow yet",
     "import": "turn results in the formats of others into a file or into MLflow runs",
     "selftest": "check this installation on two problems with known answers",

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from lrbench.analysis.model import LearningCurve, Question, Section
 from lrbench.report.figure_rates import value_limits
@@ -15,6 +15,7 @@ from lrbench.report.words import axis_of, number
 _HEIGHT, _RATE_HEIGHT = 2.1, 0.95
 _MOST_POINTS = 120  # of a drawn curve: more than a panel has pixels to tell apart
 _HOVERED = 24  # points of a curve that answer the pointer
+_REACH = 10.0  # of the value axis: curves come down from far above where they end
 _LOG_FROM = 30.0  # ratio of the largest rate of two schedules above which a linear axis flattens one
 
 
@@ -36,7 +37,7 @@ def curve_pictures(section: Section, styles: Styles, question: Question, *, stem
         for block, (axes, below) in zip(sheet.blocks, stacks, strict=True):
             here = [curve for (workload, _), curve in curves.items() if workload == block.workload]
             horizon = float(horizons[block.workload])
-            limits = value_limits(_late_values(here, horizon), direction=question.direction)
+            limits = value_limits(_late_values(here, horizon), direction=question.direction, reach=_REACH)
             if limits is None:
                 say(axes, "no finite evaluation after the first tenth of the budget")
                 below.set_axis_off()
@@ -84,7 +85,6 @@ def _rate_axis(below: Axes, curves: Sequence[LearningCurve]) -> None:
         below.set_ylim(min(positive) / 1000, 1.5 * max(positive))
         below.yaxis.set_major_locator(LogLocator(numticks=4))
         below.yaxis.set_minor_locator(NullLocator())
-        below.yaxis.set_minor_formatter(NullFormatter())
         below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         below.set_ylim(-0.04 * max(positive), 1.08 * max(positive))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lrbench.analysis.model import Question, RateCurve, RatePoint, Section
 from lrbench.analysis.terms import Direction, sign
@@ -51,16 +51,23 @@ def rate_pictures(section: Section, styles: Styles, question: Question, *, stem:
     return pictures
 
 
-def value_limits(values: Iterable[float], *, direction: Direction) -> tuple[float, float] | None:
+def value_limits(
+    values: Iterable[float], *, direction: Direction, reach: float = 4.0
+) -> tuple[float, float] | None:
     """Return limits that show the good end whole and cut what is far beyond the middle on the bad end.
 
     One run just short of divergence would otherwise flatten all differences among the good ones.
+
+    Args:
+        values: finite.
+        direction: of the values.
+        reach: how far the bad end may be from the best, in distances of the median from the best.
     """
     costs = sorted(sign(direction) * value for value in values)
     if not costs:
         return None
     best, middle, last = costs[0], costs[len(costs) // 2], costs[-1]
-    bad = min(last, best + 4 * (middle - best)) if middle > best else last
+    bad = min(last, best + reach * (middle - best)) if middle > best else last
     margin = 0.06 * (bad - best) or 0.05 * abs(best) or 1.0
     ends = (sign(direction) * (best - margin), sign(direction) * (bad + margin))
     return min(ends), max(ends)
@@ -77,8 +84,9 @@ def _frame(strip: Axes, axes: Axes, low: float, high: float, limits: tuple[float
         part.set_xlim(low / pad, high * pad)
     axes.set_ylim(*limits)
     wide = high / low > 30
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=8))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 3.0), numticks=8))
+    for part in (strip, axes):
+        part.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("base learning rate (log scale)")
     plain_numbers(axes, x=False)

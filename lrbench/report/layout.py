@@ -98,7 +98,7 @@ def draw_sheet(sheet: Sheet, *, heights: Sequence[float], gaps: Sequence[float] 
         for height, gap in zip(heights, [*gaps, 0.0], strict=True):
             stack.append(axes_at(figure, left=left, top=top, width=width, height=height))
             top += height + gap
-        stack[0].set_title(block.title)
+        title_of(stack[0], block.title)
         found.append(stack)
     return figure, found
 
@@ -114,6 +114,11 @@ def axes_at(figure: Figure, *, left: float, top: float, width: float, height: fl
     return figure.add_axes(
         (left / full_width, 1 - (top + height) / full_height, width / full_width, height / full_height)
     )
+
+
+def title_of(axes: Axes, words: str) -> None:
+    """Write a title at a fixed height; finding a free one costs as much as drawing the axes."""
+    axes.set_title(words, y=1.0)
 
 
 def key_height(num_schedules: int, width: float) -> float:

@@ -219,7 +219,7 @@ def _state(row: StateRow | None) -> str:
         return ""
     others = [(row.diverged, "diverged"), (row.incomplete, "incomplete"), (row.missing, "missing")]
     bad = [f"{count} {word}" for count, word in others if count]
-    return ", ".join([f"{row.ok} ok", *bad, f"of {row.planned}"]) if bad else f"{row.ok}"
+    return ", ".join([f"{row.ok} of {row.planned} ok", *bad]) if bad else f"{row.ok}"
 
 
 def _sum(rows: Iterable[StateRow]) -> StateRow:

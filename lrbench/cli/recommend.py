@@ -1,0 +1,75 @@
+"""`lrbench recommend [results=FILE | experiment=NAME] [workload=NAME] [dataset=NAME] [model=NAME] [budget=STEPS]`.
+
+Which schedule to use, from the runs there are: the choice, what it gains and risks, and how many more seeds would settle
+the pairs that are undecided. `workload`, `dataset`, `model` and `optimizer` say which runs are evidence for yours, and
+`budget` takes those of the nearest budget; every other option is one of `lrbench report`.
+"""
+
+import math
+
+import pandas as pd
+
+from lrbench.analysis.analyse import analyse
+from lrbench.analysis.recommend import recommend
+from lrbench.analysis.terms import Unavailable
+from lrbench.cli.results_source import parse, read_results, settings_of
+
+_FACTS = ("workload", "dataset", "model", "optimizer")
+
+
+def main(arguments: list[str]) -> int:
+    """Print one recommendation a workload; 4 when there is nothing to recommend."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    words = parse(arguments, command="recommend", own=(*_FACTS, "budget"))
+    frame = read_results(words)
+    described = {name: words.options[name] for name in _FACTS if name in words.options}
+    frame, notes = nearest_budget(like(frame, described), words.options.get("budget"))
+    settings = settings_of(words, frame)
+    analysis = analyse(frame, settings=settings)
+    found = [
+        recommend(analysis.question, section, facts.name)
+        for section in analysis.sections
+        for facts in section.workloads
+    ]
+    for sentence in (*notes, *(item.sentence for item in found)):
+        print(sentence)
+    return 4 if all(isinstance(item.scheduler, Unavailable) for item in found) else 0
+
+
+def like(frame: pd.DataFrame, described: dict[str, str]) -> pd.DataFrame:
+    """Keep the runs of workloads like the described one.
+
+    Raises:
+        ValueError: there is none; says which there are.
+    """
+    for name, value in described.items():
+        known = sorted(set(frame[name].dropna())) if name in frame.columns else []
+        if value not in known:
+            have = f"; they have {', '.join(known)}" if known else f"; their {name} is not recorded"
+            raise ValueError(f"{name}={value}: no runs of it{have}")
+        frame = frame[frame[name] == value]
+    return frame
+
+
+def nearest_budget(frame: pd.DataFrame, budget: str | None) -> tuple[pd.DataFrame, list[str]]:
+    """Keep the runs whose budget is nearest in ratio, and say so where it is another one.
+
+    Raises:
+        ValueError: the budget is no positive number of steps.
+    """
+    if budget is None:
+        return frame, []
+    if not budget.isdecimal() or int(budget) == 0:
+        raise ValueError(f"budget must be a positive number of steps, got {budget!r}")
+    wanted = int(budget)
+    known = sorted({int(steps) for steps in frame["budget"]})
+    nearest = min(known, key=lambda steps: (abs(math.log(steps / wanted)), steps))
+    kept = frame[frame["budget"] == nearest]
+    if nearest == wanted:
+        return kept, []
+    return kept, [
+        f"No run was planned for {wanted:,} steps; the evidence is from {nearest:,} steps, and the length is part of a "
+        "schedule: take it as a guess."
+    ]
