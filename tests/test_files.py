@@ -226,7 +226,7 @@ def frames(draw):
 
 
 @given(frame=frames(), suffix=st.sampled_from([".csv", ".csv.gz", ".parquet"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_frame_survives_its_file_to_the_last_digit(frame, suffix, tmp_path_factory):
     path = tmp_path_factory.mktemp("frame") / f"results{suffix}"
     write_file(frame, path)

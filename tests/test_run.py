@@ -235,5 +235,5 @@ def test_the_record_reaches_mlflow_and_comes_back_as_the_frame(command, tmp_path
     assert frame["step"].tolist() == [int(row["step"]) for row in metrics(record)]
     assert frame["val/loss"].tolist() == [float(row["val/loss"]) for row in metrics(record)]
     assert frame["test/loss"].isna().sum() == len(frame) - 1
-    assert set(frame["optimizer.lr"]) == {0.05}
+    assert set(frame["optimizer.lr"]) == {0.02}
     assert read_facts(record).experiment == frame["experiment"].iloc[0]

@@ -1,0 +1,329 @@
+"""Formats of others: samples as their programs write them, and 235 published trainings."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lrbench.analysis.audit import audit
+from lrbench.analysis.curves import censoring_step, curves_of, final_value, time_to_target
+from lrbench.analysis.files import read_file
+from lrbench.analysis.formats import evaluations_of, formats, matches, read_format
+from lrbench.analysis.states import last_rows, states_table
+from lrbench.cli import main
+from lrbench.results import frame_from_rows
+from lrbench.tracking.read import read_runs
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*not in the file, so assumed", "ignore:.*they were merged")
+
+# Ten updates in two epochs, `log_every_n_steps=2`; written by lightning 2.6.6 (see the slow test below).
+LIGHTNING = """epoch,lr-SGD,step,train_loss,val_loss
+,0.09,1,,
+0,,1,0.4,
+,0.07,3,,
+0,,3,0.2,
+0,,4,,0.33
+,0.05,5,,
+1,,5,0.1,
+,0.03,7,,
+1,,7,0.2,
+,0.01,9,,
+1,,9,0.3,
+1,,9,,0.14
+"""
+LIGHTNING_COLUMNS = {"val/loss": "val_loss", "train/loss": "train_loss", "lr": "lr-SGD"}
+
+
+def test_lightning_counts_from_zero_and_logs_each_metric_on_a_line_of_its_own(tmp_path):
+    for name in ("cosine", "step"):
+        (tmp_path / name / "seed3").mkdir(parents=True)
+        (tmp_path / name / "seed3" / "metrics.csv").write_text(LIGHTNING)
+    pattern = f"{tmp_path}/{{scheduler}}/seed{{seed}}/metrics.csv"
+    frame = read_format("lightning", [pattern], columns=LIGHTNING_COLUMNS, constants={"optimizer.lr": "0.1"})
+    cosine = frame[frame["scheduler"] == "cosine"]
+    assert len(frame) == 2 * len(cosine)
+    assert cosine["step"].tolist() == [5, 10]
+    assert cosine["val/loss"].tolist() == [0.33, 0.14]
+    np.testing.assert_allclose(cosine["train/loss"].to_numpy(dtype=float), [0.3, 0.2])
+    assert cosine["lr"].isna().tolist() == [True, False]  # the rate of update 5 was not logged
+    assert set(cosine["seed"]) == {3}
+    assert set(cosine["optimizer.lr"]) == {0.1}
+    assert set(cosine["state"]) == {"ok"}
+
+
+@pytest.mark.slow
+def test_lightning_itself_writes_what_the_parser_reads(tmp_path):
+    lightning = pytest.importorskip("lightning")
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+
+        def training_step(self, batch, index):
+            loss = self.layer(batch[0]).square().mean()
+            self.log("train_loss", loss)
+            return loss
+
+        def validation_step(self, batch, index):
+            self.log("val_loss", self.layer(batch[0]).square().mean())
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    trainer = lightning.Trainer(
+        max_epochs=2, logger=lightning.pytorch.loggers.CSVLogger(tmp_path), log_every_n_steps=2, accelerator="cpu",
+        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+    )  # fmt: skip
+    data = DataLoader(TensorDataset(torch.ones(20, 2)), batch_size=4)
+    trainer.fit(Module(), data, data)
+    source = f"{tmp_path}/lightning_logs/{{run_name}}/metrics.csv"
+    columns = {"val/loss": "val_loss", "train/loss": "train_loss"}
+    frame = read_format("lightning", [source], columns=columns, constants={"scheduler": "constant"})
+    assert frame["step"].tolist() == [5, 10]
+    assert trainer.global_step == 10
+    assert frame["val/loss"].iloc[-1] == pytest.approx(trainer.callback_metrics["val_loss"].item())
+
+
+def trainer_state(log, max_steps=20):
+    return json.dumps({"log_history": log, "max_steps": max_steps, "global_step": max_steps, "eval_steps": 10})
+
+
+HUGGING_FACE = [
+    {"epoch": 0.5, "grad_norm": 1.5, "learning_rate": 0.0005, "loss": 2.5, "step": 5},
+    {"epoch": 1.0, "grad_norm": 1.1, "learning_rate": 0.0004, "loss": 1.5, "step": 10},
+    {"epoch": 1.0, "eval_accuracy": 0.5, "eval_f1": 0.4, "eval_loss": 1.7, "eval_runtime": 9.0, "step": 10,
+     "eval_samples_per_second": 3.0, "eval_steps_per_second": 1.0},
+    {"epoch": 2.0, "learning_rate": 0.0, "loss": 1.0, "step": 20},
+    {"epoch": 2.0, "eval_accuracy": 0.6, "eval_f1": 0.5, "eval_loss": math.nan, "eval_runtime": 9.0, "step": 20},
+    {"epoch": 2.0, "step": 20, "total_flos": 1e9, "train_loss": 1.2, "train_runtime": 60.0},
+]  # fmt: skip
+
+
+def test_hugging_face_logs_become_evaluations_with_the_planned_budget(tmp_path):
+    (tmp_path / "trainer_state.json").write_text(trainer_state(HUGGING_FACE, max_steps=40))
+    source = [str(tmp_path / "trainer_state.json")]
+    frame = read_format("huggingface", source, columns={}, constants={"scheduler": "linear", "seed": "42"})
+    assert frame["step"].tolist() == [10, 20]
+    assert frame["train/loss"].tolist() == [2.0, 1.0]
+    assert frame["val/loss"].iloc[0] == 1.7
+    assert frame["val/f1"].tolist() == [0.4, 0.5]
+    assert frame["lr"].tolist() == [0.0004, 0.0]
+    assert set(frame["budget"]) == {40}
+    assert set(frame["state"]) == {"diverged"}  # eval_loss ended in NaN
+    assert not {"val/runtime", "total_flos", "epoch"} & set(frame.columns)
+
+
+@pytest.mark.slow
+def test_hugging_face_itself_writes_what_the_parser_reads(tmp_path):
+    callback = pytest.importorskip("transformers.trainer_callback")
+    state = callback.TrainerState(max_steps=20, global_step=20, log_history=HUGGING_FACE[:4])
+    state.save_to_json(str(tmp_path / "trainer_state.json"))
+    source = [str(tmp_path / "trainer_state.json")]
+    frame = read_format("huggingface", source, columns={}, constants={"scheduler": "linear"})
+    assert frame["val/loss"].tolist()[0] == 1.7
+    assert frame["state"].tolist() == ["ok", "ok"]
+
+
+def test_tensorboard_scalars_of_one_run_are_joined_by_step(tmp_path):
+    lines = {"val_loss": (0.693147, 0.25), "val_accuracy": (0.5, 0.875)}
+    for tag, values in lines.items():
+        rows = [f"{1698314503.5 + i},{10 * i},{value}" for i, value in enumerate(values)]
+        (tmp_path / f"run-cosine-tag-{tag}.csv").write_text("\n".join(["Wall time,Step,Value", *rows]) + "\n")
+    pattern = f"{tmp_path}/run-{{scheduler}}-tag-*.csv"
+    frame = read_format("tensorboard", [pattern], columns={"val/loss": "val_loss", "val/accuracy": "val_accuracy"},
+                        constants={})  # fmt: skip
+    assert frame["step"].tolist() == [0, 10]
+    assert frame["val/loss"].tolist() == [0.693147, 0.25]
+    assert frame["val/accuracy"].tolist() == [0.5, 0.875]
+
+
+def test_wandb_history_has_a_line_a_call(tmp_path):
+    text = ",_step,_runtime,_timestamp,loss,valid/acc\n0,0,1.5,1700000000.1,2.0,\n1,50,9.5,1700000008.1,1.0,0.5\n"
+    text += "2,75,12.0,1700000010.6,0.5,\n3,100,14.0,1700000012.6,0.3,0.75\n"
+    (tmp_path / "history.csv").write_text(text)
+    frame = read_format("wandb", [str(tmp_path / "history.csv")], constants={"scheduler": "cosine"},
+                        columns={"train/loss": "loss", "val/accuracy": "valid/acc"})  # fmt: skip
+    assert frame["step"].tolist() == [50, 100]
+    assert frame["train/loss"].tolist() == [1.5, 0.4]
+    assert frame["val/accuracy"].tolist() == [0.5, 0.75]
+
+
+def test_what_was_logged_after_the_last_evaluation_stays_visible():
+    more = {"workload": "w", "scheduler": "c", "budget": 9, "state": "ok"}
+    rows = [{"run_id": r, "step": s, "train/loss": t, "val/loss": v, **more}
+            for r, s, t, v in [("a", 1, 3.0, None), ("a", 2, 1.0, 2.0), ("a", 3, math.nan, None), ("b", 1, 4.0, None),
+                               ("b", 2, None, 1.0)]]  # fmt: skip
+    frame = evaluations_of(frame_from_rows(rows))
+    assert frame[["run_id", "step"]].to_numpy().tolist() == [["a", 2], ["a", 3], ["b", 2]]
+    np.testing.assert_array_equal(frame["train/loss"].to_numpy(dtype=float, na_value=-1), [2.0, math.nan, 4.0])
+    assert frame["val/loss"].isna().tolist() == [False, True, False]
+
+
+def test_names_in_a_path_become_columns(tmp_path):
+    for name in ("cosine-s1/x.csv", "wsd-0.2-s10/x.csv", "other/x.csv"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    found = {path.parent.name: fields for path, fields in matches(f"{tmp_path}/{{scheduler}}-s{{seed}}/x.csv")}
+    assert found == {
+        "cosine-s1": {"scheduler": "cosine", "seed": "1"},
+        "wsd-0.2-s10": {"scheduler": "wsd-0.2", "seed": "10"},
+    }
+    with pytest.raises(ValueError, match="no file matches"):
+        list(matches(f"{tmp_path}/{{scheduler}}.json"))
+    with pytest.raises(ValueError, match="names in braces must be different"):
+        list(matches(f"{tmp_path}/{{a}}/{{a}}.csv"))
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content", "message"),
+    [
+        ("nothing", "x.csv", "a\n1\n", "no format 'nothing'; there are: huggingface, lightning"),
+        ("lightning", "x.csv", "a\n1\n", "is not a metrics.csv of Lightning: it has no column step"),
+        ("lightning", "x.csv", "step,val_loss\n1,2\n", "no column 'scheduler'"),
+        ("wandb", "x.csv", "a\n1\n", "is not a history of W&B"),
+        ("tensorboard", "x.csv", "a,b\n1,2\n", "its header must be"),
+        ("huggingface", "x.json", "{}", "is not a trainer_state.json"),
+        ("huggingface", "x.json", trainer_state([]), "has logged nothing"),
+        ("lr_scheduling_icml2025", "x.csv", "", "must hold runs.csv and curves.csv.gz"),
+    ],
+)
+def test_a_file_of_another_format_is_refused(tmp_path, name, file, content, message):
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_format(name, [str(tmp_path / file)], columns={}, constants={})
+
+
+def test_every_format_says_what_it_reads():
+    assert set(formats()) >= {"tidy", "lightning", "huggingface", "tensorboard", "wandb", "lr_scheduling_icml2025"}
+    assert all(len(purpose) > 20 for purpose in formats().values())
+
+
+def write_results(path):
+    rows = [f"{s}{k},{s},{k},100,{t},{v},{0.01 if t else ''},64,hi" for s in ("constant", "step") for k in (0, 1)
+            for t, v in ((0, 2.0), (50, 1.0), (100, "nan" if (s, k) == ("step", 1) else 0.5))]  # fmt: skip
+    path.write_text(
+        "\n".join(["run_id,scheduler,seed,budget,step,val/loss,lr,batch_size,scheduler.note", *rows]) + "\n"
+    )
+
+
+def test_the_command_writes_a_file_that_reads_back_the_same(tmp_path, capsys):
+    write_results(tmp_path / "results.csv")
+    out = tmp_path / "out.csv.gz"
+    assert main(["import", "tidy", str(tmp_path / "results.csv"), "workload=w", f"out={out}"]) == 0
+    printed = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert printed["runs"] == "4"
+    assert printed["states"] == "diverged 1, ok 3"
+    pd.testing.assert_frame_equal(
+        read_file(out), read_format("tidy", [str(tmp_path / "results.csv")], columns={}, constants={"workload": "w"})
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tidy"], "no file to import was named"),
+        (["tidy", "absent.csv"], "no file matches absent.csv"),
+        (["tidy", "x.csv", "to=disk"], "to must be mlflow"),
+        (["tidy", "x.csv", "out=x.xlsx"], "out must end in one of .csv, .csv.gz, .parquet"),
+        (["tidy", "x.csv", "colour=red"], "no option and no column of a run named 'colour'"),
+        (["tidy", "x.csv", "tracking.uri=sqlite:////x.db"], "tracking.uri can only be given with to=mlflow"),
+    ],
+)
+def test_a_wrong_word_is_explained(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["import", *words]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_runs_reach_mlflow_once_and_come_back_the_same(tmp_path, capsys):
+    write_results(tmp_path / "results.csv")
+    command = ["import", "tidy", str(tmp_path / "results.csv"), "workload=w", "to=mlflow", f"results_dir={tmp_path}"]
+    assert main(command) == 0
+    assert main(command) == 0
+    assert "recorded before\t4" in capsys.readouterr().out
+    back = read_runs(f"sqlite:///{tmp_path}/mlflow.db")
+    imported = read_format("tidy", [str(tmp_path / "results.csv")], columns={}, constants={"workload": "w"})
+    back["run_id"] = back["imported.run_id"]
+    back = back.sort_values(["run_id", "step"], ignore_index=True)
+    assert back["run_id"].nunique() == 4
+    for name in ("run_id", "scheduler", "workload", "seed", "budget", "batch_size", "state", "step", "samples",
+                 "val/loss", "lr", "scheduler.note"):  # fmt: skip
+        pd.testing.assert_series_equal(back[name], imported[name], check_dtype=False)
+    assert set(back["experiment"]) == {"w"}
+
+
+# 235 real trainings: the README beside them and facts 1 and 2 of METRICS.md.
+
+
+@pytest.fixture(scope="module")
+def published(shared_data):
+    source = [str(shared_data / "curves" / "lr_scheduling_icml2025")]
+    with pytest.warns(UserWarning, match="3618 lines repeat a step of their run; the last written counts"):
+        return read_format("lr_scheduling_icml2025", source, columns={}, constants={})
+
+
+@pytest.fixture(scope="module")
+def listed(shared_data):
+    return pd.read_csv(shared_data / "curves" / "lr_scheduling_icml2025" / "runs.csv").set_index("run_id")
+
+
+def finals(published, scheduler, workload):
+    rows = last_rows(published[(published["scheduler"] == scheduler) & (published["workload"] == workload)])
+    return dict(zip(rows["optimizer.lr"], rows["val/loss"], strict=True))
+
+
+def test_every_published_run_is_there_once_finished_on_its_one_seed(published, listed):
+    runs = last_rows(published)
+    assert sorted(runs["run_id"]) == sorted(listed.index)
+    assert len(runs) == 235
+    assert set(runs["state"]) == {"ok"}
+    assert set(runs["seed"]) == {0}
+    assert states_table(published)["planned"].sum() == 235
+    # Evaluated every 200 steps, and in no run later than that before its end.
+    assert (runs["budget"] - runs["step"]).max() == 200
+    assert not published.groupby("workload")["budget"].nunique().gt(1).any()
+    assert not published.duplicated(["workload", "scheduler", "optimizer.lr", "seed", "step"]).any()
+
+
+def test_final_values_are_the_published_last_losses(published, listed):
+    curves = curves_of(published, metric="val/loss")
+    for run_id, loss in listed["last_val_loss"].items():
+        assert final_value(curves[run_id].steps, curves[run_id].values) == pytest.approx(loss, abs=1e-6)
+    runs = last_rows(published).set_index("run_id")
+    known = listed["final_val_loss"].dropna()
+    np.testing.assert_allclose(runs.loc[known.index, "final_val_loss"].to_numpy(dtype=float), known)
+
+
+def test_the_ranking_reverses_between_two_shared_rates(published):
+    workload = "slimpajama-llama-124M-adamw-b100-50000steps"
+    cosine, wsd = finals(published, "cos-zero", workload), finals(published, "wsd-0.2-linear", workload)
+    assert cosine[1e-4] - wsd[1e-4] == pytest.approx(0.068, abs=0.001)
+    assert wsd[2e-3] - cosine[2e-3] == pytest.approx(0.0216, abs=0.001)
+
+
+def test_the_longer_planned_cosine_is_later_at_the_same_loss(published):
+    def first_hit(steps):
+        workload = f"slimpajama-llama-124M-adamw-b100-{steps}steps"
+        rows = published[(published["scheduler"] == "cos-zero") & (published["workload"] == workload)]
+        hits = []
+        for curve in curves_of(rows, metric="val/loss").values():
+            end = censoring_step(curve.steps, total_steps=curve.total_steps, state=curve.state)
+            hits.append(time_to_target(curve.steps, curve.values, target=3.05, direction="minimize", end=end))
+        return min(hit.value for hit in hits if hit.observed)
+
+    assert first_hit(25_000) == 19_000
+    assert first_hit(50_000) == 28_400
+
+
+def test_the_run_that_diverged_without_a_nan_is_named(published):
+    workload = "slimpajama-llama-124M-adamw-b100-50000steps"
+    assert finals(published, "cos-zero", workload)[5e-3] == pytest.approx(7.547, abs=0.001)
+    found = audit(published[published["workload"] == workload], metric="val/loss", direction="minimize")
+    assert {f.check: f.cells for f in found}["collapsed"] == ((workload, "cos-zero"),)
