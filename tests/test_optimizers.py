@@ -86,7 +86,7 @@ def test_every_file_searches_the_base_rate_around_its_default_and_decays_everyth
 # Against torch and by hand
 
 LIKE_TORCH = [
-    ("sgd", {}, torch.optim.SGD, {"lr": 0.05, "momentum": 0.9}),
+    ("sgd", {}, torch.optim.SGD, {"lr": 0.02, "momentum": 0.9}),
     (
         "sgd",
         {"nesterov": True, "weight_decay": 0.1, "lr": 0.2},
@@ -97,7 +97,7 @@ LIKE_TORCH = [
         "sgd",
         {"momentum": 0.5, "dampening": 0.3},
         torch.optim.SGD,
-        {"lr": 0.05, "momentum": 0.5, "dampening": 0.3},
+        {"lr": 0.02, "momentum": 0.5, "dampening": 0.3},
     ),
     (
         "adam",
