@@ -10,7 +10,7 @@ setup:  ## install lrbench and everything its development needs
 	$(PYTHON) -m pip install -e ".[dev]"
 
 test:  ## the default tests, minutes
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n auto
 
 test-slow:  ## the tests marked slow: real servers, kills, whole trainings
 	$(PYTHON) -m pytest -m slow

@@ -89,6 +89,7 @@ def test_a_run_reports_what_it_found_and_leaves_a_whole_record(command, tmp_path
     assert repr(float(curve[-1]["val/accuracy"])) == said["val/accuracy"]
 
 
+@pytest.mark.slow
 def test_the_same_command_twice_gives_the_same_curve_and_weights(command, tmp_path):
     command(*QUICK)
     command(*QUICK)
@@ -97,6 +98,7 @@ def test_the_same_command_twice_gives_the_same_curve_and_weights(command, tmp_pa
     assert outcome(first)["weights_sha256"] == outcome(second)["weights_sha256"]
 
 
+@pytest.mark.slow
 def test_a_diverged_run_is_a_result(command, tmp_path):
     said = found(command("optimizer.lr=1e6", *QUICK))
     assert said["state"] == "diverged"
@@ -105,6 +107,7 @@ def test_a_diverged_run_is_a_result(command, tmp_path):
     assert outcome(record)["val/loss"] == "nan"
 
 
+@pytest.mark.slow
 def test_a_grid_goes_on_after_a_failing_job_and_lists_the_failure(command, tmp_path):
     done = command("-m", "scheduler=constant,step", "model=mlp,lenet", *QUICK, check=False)
     assert done.returncode == 1
@@ -114,6 +117,7 @@ def test_a_grid_goes_on_after_a_failing_job_and_lists_the_failure(command, tmp_p
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_lint_warns_and_stops_when_strict(command, tmp_path):
     plateau = ["scheduler=plateau", "scheduler.patience_fraction=1.0", *QUICK]
     assert "lrbench: warning: " in command(*plateau).stderr
@@ -155,6 +159,7 @@ def test_help_names_the_groups_and_commands(command):
         assert word in text
 
 
+@pytest.mark.slow
 def test_a_users_own_model_in_the_working_directory(command, tmp_path):
     (tmp_path / "my_models.py").write_text(
         "from torch import nn\n"
