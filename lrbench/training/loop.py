@@ -95,10 +95,6 @@ class Training:
         self._last_evaluated = -1
         self._losses = torch.empty(learner.num_trials, 0)  # since the last evaluation
 
-    def drop(self, trial: int) -> None:
-        """Stop training one trial (pruned, say); the others go on as if it had never been there."""
-        self.live.remove(trial)
-
     def __iter__(self) -> Iterator[Progress]:
         """Train; yields after every chunk and every evaluation, and ends when no trial is left or the budget is."""
         if self._last_evaluated < 0:
