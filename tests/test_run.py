@@ -223,6 +223,7 @@ def test_an_interrupted_run_continues_bit_for_bit_with_the_same_command(command,
     assert records(tmp_path) == [record], "resumed, not started anew"
     command(*LONG)
     resumed, unbroken = records(tmp_path)
+    assert not (resumed / "checkpoints").exists()
     assert metrics(resumed) == metrics(unbroken)
     assert outcome(resumed)["weights_sha256"] == outcome(unbroken)["weights_sha256"]
 

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -137,6 +138,7 @@ def train(plan: Plan, *, tracking_uri: str, on_record: Callable[[Path], None]) -
         weights = training.learner.state_dict()["models"][0]
         _write_json(record.artifacts / "outcome.json", {"state": state, **found, "weights_sha256": _digest(weights)})
         record.end("FINISHED", state)
+        shutil.rmtree(record.path / "checkpoints", ignore_errors=True)  # there is nothing left to resume
         return Outcome(plan=plan, record=record.path, state=state, found=found)
 
 
