@@ -70,6 +70,7 @@ def test_columns_of_other_names_are_mapped(read):
         ([HEADER, "a,c,w,0,10,0"], {}, r"cannot be read as .csv: .*Expected 7 columns, got 6"),
         ([HEADER, "a,c,w,0,10,0,1", "a,c,w,0,10,1,low"], {}, r"val/loss must be a number, .* row 3 has 'low'"),
         ([HEADER, "a,c,w,0,10,0.5,1"], {}, r"step must be a whole number, row 2 has '0.5'"),
+        ([HEADER, "a,c,w,1e300,10,0,1"], {}, r"seed must be a whole number, row 2 has '1e300'"),
         ([HEADER, "a,c,w,0,10,-1,1"], {}, r"step must be at least 0, row 2 has -1"),
         ([HEADER, "a,c,w,0,10,11,1"], {}, r"run 'a' has step 11, beyond its budget of 10 steps"),
         ([HEADER, "a,,w,0,10,0,1"], {}, r"scheduler \(name of the schedule\) must not be empty; .* first in row 2"),
@@ -215,9 +216,10 @@ def frames(draw):
     rows = []
     for run in draw(st.lists(texts.map("r{}".format), min_size=1, max_size=3, unique=True)):
         seed, note = draw(st.integers(-(2**63), 2**63 - 1)), draw(st.none() | texts.map("x{}".format))
+        name = draw(st.sampled_from([None, "", "NA", '"']) | texts)
         for step in draw(st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True)):
             rows.append({
-                "run_id": run, "run_name": note, "workload": "w", "scheduler": run, "seed": seed, "budget": 99,
+                "run_id": run, "run_name": name, "workload": "w", "scheduler": run, "seed": seed, "budget": 99,
                 "batch_size": 2, "samples": 2 * step, "state": "ok",
                 "step": step, "val/loss": draw(floats), "val/accuracy": draw(floats), "scheduler.note": note,
                 "optimizer.lr": draw(st.floats()),

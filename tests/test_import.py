@@ -215,7 +215,9 @@ def test_the_command_writes_a_file_that_reads_back_the_same(tmp_path, capsys):
     write_results(tmp_path / "results.csv")
     out = tmp_path / "out.csv.gz"
     assert main(["import", "tidy", str(tmp_path / "results.csv"), "workload=w", f"out={out}"]) == 0
-    printed = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    said = capsys.readouterr()
+    printed = dict(line.split("\t") for line in said.out.splitlines())
+    assert said.err == ""  # nothing had to be assumed
     assert printed["runs"] == "4"
     assert printed["states"] == "diverged 1, ok 3"
     pd.testing.assert_frame_equal(
@@ -290,6 +292,13 @@ def test_every_published_run_is_there_once_finished_on_its_one_seed(published, l
     assert (runs["budget"] - runs["step"]).max() == 200
     assert not published.groupby("workload")["budget"].nunique().gt(1).any()
     assert not published.duplicated(["workload", "scheduler", "optimizer.lr", "seed", "step"]).any()
+
+
+def test_of_lines_that_a_resumed_run_wrote_again_the_last_counts(published):
+    run = published[published["run_id"].str.startswith("ann124-0.4_") & published["run_id"].str.contains("lr0.0001_")]
+    row = run[(run["budget"] == 50_000) & (run["step"] == 35_200)].iloc[0]
+    assert row["val/loss"] == 3.128661  # the first line says 3.12863
+    assert row["val/accuracy"] == 0.436958  # of the last line that has one
 
 
 def test_final_values_are_the_published_last_losses(published, listed):

@@ -1,14 +1,29 @@
 """The HTML report: complete, self-contained, escaped, and the same look for the same schedule everywhere."""
 
+import itertools
+import json
 import math
+import re
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from lrbench.analysis.analyse import Settings, analyse
+from lrbench.analysis.model import Across, Overall
+from lrbench.analysis.terms import Unavailable
+from lrbench.analysis.verdict import verdict
+from lrbench.report.figure_pairs import cd_diagram
+from lrbench.report.figure_rates import value_limits
+from lrbench.report.page import write_html
+from lrbench.report.pictures import Mark, Picture, drawing_rules, markup
+from lrbench.report.styles import LONGEST_NAME, panels_of, shortened, styles_of
+from lrbench.report.words import number, p_value
 from lrbench.results import frame_from_rows
 
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
+SETTINGS = Settings("val/loss", "minimize", num_resamples=200)
 
 
 def example_frame(*, schedulers=("constant", "cosine", "linear"), workloads=("digits-mlp",), seeds=4, budgets=(200,)):
@@ -50,3 +65,287 @@ def _run(workload, scheduler, role, seed, budget, rate, best, diverges):
         if diverges and u > 0.5:
             break
     return rows
+
+
+def report(directory, **example):
+    analysis = analyse(example_frame(**example), settings=SETTINGS)
+    return write_html(analysis, verdict(analysis), directory).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Three schedules on two workloads."""
+    return report(tmp_path_factory.mktemp("page"), workloads=("digits-mlp", "mnist1d-cnn"))
+
+
+class Outline(HTMLParser):
+    """Collects headings, tables, addresses, and elements with their classes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.headings, self.addresses, self.tags, self.rows = [], [], [], []
+        self._inside = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.tags.append((tag, values))
+        self.addresses += [v for k, v in values.items() if k in ("src", "href", "xlink:href", "action") and v]
+        if tag == "h2":
+            self.headings.append("")
+            self._inside = "h2"
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th") and self.rows:
+            self.rows[-1].append("")
+            self._inside = "cell"
+
+    def handle_endtag(self, tag):
+        if tag in ("h2", "td", "th"):
+            self._inside = None
+
+    def handle_data(self, data):
+        if self._inside == "h2":
+            self.headings[-1] += data
+        elif self._inside == "cell":
+            self.rows[-1][-1] += data
+
+
+def marks_of(text):
+    block = re.search(r'<script type="application/json" id="marks">(.*?)</script>', text, re.S)
+    return json.loads(block.group(1))
+
+
+def test_the_eleven_parts_stand_in_the_order_of_the_contract(page):
+    titles = [" ".join(heading.split()) for heading in Outline(page).headings]
+    assert titles == [
+        "1 Question, protocol, states",
+        "2 Verdict",
+        "3 Speed against final value",
+        "4 Schedule by workload",
+        "5 Rate against final value",
+        "6 Learning curves",
+        "7 Targets reached, performance profile",
+        "8 Pairs",
+        "9 Seeds",
+        "10 Robustness",
+        "11 Methods and costs",
+    ]
+
+
+def test_the_page_loads_nothing_from_anywhere_else(page):
+    addresses = Outline(page).addresses
+    assert addresses
+    assert all(a.startswith(("#", "figures/", "data:,")) for a in addresses), addresses
+    assert "default-src 'none'" in page
+    assert not re.search(r"@import|url\((?!#)", page)
+
+
+def test_every_picture_stands_beside_the_page_as_png_and_svg(page, tmp_path):
+    report(tmp_path)
+    names = re.findall(r'data-picture="([^"]+)"', (tmp_path / "report.html").read_text())
+    assert len(names) == len(set(names)) >= 9
+    on_disk = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert on_disk == {f"{name}{ending}" for name in names for ending in (".png", ".svg")}
+
+
+def test_pictures_of_an_earlier_report_are_removed(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "03-front-7.svg").write_text("old")
+    report(tmp_path)
+    assert not (tmp_path / "figures" / "03-front-7.svg").exists()
+
+
+def test_names_from_users_are_text_never_markup(tmp_path):
+    evil = "<script>alert(1)</script>"
+    odd = 'a & b "quoted" $x^2$ \x07'
+    page = report(tmp_path, schedulers=("constant", evil, odd), workloads=("</style><img src=x onerror=alert(2)>",))
+    outline = Outline(page)
+    scripts = [attributes for tag, attributes in outline.tags if tag == "script"]
+    assert len(scripts) == 2  # the marks and the code of the page
+    assert not any(tag == "img" for tag, _ in outline.tags)
+    assert not any(name.startswith("on") for _, attributes in outline.tags for name in attributes)
+    assert any(evil in cell for row in outline.rows for cell in row)
+    assert any(evil in words for _, _, words, _ in itertools.chain(*marks_of(page).values()))
+    for path in (tmp_path / "figures").glob("*.svg"):
+        assert "<script" not in path.read_text()
+
+
+def test_the_numbers_in_the_ranking_are_those_of_the_analysis(page):
+    analysis = analyse(example_frame(workloads=("digits-mlp", "mnist1d-cnn")), settings=SETTINGS)
+    rows = [[" ".join(cell.split()) for cell in row] for row in Outline(page).rows]
+    for cell in analysis.sections[0].cells:
+        mean, interval = cell.final.mean, cell.final.interval
+        words = f"{number(mean)} [{number(interval.low)}, {number(interval.high)}]"
+        words += (
+            f" (n = {cell.num_runs})" if cell.num_ok == cell.num_runs else f" (over {cell.num_ok} of {cell.num_runs})"
+        )
+        assert any(row[0] == cell.scheduler and words in row for row in rows), (cell.scheduler, words)
+
+
+def test_a_schedule_has_one_colour_in_every_picture(page):
+    for name, style in styles_of(("constant", "cosine", "linear")).items():
+        colors = set()
+        for svg in re.findall(r"<figure.*?</figure>", page, re.S):
+            for group in re.findall(rf'<g class="{style.key}">(.*?)</g>', svg, re.S):
+                colors |= set(re.findall(r"stroke: var\((--c\d)\)", group))
+        assert colors == {style.variable}, name
+
+
+def test_styles_do_not_depend_on_the_order_or_on_repetition():
+    assert styles_of(("b", "a", "c")) == styles_of(("c", "c", "b", "a"))
+
+
+def test_thirty_schedules_are_all_told_apart():
+    styles = styles_of([f"schedule_{i:02}" for i in range(30)])
+    assert len({(s.color, s.dash) for s in styles.values()}) == 30
+    assert len({(s.color, s.marker) for s in styles.values()}) == 30
+    panels = panels_of(styles)
+    assert sum(map(len, panels)) == 30
+    assert all(len({s.color for s in panel}) == len(panel) for panel in panels)
+
+
+def test_long_names_are_cut_in_the_middle_and_stay_different():
+    names = [f"one_cycle_with_a_really_long_name_{i}_and_a_long_end" for i in range(3)]
+    labels = [style.label for style in styles_of(names).values()]
+    assert len(set(labels)) == 3
+    assert all(len(label) <= LONGEST_NAME for label in labels)
+    assert shortened("cosine") == "cosine"
+
+
+def test_diverged_runs_are_hatched_and_a_missing_cell_stays_blank(tmp_path):
+    frame = example_frame(workloads=("digits-mlp", "mnist1d-cnn"))
+    gone = frame[(frame["workload"] == "mnist1d-cnn") & (frame["scheduler"] == "cosine")].index
+    analysis = analyse(frame.drop(gone).reset_index(drop=True), settings=SETTINGS)
+    page = write_html(analysis, verdict(analysis), tmp_path).read_text()
+    svg = re.search(r'data-picture="04-heatmap-final".*?</figure>', page, re.S).group()
+    keys = {name: style.key for name, style in styles_of(analysis.schedulers).items()}
+    drawn = {name: len(re.findall(rf'<g class="{key}">', svg)) for name, key in keys.items()}
+    # A cell is a field and its number; linear diverged on both workloads, which adds a hatch and a plate to each.
+    assert drawn["constant"] == 2 * drawn["cosine"]
+    assert drawn["linear"] > drawn["constant"]
+    assert "hatch" in svg.lower() or "<pattern" in svg
+
+
+def test_a_missed_target_stands_in_the_column_of_misses(tmp_path):
+    frame = example_frame()
+    analysis = analyse(frame, settings=Settings("val/loss", "minimize", target=-1.0, num_resamples=200))
+    page = write_html(analysis, verdict(analysis), tmp_path).read_text()
+    front = marks_of(page)["03-front"]
+    assert len(front) == 3
+    assert all("not reached" in words for _, _, words, _ in front)
+    assert min(x for x, *_ in front) > 0.8 * max(x for x, *_ in front)
+
+
+def test_diverged_rates_are_above_every_value_in_the_picture_of_rates(page):
+    marks = marks_of(page)["05-rates"]
+    diverged = [y for _, y, words, _ in marks if "runs diverged" in words]
+    values = [y for _, y, words, _ in marks if "runs diverged" not in words]
+    assert diverged
+    assert values
+    assert max(diverged) < min(values)  # the y axis of SVG points down
+
+
+def test_the_learning_rate_shares_the_step_axis_of_its_curve(page):
+    marks = marks_of(page)["06-curves"]
+    by_words = {}
+    for x, y, words, _ in marks:
+        by_words.setdefault(words, []).append((x, y))
+    both = [places for places in by_words.values() if len(places) == 2]
+    assert both
+    assert all(upper[0] == lower[0] and upper[1] < lower[1] for upper, lower in both)
+
+
+def test_without_enough_workloads_the_page_says_so_instead_of_a_diagram(page):
+    assert "No critical-difference diagram: not enough workloads to test" in page
+    assert "critical-difference" not in "".join(marks_of(page))
+
+
+def test_the_critical_difference_diagram_places_schedules_at_their_mean_ranks():
+    none = Unavailable("not needed here")
+    ranks = {"a": 1.5, "b": 2.0, "c": 2.5}
+    across = Across(
+        workloads=tuple(f"w{i}" for i in range(9)), left_out=(), no_headroom=(),
+        overall=tuple(Overall(name, rank, none, none, none, none) for name, rank in ranks.items()),
+        friedman=none, critical_difference=0.7, cliques=(("a", "b"), ("b", "c")), tests=none, improvements=(),
+    )  # fmt: skip
+    with drawing_rules():
+        hover = markup(cd_diagram(across, styles_of("abc"), name="cd")).hover
+    left = {words.split("\n")[0]: x for x, _, words, _ in hover}
+    # Rank 1 is on the right, as Demsar draws it, and distances are in proportion.
+    assert left["a"] > left["b"] > left["c"]
+    assert left["a"] - left["b"] == pytest.approx(left["b"] - left["c"], abs=0.2)
+
+
+def test_marks_are_where_the_svg_draws_the_points():
+    with drawing_rules():
+        figure = Figure(figsize=(4, 3))
+        axes = figure.add_axes((0.1, 0.1, 0.8, 0.8))
+        axes.plot([2.0], [5.0], "o", gid="s0")
+        axes.set(xlim=(0, 4), ylim=(0, 10))
+        drawing = markup(Picture("one", "one point", figure, marks=[Mark(axes, 2.0, 5.0, "here", ("s0",))]))
+    x, y, words, keys = drawing.hover[0]
+    placed = re.search(r'<g class="s0">.*?<use [^>]*x="([\d.]+)" y="([\d.]+)"', drawing.page_svg, re.S)
+    assert (x, y) == pytest.approx((float(placed.group(1)), float(placed.group(2))), abs=0.1)
+    assert (x, y) == pytest.approx((144, 108), abs=0.1)
+    assert (words, keys) == ("here", ["s0"])
+
+
+def test_two_pictures_in_one_page_share_no_id(page):
+    ids = [attributes["id"] for _, attributes in Outline(page).tags if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_same_analysis_gives_the_same_bytes(tmp_path):
+    assert report(tmp_path / "a") == report(tmp_path / "b")
+    for first in (tmp_path / "a" / "figures").iterdir():
+        assert first.read_bytes() == (tmp_path / "b" / "figures" / first.name).read_bytes(), first.name
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        {"seeds": 1},
+        {"schedulers": ("cosine",)},
+        {"schedulers": ("cosine", "linear")},  # no constant: no default target
+        {"budgets": (40, 200), "seeds": 2},
+    ],
+    ids=["one seed", "one schedule", "no constant", "two budgets"],
+)
+def test_what_cannot_be_said_leaves_words_and_no_gap(tmp_path, example):
+    page = report(tmp_path, **example)
+    outline = Outline(page)
+    assert len(outline.headings) == 11
+    assert not re.search(
+        r"\b(nan|None|Unavailable|inf)\b", re.sub(r"<style.*?</style>|<script>.*?</script>", "", page, flags=re.S)
+    )
+
+
+def test_all_runs_diverged_is_a_report_too(tmp_path):
+    frame = example_frame(schedulers=("constant", "cosine"))
+    frame["state"] = "diverged"
+    analysis = analyse(frame, settings=SETTINGS)
+    page = write_html(analysis, verdict(analysis), tmp_path).read_text()
+    assert len(Outline(page).headings) == 11
+
+
+def test_value_limits_show_the_good_end_and_cut_the_bad_one():
+    low, high = value_limits([1.0, 1.1, 1.2, 50.0, 1.15], direction="minimize")
+    assert low < 1.0
+    assert 1.2 < high < 2.0
+    low, high = value_limits([0.9, 0.8, 0.85, 0.0, 0.87], direction="maximize")
+    assert high > 0.9
+    assert 0.4 < low < 0.8
+    assert value_limits([], direction="minimize") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(0.97312, "0.9731"), (12500.0, "12,500"), (3e-5, "3e-05"), (0.0, "0"), (-0.012346, "-0.01235")]
+)
+def test_numbers_keep_four_digits(value, words):
+    assert number(value) == words
+
+
+def test_a_p_value_is_never_zero():
+    assert p_value(1e-9) == "<\u00a00.001"
+    assert p_value(0.0499) == "0.0499"

@@ -36,8 +36,8 @@ def typed(table: pd.DataFrame, *, source: str) -> pd.DataFrame:
 
 
 def _whole_numbers(column: pd.Series, source: str) -> ExtensionArray:
-    if isinstance(column.dtype, pd.Int64Dtype):
-        return cast("ExtensionArray", column.array)
+    if pd.api.types.is_integer_dtype(column.dtype):
+        return column.astype("Int64").array
     if isinstance(column.dtype, pd.StringDtype):
         try:
             whole = pa.array(column, type=pa.string()).cast(pa.int64())
@@ -75,8 +75,8 @@ def _floats(column: pd.Series, source: str) -> tuple[pd.arrays.FloatingArray, Bo
     nothing_bad = np.zeros(len(column), dtype=bool)
     if isinstance(column.dtype, pd.StringDtype):
         return _parsed(column)
-    if isinstance(column.dtype, pd.Int64Dtype):
-        return cast("pd.arrays.FloatingArray", column.array.astype("Float64")), nothing_bad
+    if pd.api.types.is_integer_dtype(column.dtype):
+        return cast("pd.arrays.FloatingArray", column.astype("Float64").array), nothing_bad
     if isinstance(column.dtype, pd.Float64Dtype) or column.dtype == np.float64:
         return pd.arrays.FloatingArray(*as_floats(column)), nothing_bad
     raise ValueError(f"{source}: column {column.name!r} must hold numbers, it holds {column.dtype}")

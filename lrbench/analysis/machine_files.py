@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from lrbench.analysis.aggregates import Estimate
+from lrbench.analysis.markdown import by_rank, markdown
 from lrbench.analysis.model import Analysis, Cell, MeanOfSeeds, Section, TimeSummary, to_plain
 from lrbench.analysis.ranks import RankInterval
 from lrbench.analysis.survival import RestrictedMean
 from lrbench.analysis.terms import Interval, Share, Unavailable
 from lrbench.analysis.verdict import Verdict
-from lrbench.analysis.wording import number, summary
 
 Row = dict[str, object]
 
@@ -87,49 +87,9 @@ def verdict_document(analysis: Analysis, said: Verdict) -> dict[str, object]:
     }
 
 
-def markdown(analysis: Analysis, said: Verdict) -> str:
-    """A short report for a pull request: the verdict line, a table, the rest of the words folded away."""
-    question = analysis.question
-    lines = ["# Learning-rate schedules compared", ""]
-    for section, words in zip(analysis.sections, said.sections, strict=True):
-        lines += [f"## {section.title}", "", f"**{words.headline}**", ""]
-        lines += [
-            "| workload | rank | schedule | runs ok | " + _cell(question.endpoint) + " | steps to target | rate |"
-        ]
-        lines += ["|---|---|---|---|---|---|---|"]
-        for cell in _by_rank(section):
-            rank = "" if isinstance(cell.rank, Unavailable) else f"{cell.rank:g}"
-            rate = "" if cell.rate is None else f"{cell.rate:g}"
-            columns = [
-                cell.workload, rank, cell.scheduler, f"{cell.num_ok}/{cell.num_runs}",
-                summary(cell.final, question.endpoint), _steps(cell), rate,
-            ]  # fmt: skip
-            lines.append(f"| {' | '.join(_cell(text) for text in columns)} |")
-        lines += ["", "<details><summary>What can be said, and how sure it is</summary>", ""]
-        lines += [f"- {claim.sentence}" for claim in words.claims]
-        lines += [f"- {item.sentence}" for item in words.recommendations]
-        lines += ["", "</details>", ""]
-    lines += [f"- {claim.sentence}" for claim in said.budgets]
-    versions = ", ".join(f"{name} {version}" for name, version in question.versions)
-    lines += [
-        "",
-        f"Curves and targets: {question.metric} ({question.direction}). Intervals {1 - question.alpha:.0%}; bootstrap of "
-        f"{question.num_resamples} resamples, seed {question.bootstrap_seed}. {versions}.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _by_rank(section: Section) -> list[Cell]:
-    def place(cell: Cell) -> float:
-        return float("inf") if isinstance(cell.rank, Unavailable) else cell.rank
-
-    return sorted(section.cells, key=lambda cell: (cell.workload, place(cell), cell.scheduler))
-
-
 def _ranked(section: Section) -> Iterator[Row]:
     front = {(point.workload, point.scheduler): point for point in section.front}
-    for cell in _by_rank(section):
+    for cell in by_rank(section):
         point = front[cell.workload, cell.scheduler]
         steps = cell.steps if isinstance(cell.steps, TimeSummary) else None
         share = steps.share if steps is not None and isinstance(steps.share, Share) else None
@@ -249,16 +209,3 @@ def _row(metric: str, statistic: str, value: float | Unavailable, interval: Inte
 
 def _known(value: float | Unavailable) -> float | None:
     return None if isinstance(value, Unavailable) else value
-
-
-def _steps(cell: Cell) -> str:
-    if isinstance(cell.steps, Unavailable):
-        return "not judged"
-    if isinstance(cell.steps.median, Unavailable):
-        return "not reached"
-    return f"{number(cell.steps.median, 'steps')} (n = {cell.num_runs})"
-
-
-def _cell(text: str) -> str:
-    """Text in a table of Markdown, where a bar would begin a new column."""
-    return text.replace("|", "\\|")

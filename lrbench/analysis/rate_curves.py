@@ -51,18 +51,28 @@ def rate_curves_of(field: Field, *, seed: int, num_resamples: int, level: float)
 
 def shared_rates_of(curves: Sequence[RateCurve], field: Field) -> list[SharedRate]:
     """Rank the schedules at every rate that two or more of them ran, where their order can be seen to reverse."""
-    found: list[SharedRate] = []
-    for rate in sorted({point.rate for curve in curves for point in curve.points}):
-        here = [
-            (curve.scheduler, point.mean)
+    points = sorted(
+        (
+            (point.rate, curve.scheduler, point.mean)
             for curve in curves
             for point in curve.points
             # A rate of which no run finished says nothing of its schedule.
-            if np.isclose(point.rate, rate, rtol=1e-9, atol=0) and (point.values or point.num_diverged)
-        ]
-        ordered = sorted(here, key=lambda pair: (_cost(pair[1], field), pair[0]))
-        if len(here) > 1 and not any(np.isclose(rate, other.rate, rtol=1e-9, atol=0) for other in found):
-            found.append(SharedRate(field.facts.name, rate, tuple(ordered)))
+            if point.values or point.num_diverged
+        ),
+        key=lambda point: point[:2],  # the mean may be None
+    )
+    groups: list[list[tuple[float, str, float | None]]] = []
+    for point in points:
+        # Equal up to float noise: 1e-3 may be written 0.001 or computed as 10 ** -3.
+        if groups and point[0] <= groups[-1][0][0] * (1 + 1e-9):
+            groups[-1].append(point)
+        else:
+            groups.append([point])
+    found = []
+    for group in groups:
+        ranking = sorted(((name, mean) for _, name, mean in group), key=lambda pair: (_cost(pair[1], field), pair[0]))
+        if len(ranking) > 1:
+            found.append(SharedRate(field.facts.name, group[0][0], tuple(ranking)))
     return found
 
 

@@ -46,9 +46,10 @@ def _tests(question: Question, across: Across) -> str:
     order = [item.scheduler for item in across.overall]
     largest = max(test.p_holm for test in shown)
     parts = [f"{winner} ends better than {names(beaten[winner])}" for winner in order if winner in beaten]
+    of_them = ", the largest of them" if len(shown) > 1 else ""
     rest = len(across.tests) - len(shown)
     undecided = f"; {rest} other {'pair' if rest == 1 else 'pairs'}: no significant difference" if rest else ""
-    return f"{over}: {'; '.join(parts)} (exact Wilcoxon, {p_value(largest)} or less after Holm){undecided}."
+    return f"{over}: {'; '.join(parts)} (exact Wilcoxon, {p_value(largest)} after Holm{of_them}){undecided}."
 
 
 def _ranks(across: Across) -> str:

@@ -73,7 +73,7 @@ def _fastest(
     first = timed[0]
     tied = [cell.scheduler for cell in timed[1:] if cell.speed_ratio == first.speed_ratio]
     resolution = f", evaluated every {steps(eval_interval)} steps" if eval_interval is not None else ""
-    at = f"at step {_median(first)} (median of n = {first.num_runs}{resolution})"
+    at = f"at step {_median(section, first)} (median of n = {first.num_runs}{resolution})"
     if tied:
         lead = f"{workload}: {names([first.scheduler, *tied])} reach {goal}, first and equally early, {at}"
     else:
@@ -92,7 +92,8 @@ def _tested(found: Standing) -> str:
     if found.worse:
         largest = max(row.p_holm for row in found.worse if isinstance(row.p_holm, float))
         others = names([row.other for row in found.worse])
-        said.append(f"It is shown faster than {others} ({p_value(largest)} or less after Holm).")
+        of_them = ", the largest of them" if len(found.worse) > 1 else ""
+        said.append(f"It is shown faster than {others} ({p_value(largest)} after Holm{of_them}).")
     if found.alike:
         said.append(f"No significant difference in speed to {names([row.other for row in found.alike])}.")
     if found.better:
@@ -108,10 +109,10 @@ def _tested(found: Standing) -> str:
     return " ".join(said)
 
 
-def _median(cell: Cell) -> str:
-    if isinstance(cell.steps, Unavailable) or isinstance(cell.steps.median, Unavailable):
-        return "unknown"
-    return steps(cell.steps.median)
+def _median(section: Section, cell: Cell) -> str:
+    """The median that the ratios are made of; Kaplan and Meier's takes the lower of two middle times."""
+    point = next(p for p in section.front if (p.workload, p.scheduler) == (cell.workload, cell.scheduler))
+    return "unknown" if isinstance(point.time, Unavailable) else steps(point.time)
 
 
 def _ratio(cell: Cell) -> float:

@@ -8,6 +8,7 @@ in `tracking.uri` (default: the database of results_dir) and `tracking.experimen
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,11 @@ def main(arguments: list[str]) -> int:
         print("Formats\n" + "\n".join(f"  {name:24}{purpose}" for name, purpose in formats().items()))
         return 0
     name, words = arguments[0], _sorted_out(arguments[1:])
-    frame = read_format(name, words.sources, columns=words.columns, constants=words.constants)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        frame = read_format(name, words.sources, columns=words.columns, constants=words.constants)
+    for warning in said:  # one line each, without a line of our source
+        print(f"lrbench: {warning.message}", file=sys.stderr)
     _describe(frame)
     if "to" not in words.options or "out" in words.options:
         path = Path(words.options.get("out", "results.parquet"))

@@ -1,8 +1,8 @@
 """`lrbench recommend [results=FILE | experiment=NAME] [workload=NAME] [dataset=NAME] [model=NAME] [budget=STEPS]`.
 
-Which schedule to use, from the runs there are: the choice, what it gains and risks, and how many more seeds would settle
-the pairs that are undecided. `workload`, `dataset`, `model` and `optimizer` say which runs are evidence for yours, and
-`budget` takes those of the nearest budget; every other option is one of `lrbench report`.
+Which schedule to use, from the runs there are: the choice, what it gains and risks, and how many more seeds would
+settle the pairs that are undecided. `workload`, `dataset`, `model` and `optimizer` say which runs are evidence for
+yours, and `budget` takes those of the nearest budget; every other option is one of `lrbench report`.
 """
 
 import math

@@ -4,20 +4,21 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import pandas as pd
 
-from lrbench.results import BY_NAME, COLUMNS
+from lrbench.results import BY_NAME, COLUMNS, as_floats
 from lrbench.spec import Evaluation, RunState
 from lrbench.tracking.database import absolute_uri, check_tracking
-from lrbench.tracking.journal import Ended, Evaluated, read_all
+from lrbench.tracking.journal import Ended, EndStatus, Evaluated, read_all
 from lrbench.tracking.outbox import Unsent, is_complete
 from lrbench.tracking.record import Record, read_facts
 from lrbench.tracking.sender import Sender
 
 # What a record keeps in a place of its own.
 _NOT_TAGS = ("run_id", "run_name", "experiment", "status", "state", "fingerprint")
+_END_STATUSES = get_args(EndStatus)
 _METRICS = [c.name for c in COLUMNS if c.level == "evaluation" and c.dtype == "Float64" and c.name != "lr"]
 
 
@@ -67,20 +68,18 @@ def record_runs(
                 for evaluation in _evaluations(rows, metrics):
                     record.append(evaluation)
                 state = RunState(first["state"])
-                status = first["status"] if first["status"] in ("FINISHED", "FAILED", "KILLED") else None
-                record.end(status or ("KILLED" if state is RunState.INCOMPLETE else "FINISHED"), state)
+                record.end(_end_status(first["status"], state), state)
         unsent = sender.close(timeout=None)
     return num_known, unsent
 
 
 def _evaluations(rows: pd.DataFrame, metrics: list[str]) -> Iterator[Evaluation]:
-    for row in rows.to_dict("records"):
-        measured = {name: float(row[name]) for name in metrics if row[name] is not pd.NA}
-        seconds = measured.pop("time/seconds", math.nan)
-        evaluation = Evaluation(int(row["step"]), seconds, measured)
-        if row["lr"] is not pd.NA:
-            evaluation.rates.append((evaluation.step, float(row["lr"]), None))
-        yield evaluation
+    # By column: a row of a frame would no longer tell NaN and missing apart.
+    columns = {name: as_floats(rows[name]) for name in [*metrics, "lr"]}
+    for i, step in enumerate(rows["step"]):
+        measured = {name: float(values[i]) for name, (values, missing) in columns.items() if not missing[i]}
+        lr, seconds = measured.pop("lr", None), measured.pop("time/seconds", math.nan)
+        yield Evaluation(int(step), seconds, measured, [] if lr is None else [(int(step), lr, None)])
 
 
 def _new_record(
@@ -98,6 +97,13 @@ def _new_record(
         params={name: _plain(first[name]) for name in params} | {"imported.run_id": tags["run_id"]},
         note=f"Imported; run `{tags['run_id']}` of its source.",
     )
+
+
+def _end_status(status: object, state: RunState) -> EndStatus:
+    """The source's own status, where it is an end."""
+    if status is not pd.NA and status in _END_STATUSES:
+        return cast("EndStatus", status)
+    return "KILLED" if state is RunState.INCOMPLETE else "FINISHED"
 
 
 def _is_whole(record: Path, num_evaluations: int) -> bool:

@@ -5,8 +5,8 @@ Who is fastest, who ends best, how sure that is: report.html, report.md, ranking
 Runs come from MLflow (`results_dir=results` or `uri=...`, selected by `experiment=a,b` and `tag.NAME=VALUE`), or from a
 tidy CSV or Parquet file (`column.scheduler=sched` reads its column `sched` as `scheduler`). The direction of `val/loss`
 and `val/accuracy` is known, that of any other metric must be given. Without `target=` (or `target.WORKLOAD=`) it is the
-median final value of `constant`. `bootstrap_seed=0` fixes every bootstrap. A report on runs of MLflow is logged there as
-a run of its own; `log=false` leaves that out.
+median final value of `constant`. `bootstrap_seed=0` fixes every bootstrap. A report on runs of MLflow is logged there
+as a run of its own; `log=false` leaves that out.
 """
 
 import hashlib
@@ -62,13 +62,13 @@ def main(arguments: list[str]) -> int:
         print(f"wrote\t{path}")
     code = 0
     if "results" not in words.options and is_logged == "true":
-        code = log_report(directory, frame, settings, words)
+        code = log_report(files, frame, settings, words)
     return code or (0 if compares_something(analysis) else NOTHING_COMPARED)
 
 
 def write_page(analysis: Analysis, said: Verdict, directory: Path) -> Path:
     """Write report.html and its pictures."""
-    from lrbench.report import write_html  # matplotlib and jinja take a while
+    from lrbench.report.page import write_html  # matplotlib and jinja take a while
 
     return write_html(analysis, said, directory)
 
@@ -101,8 +101,12 @@ def print_summary(analysis: Analysis, said: Verdict) -> None:
         console.print(line, markup=False, highlight=False)
 
 
-def log_report(directory: Path, frame: pd.DataFrame, settings: Settings, words: Words) -> int:
-    """Record the report as a run of its own, whose artifacts are its files; 3 when MLflow did not get it."""
+def log_report(files: Sequence[Path], frame: pd.DataFrame, settings: Settings, words: Words) -> int:
+    """Record the report as a run of its own, whose artifacts are its files; 3 when MLflow did not get it.
+
+    The directory may hold other files of the user, so only these and the pictures are copied.
+    """
+    page = next(path for path in files if path.suffix == ".md")
     experiments = sorted(set(frame["experiment"].dropna()))
     content = "\n".join(sorted(set(frame["run_id"]))) + repr(settings)
     root = words.results_dir / "runs"
@@ -123,10 +127,13 @@ def log_report(directory: Path, frame: pd.DataFrame, settings: Settings, words: 
                 "report.experiments": experiments,
                 "report.num_runs": int(frame["run_id"].nunique()),
             },
-            note=(directory / "report.md").read_text(encoding="utf-8"),
+            note=page.read_text(encoding="utf-8"),
         ) as record,
     ):
-        shutil.copytree(directory, record.artifacts, dirs_exist_ok=True)
+        for path in files:
+            shutil.copy2(path, record.artifacts)
+        if (page.parent / "figures").is_dir():
+            shutil.copytree(page.parent / "figures", record.artifacts / "figures")
         sender.follow(record.path)
         record.end("FINISHED", RunState.OK)
         unsent = sender.close()

@@ -8,6 +8,7 @@ import pandas as pd
 
 from lrbench.analysis.analyse import Settings
 from lrbench.analysis.prepare import measured_metrics
+from lrbench.analysis.terms import Direction
 from lrbench.results import as_floats
 from lrbench.spec import Task
 from lrbench.tracking.read import read_runs
@@ -15,6 +16,7 @@ from lrbench.tracking.read import read_runs
 NAMES = (
     "results", "experiment", "uri", "results_dir", "metric", "direction", "target", "bootstrap_seed",
 )  # fmt: skip
+_WORDS: dict[str, Direction] = {"minimize": "minimize", "maximize": "maximize"}
 # Directions that the meaning of a column declares; those of any other metric must be given.
 _DIRECTIONS = {"val/loss": "minimize", "val/accuracy": "maximize"}
 
@@ -69,8 +71,8 @@ def parse(arguments: list[str], *, command: str, own: tuple[str, ...]) -> Words:
         else:
             known = ", ".join((*NAMES, *own))
             raise ValueError(
-                f"lrbench {command} does not know {word!r}; it takes {known}, tag.NAME, column.NAME and target.WORKLOAD, "
-                "each followed by =VALUE"
+                f"lrbench {command} does not know {word!r}; it takes {known}, tag.NAME, column.NAME and "
+                "target.WORKLOAD, each followed by =VALUE"
             )
     for name in ("experiment", "uri"):
         if "results" in options and name in options:
@@ -118,20 +120,19 @@ def settings_of(words: Words, frame: pd.DataFrame) -> Settings:
         ValueError: the metric was not measured, its direction is unknown, or a number is none.
     """
     metric = words.options.get("metric") or _default_metric(frame)
-    direction = words.options.get("direction") or _DIRECTIONS.get(metric)
-    if direction == "maximize" or direction == "minimize":
-        known = direction
-    elif direction is None:
+    given = words.options.get("direction") or _DIRECTIONS.get(metric)
+    if given is None:
         raise ValueError(f"direction must be declared for metric={metric}: direction=minimize or direction=maximize")
-    else:
-        raise ValueError(f"direction must be minimize or maximize, got {direction!r}")
+    direction = _WORDS.get(given)
+    if direction is None:
+        raise ValueError(f"direction must be minimize or maximize, got {given!r}")
     target: float | Mapping[str, float] | None = words.targets or None
     if "target" in words.options:
         target = _number("target", words.options["target"])
     seed = words.options.get("bootstrap_seed", "0")
     if not seed.isdecimal():
         raise ValueError(f"bootstrap_seed must be a whole number >= 0, got {seed!r}")
-    return Settings(metric=metric, direction=known, target=target, bootstrap_seed=int(seed))
+    return Settings(metric=metric, direction=direction, target=target, bootstrap_seed=int(seed))
 
 
 def _default_metric(frame: pd.DataFrame) -> str:

@@ -17,12 +17,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lrbench.analysis.analyse import Settings, analyse
 from lrbench.analysis.cells import median
 from lrbench.analysis.curves import Curve, censoring_step, curves_of, final_value, time_to_target
 from lrbench.analysis.pairs import welch
 from lrbench.analysis.pareto import pareto_front
 from lrbench.analysis.profiles import speed_ratios, times_with_misses
+from lrbench.analysis.recommend import Gain
 from lrbench.analysis.terms import Unavailable
+from lrbench.analysis.verdict import verdict
 from lrbench.cli.compose import compose_plans
 from lrbench.cli.known_truth import EVAL_EVERY, NUM_SEEDS, PROBLEMS, SCHEDULES, STEPS, Floats, Problem
 from lrbench.spec import RunState, evaluation_steps
@@ -55,6 +58,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="lrbench-selftest-") as directory:
         frame = train_and_read_back(Path(directory))
     checks = [check for problem in PROBLEMS for check in judge(frame, problem)]
+    checks += [] if frame.empty else judge_verdict(frame)
     for check in checks:
         mark = "ok  " if check.passed else "FAIL"
         print(f"{mark}  {check.problem:18}{check.what:26}expected {check.expected:30}measured {check.measured}")
@@ -89,7 +93,10 @@ def train_and_read_back(directory: Path) -> pd.DataFrame:
 def judge(frame: pd.DataFrame, problem: Problem) -> Iterator[Check]:
     """Compare what was read back of one problem with what is known."""
     rows = frame[frame["dataset"] == problem.dataset]
-    curves = {s: list(curves_of(rows[rows["scheduler"] == s], metric="val/loss").values()) for s in SCHEDULES}
+    by_schedule = {s: rows[rows["scheduler"] == s] for s in SCHEDULES}
+    curves = {
+        s: list(curves_of(group, metric="val/loss").values()) if len(group) else [] for s, group in by_schedule.items()
+    }
     steps = evaluation_steps(STEPS, EVAL_EVERY)
     complete = [c for s in SCHEDULES for c in curves[s] if c.state is RunState.OK and c.steps.tolist() == steps]
     num_planned = NUM_SEEDS * len(SCHEDULES)
@@ -105,6 +112,32 @@ def judge(frame: pd.DataFrame, problem: Problem) -> Iterator[Check]:
         yield _final_check(finals[schedule], problem, schedule)
         yield _time_check(times[schedule], problem, schedule)
     yield from _ranking_checks(finals, times, problem)
+
+
+def judge_verdict(frame: pd.DataFrame) -> list[Check]:
+    """Compare whom the words of the verdict name on each problem with who must be named.
+
+    The rate and the target are fixed, not tuned, and the verdict rightly warns of it; whom it names is what counts.
+    """
+    names = frame.drop_duplicates("dataset").set_index("dataset")["workload"]
+    targets = {str(names[p.dataset]): p.floor + p.target_excess for p in PROBLEMS if p.dataset in names}
+    words = verdict(analyse(frame, settings=Settings("val/loss", "minimize", target=targets)))
+    claims = [claim for section in words.sections for claim in section.claims]
+    advice = {item.workload: item for section in words.sections for item in section.recommendations}
+    checks = []
+    for problem in PROBLEMS:
+        workload = str(names.get(problem.dataset))
+        for kind in ("final", "speed"):
+            named = [c.schedulers[0] for c in claims if c.kind == kind and c.workload == workload and c.schedulers]
+            found = named == [problem.winner]
+            checks.append(
+                Check(problem.dataset, f"verdict, {kind}", problem.winner, ", ".join(named) or "nobody", found)
+            )
+        chosen = advice[workload].scheduler if workload in advice else None
+        gain = advice[workload].gain if workload in advice else None
+        sure = chosen == problem.winner and isinstance(gain, Gain) and gain.is_shown
+        checks.append(Check(problem.dataset, "recommended", problem.winner, str(chosen), sure))
+    return checks
 
 
 def _times(curves: list[Curve], target: float) -> Floats:

@@ -1,6 +1,7 @@
 """Part 6: learning curves with bands, and the learning rate below them on the same step axis."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -29,7 +30,8 @@ def curve_pictures(section: Section, styles: Styles, question: Question, *, stem
         figure, stacks = draw_sheet(sheet, heights=[_HEIGHT, _RATE_HEIGHT], gaps=[0.1])
         picture = Picture(
             f"{stem}{sheet.suffix}",
-            f"{question.metric} while training, and the learning rate" + (f": {sheet.heading}" if sheet.heading else ""),
+            f"{question.metric} while training, and the learning rate"
+            + (f": {sheet.heading}" if sheet.heading else ""),
             figure,
             "Lines are medians over seeds, bands reach from the smallest to the largest. A line that ends early "
             "diverged or was cut off by the axis, which shows what happens after the first tenth of the budget.",
@@ -92,12 +94,10 @@ def _rate_axis(below: Axes, curves: Sequence[LearningCurve]) -> None:
         below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
 
 
-def _draw(
-    axes: Axes, below: Axes, curve: LearningCurve, style: Style, question: Question, marks: list[Mark]
-) -> None:
+def _draw(axes: Axes, below: Axes, curve: LearningCurve, style: Style, question: Question, marks: list[Mark]) -> None:
     chosen = _thinned(len(curve.steps), _MOST_POINTS)
     steps = [curve.steps[i] for i in chosen]
-    line = {"color": style.color, "linestyle": style.line, "gid": style.key}
+    line: dict[str, Any] = {"color": style.color, "linestyle": style.line, "gid": style.key}
     every = max(1, len(steps) // 5)
     first = int(style.key[1:]) % every
     axes.plot(

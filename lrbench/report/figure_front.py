@@ -1,6 +1,7 @@
 """Part 3: speed against final value, one panel a workload and one for all, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -8,10 +9,10 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from lrbench.analysis.model import FrontPoint, Question, Section
 from lrbench.analysis.terms import Unavailable
-from lrbench.report.layout import WIDTH, axes_at, draw_key, key_height, new_figure, plain_numbers, say
+from lrbench.report.layout import WIDTH, axes_at, draw_key, key_height, new_figure, plain_numbers, say, title_of
 from lrbench.report.pictures import FAINT, GRID, PAPER, Mark, Picture
 from lrbench.report.styles import Style, Styles, shortened
-from lrbench.report.words import axis_of, between, number
+from lrbench.report.words import axis_of, between, count, number
 
 _LEFT, _GAP, _HEIGHT = 0.72, 0.72, 2.9
 _LABELLED = 5  # points on a front that get their name written next to them
@@ -53,16 +54,23 @@ def _planes(section: Section, names: Sequence[str], styles: Styles, question: Qu
             width=width,
             height=_HEIGHT,
         )
-        axes.set_title(shortened(workload, 44))
+        title_of(axes, shortened(workload, 44))
         points = [point for point in section.front if point.workload == workload]
+        counts = {cell.scheduler: count(cell.final) for cell in section.cells if cell.workload == workload}
         if index % columns == 0:
             axes.set_ylabel(axis_of(question.endpoint, question))
-        _plane(axes, points, float(horizons[workload]), styles, question, picture.marks)
+        _plane(axes, points, float(horizons[workload]), styles, question, counts, picture.marks)
     return picture
 
 
 def _plane(
-    axes: Axes, points: Sequence[FrontPoint], horizon: float, styles: Styles, question: Question, marks: list[Mark]
+    axes: Axes,
+    points: Sequence[FrontPoint],
+    horizon: float,
+    styles: Styles,
+    question: Question,
+    counts: Mapping[str, str],
+    marks: list[Mark],
 ) -> None:
     drawn = [point for point in points if not isinstance(point.final, Unavailable)]
     if not drawn:
@@ -88,7 +96,7 @@ def _plane(
         else:
             assert not isinstance(point.time, Unavailable)
             x = point.time
-        _point(axes, point, style, x, marks, _words(point, question))
+        _point(axes, point, style, x, marks, _words(point, question, counts.get(point.scheduler, "")))
     _name_front(axes, [p for p in drawn if p not in missed], styles)
     lost = [point.scheduler for point in points if point not in drawn]
     if lost:
@@ -103,7 +111,7 @@ def _overall(points: Sequence[FrontPoint], styles: Styles, *, name: str) -> Pict
     figure = new_figure(top + 4.3)
     draw_key(figure, list(styles.values()), left=_LEFT, top=0.05, width=WIDTH - _LEFT)
     axes = axes_at(figure, left=_LEFT, top=top + 0.28, width=6.2, height=3.4)
-    axes.set_title("all common workloads")
+    title_of(axes, "all common workloads")
     picture = Picture(
         name,
         "Speed against final value over all common workloads",
@@ -129,7 +137,7 @@ def _overall(points: Sequence[FrontPoint], styles: Styles, *, name: str) -> Pict
 def _point(axes: Axes, point: FrontPoint, style: Style, x: float, marks: list[Mark], words: str) -> None:
     assert not isinstance(point.final, Unavailable)
     y = point.final
-    lines = {"color": style.color, "linewidth": 0.9, "alpha": 0.75, "gid": style.key}
+    lines: dict[str, Any] = {"color": style.color, "linewidth": 0.9, "alpha": 0.75, "gid": style.key}
     if point.time_interval is not None and x == point.time:
         axes.add_line(Line2D([point.time_interval.low, point.time_interval.high], [y, y], **lines))
     if point.final_interval is not None:
@@ -153,11 +161,11 @@ def _name_front(axes: Axes, points: Sequence[FrontPoint], styles: Styles) -> Non
         )  # fmt: skip
 
 
-def _words(point: FrontPoint, question: Question) -> str:
+def _words(point: FrontPoint, question: Question, over: str) -> str:
     time = "not reached by the median run" if not point.reached else f"{_maybe(point.time)} steps to target"
     return (
         f"{point.scheduler}\n{time} {between(point.time_interval)}"
-        f"\n{question.endpoint} {_maybe(point.final)} {between(point.final_interval)}{_membership(point)}"
+        f"\n{question.endpoint} {_maybe(point.final)} {between(point.final_interval)} ({over}){_membership(point)}"
     )
 
 

@@ -15,7 +15,7 @@ from lrbench.report.pictures import FAINT, GRID, INK, PAPER, Mark, Picture
 from lrbench.report.styles import Styles, shortened
 from lrbench.report.words import mean_of, share_of, time_of
 
-_ROW, _LEFT, _TOP = 0.24, 1.95, 1.35
+_ROW, _LEFT = 0.24, 1.95
 _COLORS = colormaps["cividis"]
 _HATCH = "////"
 
@@ -32,13 +32,17 @@ def heatmap_pictures(
         order: of the rows.
         stem: of the file names.
     """
-    finals = {(c.workload, c.scheduler): c.final.mean for c in section.cells if not isinstance(c.final.mean, Unavailable)}
+    finals = {
+        (c.workload, c.scheduler): c.final.mean for c in section.cells if not isinstance(c.final.mean, Unavailable)
+    }
     times = {
         (c.workload, c.scheduler): c.steps.median
         for c in section.cells
         if not isinstance(c.steps, Unavailable) and not isinstance(c.steps.median, Unavailable)
     }
-    legend = "Light = best of its workload, dark = worst. Hatched = runs diverged (all of them where grey). Blank = missing."
+    legend = (
+        "Light = best of its workload, dark = worst. Hatched = runs diverged (all of them where grey). Blank = missing."
+    )
     pictures = [
         _heatmap(
             f"{stem}-final", f"Final {question.endpoint}, mean over the seeds that did not diverge", legend,
@@ -48,7 +52,14 @@ def heatmap_pictures(
     if times:
         pictures.append(
             _heatmap(
-                f"{stem}-speed", "Median steps to target", f"{legend} – = not reached.", times, 1, section, styles, order
+                f"{stem}-speed",
+                "Median steps to target",
+                f"{legend} – = not reached.",
+                times,
+                1,
+                section,
+                styles,
+                order,
             )
         )
     return pictures
@@ -66,8 +77,9 @@ def _heatmap(
 ) -> Picture:
     workloads = [facts.name for facts in section.workloads]
     column = float(np.clip(7.8 / len(workloads), 0.5, 1.5))
-    figure = new_figure(_TOP + _ROW * len(order) + 0.1)
-    axes = axes_at(figure, left=_LEFT, top=_TOP, width=column * len(workloads), height=_ROW * len(order))
+    top = 0.25 + 0.045 * max(len(shortened(name, 20)) for name in workloads)  # slanted names above the columns
+    figure = new_figure(top + _ROW * len(order) + 0.1)
+    axes = axes_at(figure, left=_LEFT, top=top, width=column * len(workloads), height=_ROW * len(order))
     axes.set(xlim=(0, len(workloads)), ylim=(len(order), 0))
     axes.grid(visible=False)
     axes.tick_params(length=0, labelbottom=False, labelleft=False)
@@ -86,9 +98,7 @@ def _heatmap(
             if cell is not None and cell.num_runs:
                 value = values.get((workload, scheduler))
                 _cell(axes, row, column_index, cell, value, shade.get(scheduler), styles[scheduler].key)
-                picture.marks.append(
-                    Mark(axes, column_index + 0.5, row + 0.5, _words(cell), (styles[scheduler].key,))
-                )
+                picture.marks.append(Mark(axes, column_index + 0.5, row + 0.5, _words(cell), (styles[scheduler].key,)))
     for row, scheduler in enumerate(order):
         style = styles[scheduler]
         axes.text(-0.32 / column, row + 0.5, style.label, ha="right", va="center", fontsize=7.5, gid=f"key_{style.key}")
@@ -107,17 +117,15 @@ def _shades(costs: dict[str, float]) -> dict[str, float]:
     return {name: (high - cost) / (high - low) if high > low else 0.5 for name, cost in costs.items()}
 
 
-def _cell(
-    axes: Axes, row: int, column: int, cell: Cell, value: float | None, shade: float | None, key: str
-) -> None:
+def _cell(axes: Axes, row: int, column: int, cell: Cell, value: float | None, shade: float | None, key: str) -> None:
     fill = GRID if shade is None else to_hex(_COLORS(0.15 + 0.85 * shade))
     if shade is None and cell.num_diverged < cell.num_runs:
         fill = PAPER
     bright = shade is None or shade > 0.5
     ink = INK if shade is None else ("#101014" if bright else "#fafafa")
-    axes.add_patch(Rectangle((column + 0.02, row + 0.04), 0.96, 0.92, facecolor=fill, linewidth=0, gid=key))
+    axes.add_artist(Rectangle((column + 0.02, row + 0.04), 0.96, 0.92, facecolor=fill, linewidth=0, gid=key))
     if cell.num_diverged:
-        axes.add_patch(
+        axes.add_artist(
             Rectangle(
                 (column + 0.02, row + 0.04), 0.96, 0.92, fill=False, hatch=_HATCH, linewidth=0,
                 edgecolor=FAINT if bright else "#c8c8cc", gid=key,
@@ -128,9 +136,7 @@ def _cell(
         text = "diverged"
     # A hatch behind figures makes them hard to read, so they stand on a plate of the cell's colour.
     plate = {"facecolor": fill, "linewidth": 0, "boxstyle": "square,pad=0.12"} if cell.num_diverged else None
-    axes.text(
-        column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=6.5, color=ink, gid=key, bbox=plate
-    )
+    axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=6.5, color=ink, gid=key, bbox=plate)
 
 
 def _words(cell: Cell) -> str:

@@ -15,7 +15,8 @@ from lrbench.report.pictures import FAINT, GRID, INK, Mark, Picture
 from lrbench.report.styles import Styles, shortened
 from lrbench.report.words import between, number, p_value
 
-_CELL, _LEFT, _TOP = 0.25, 2.0, 1.55
+_CELL, _LEFT = 0.25, 2.0
+_MOST_MATRICES = 12  # schedules; above, all workloads share one matrix of counts
 # Letters say it again for those who cannot tell the colours.
 _RELATIONS: dict[Relation, tuple[str, str, str]] = {
     "dominates": ("D", "#0072b2", "#ffffff"),
@@ -23,7 +24,7 @@ _RELATIONS: dict[Relation, tuple[str, str, str]] = {
     "better only": ("B", "#009e73", "#ffffff"),
     "inconclusive": ("·", GRID, FAINT),
 }
-_SHARES = colormaps["PuOr"]
+_SHARES, _COUNTS = colormaps["PuOr"], colormaps["Blues"]
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,12 @@ def pair_pictures(section: Section, styles: Styles, order: Sequence[str], *, ste
     if len(order) < 2:
         return []
     pictures = []
-    if not isinstance(section.across, Unavailable):
+    if not isinstance(section.across, Unavailable) and len(section.across.workloads) > 1:
         pictures.append(_improvement_matrix(section.across, styles, order, name=f"{stem}-overall"))
         if not isinstance(section.across.critical_difference, Unavailable):
             pictures.append(cd_diagram(section.across, styles, name=f"{stem}-critical-difference"))
+    if len(section.workloads) > 1 and len(order) > _MOST_MATRICES:
+        return [*pictures, _count_matrix(section, styles, order, name=f"{stem}-claims")]
     for index, facts in enumerate(section.workloads):
         pairs = [pair for pair in section.pairs if pair.workload == facts.name]
         if pairs:
@@ -53,7 +56,9 @@ def pair_pictures(section: Section, styles: Styles, order: Sequence[str], *, ste
     return pictures
 
 
-def _relation_matrix(pairs: Sequence[Pair], workload: str, styles: Styles, order: Sequence[str], *, name: str) -> Picture:
+def _relation_matrix(
+    pairs: Sequence[Pair], workload: str, styles: Styles, order: Sequence[str], *, name: str
+) -> Picture:
     entries = {}
     for pair in pairs:
         words = _pair_words(pair)
@@ -65,6 +70,32 @@ def _relation_matrix(pairs: Sequence[Pair], workload: str, styles: Styles, order
             entries[row, column] = _Entry(text, fill, ink, f"{row} against {column}: {relation}\n{words}")
     note = "Read: row against column. D dominates (faster and better), F faster only, B better only, · inconclusive."
     return _matrix(entries, f"Pairs on {workload}", note, styles, order, name)
+
+
+def _count_matrix(section: Section, styles: Styles, order: Sequence[str], *, name: str) -> Picture:
+    claims: dict[tuple[str, str], list[str]] = {}
+    for pair in section.pairs:
+        for row, column, relation in (
+            (pair.first, pair.second, pair.relation),
+            (pair.second, pair.first, pair.reverse),
+        ):
+            found = claims.setdefault((row, column), [])
+            if relation != "inconclusive":
+                found.append(f"{relation}: {pair.workload}")
+    total = len(section.workloads)
+    entries = {}
+    for (row, column), found in claims.items():
+        share = len(found) / total
+        ink = "#fafafa" if share > 0.55 else "#101014"
+        words = "\n".join([f"{row} against {column}: a claim on {len(found)} of {total} workloads", *found])
+        entries[row, column] = _Entry(
+            str(len(found)) if found else "", to_hex(_COUNTS(0.06 + 0.84 * share)), ink, words
+        )
+    note = (
+        f"On how many of n = {total} workloads anything can be claimed for the row over the column (dominates, faster "
+        "only or better only, after Holm). Empty: inconclusive on all of them."
+    )
+    return _matrix(entries, "Claims by pair, over all workloads", note, styles, order, name)
 
 
 def _improvement_matrix(across: Across, styles: Styles, order: Sequence[str], *, name: str) -> Picture:
@@ -95,8 +126,9 @@ def _matrix(
     entries: dict[tuple[str, str], _Entry], title: str, note: str, styles: Styles, order: Sequence[str], name: str
 ) -> Picture:
     size = _CELL * len(order)
-    figure = new_figure(_TOP + size + 0.1)
-    axes = axes_at(figure, left=_LEFT, top=_TOP, width=size, height=size)
+    top = 0.25 + 0.055 * max(len(styles[name].label) for name in order)  # slanted names above the columns
+    figure = new_figure(top + size + 0.1)
+    axes = axes_at(figure, left=_LEFT, top=top, width=size, height=size)
     axes.set(xlim=(0, len(order)), ylim=(len(order), 0))
     axes.set_axis_off()
     picture = Picture(name, title, figure, note)
@@ -104,7 +136,7 @@ def _matrix(
     for (row, column), entry in entries.items():
         y, x = places[row], places[column]
         gid = f"{styles[row].key}_{styles[column].key}"
-        axes.add_patch(Rectangle((x + 0.03, y + 0.03), 0.94, 0.94, facecolor=entry.fill, linewidth=0, gid=gid))
+        axes.add_artist(Rectangle((x + 0.03, y + 0.03), 0.94, 0.94, facecolor=entry.fill, linewidth=0, gid=gid))
         axes.text(x + 0.5, y + 0.52, entry.text, ha="center", va="center", fontsize=6.5, color=entry.ink, gid=gid)
         picture.marks.append(Mark(axes, x + 0.5, y + 0.5, entry.words, (styles[row].key, styles[column].key)))
     for scheduler, place in places.items():
@@ -134,9 +166,9 @@ def cd_diagram(across: Across, styles: Styles, *, name: str) -> Picture:
         name,
         "Critical-difference diagram",
         figure,
-        f"Mean rank of the final value, 1 = best, n = {len(across.workloads)} workloads. Bars join schedules whose mean "
-        f"ranks lie within Nemenyi's critical difference of {number(across.critical_difference)}. Conclusions come from "
-        "the signed-rank tests.",
+        f"Mean rank of the final value, 1 = best, n = {len(across.workloads)} workloads. Bars join schedules whose "
+        f"mean ranks lie within Nemenyi's critical difference of {number(across.critical_difference)}. Conclusions "
+        "come from the signed-rank tests.",
     )
     axes = axes_at(figure, left=2.2, top=0.45, width=5.6, height=float(figure.get_figheight()) - 0.5)
     depth = float(figure.get_figheight()) - 0.5
@@ -148,9 +180,7 @@ def cd_diagram(across: Across, styles: Styles, *, name: str) -> Picture:
         axes.text(rank, -0.09, str(rank), ha="center", va="bottom", fontsize=7.5)
     width = min(across.critical_difference, len(ordered) - 1)
     axes.plot([len(ordered), len(ordered) - width], [-0.36, -0.36], color=INK, linewidth=1.6, clip_on=False)
-    axes.text(
-        len(ordered) - width, -0.36, f"  CD = {number(across.critical_difference)}", va="center", fontsize=7.5
-    )
+    axes.text(len(ordered) - width, -0.36, f"  CD = {number(across.critical_difference)}", va="center", fontsize=7.5)
     for level, clique in enumerate(across.cliques):
         ends = [ranks[s] for s in clique]
         y = 0.12 + 0.14 * level
@@ -165,7 +195,9 @@ def cd_diagram(across: Across, styles: Styles, *, name: str) -> Picture:
         axes.plot([x, x, edge], [0, y, y], color=style.color, linewidth=0.9, gid=style.key, clip_on=False)
         axes.plot([x], [0], style.marker, color=style.color, markersize=4.5, gid=style.key, clip_on=False)
         label = f"  {style.label} {ranks[scheduler]:.2f}" if best_half else f"{ranks[scheduler]:.2f} {style.label}  "
-        axes.text(edge, y, label, ha="left" if best_half else "right", va="center", fontsize=7.5, gid=f"key_{style.key}")
+        axes.text(
+            edge, y, label, ha="left" if best_half else "right", va="center", fontsize=7.5, gid=f"key_{style.key}"
+        )
         picture.marks.append(Mark(axes, x, 0, f"{scheduler}\nmean rank {number(x)}", (style.key,)))
     return picture
 

@@ -29,7 +29,9 @@ def profile_pictures(section: Section, styles: Styles, *, stem: str) -> list[Pic
 def _ecdf_picture(curves: Sequence[TargetEcdf], styles: Styles, *, name: str) -> Picture:
     figure, stacks = draw_sheet(_sheet("targets of the ladder", styles), heights=[_HEIGHT])
     note = "Every rung of the target ladder counts once a workload and seed. Bands: 95 %, too narrow where targets of "
-    picture = Picture(name, "Targets reached by a fraction of the budget", figure, note + "one run depend on each other.")
+    picture = Picture(
+        name, "Targets reached by a fraction of the budget", figure, note + "one run depend on each other."
+    )
     by_name = {curve.scheduler: curve for curve in curves}
     for styles_here, (axes,) in zip(panels_of(styles), stacks, strict=True):
         axes.set(xlim=(0, 1), ylim=(-0.02, 1.04), xlabel="fraction of the budget")
@@ -44,7 +46,9 @@ def _ecdf_picture(curves: Sequence[TargetEcdf], styles: Styles, *, name: str) ->
                 )  # fmt: skip
             _steps(axes, curve.fractions, curve.share, style)
             for x, y in _some(curve.fractions, curve.share):
-                words = f"{curve.scheduler}\n{100 * y:.3g} % of {curve.num_targets} targets by {100 * x:.3g} % of the budget"
+                words = (
+                    f"{curve.scheduler}\n{100 * y:.3g} % of {curve.num_targets} targets by {100 * x:.3g} % of budget"
+                )
                 picture.marks.append(Mark(axes, x, y, words, (style.key,)))
     for (axes,) in stacks[::3]:
         axes.set_ylabel("share of targets reached")

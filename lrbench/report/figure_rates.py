@@ -51,9 +51,7 @@ def rate_pictures(section: Section, styles: Styles, question: Question, *, stem:
     return pictures
 
 
-def value_limits(
-    values: Iterable[float], *, direction: Direction, reach: float = 4.0
-) -> tuple[float, float] | None:
+def value_limits(values: Iterable[float], *, direction: Direction, reach: float = 4.0) -> tuple[float, float] | None:
     """Return limits that show the good end whole and cut what is far beyond the middle on the bad end.
 
     One run just short of divergence would otherwise flatten all differences among the good ones.
@@ -105,8 +103,8 @@ def _line(axes: Axes, curve: RateCurve, style: Style, question: Question, marks:
     points = [point for point in curve.points if point.mean is not None]
     low, high = axes.get_ylim()
     axes.plot(
-        [p.rate for p in points], [p.mean for p in points], color=style.color, linestyle=style.line,
-        marker=style.marker, markersize=4.5, gid=style.key,
+        [p.rate for p in points], [p.mean for p in points if p.mean is not None], color=style.color,
+        linestyle=style.line, marker=style.marker, markersize=4.5, gid=style.key,
     )  # fmt: skip
     singles = [(p.rate, value) for p in points if len(p.values) > 1 for value in p.values]
     if singles:
@@ -141,12 +139,13 @@ def _diverged(strip: Axes, curve: RateCurve, style: Style, height: float, marks:
 
 def _words(curve: RateCurve, point: RatePoint, question: Question) -> str:
     assert point.mean is not None
-    lines = [curve.scheduler, f"rate {number(point.rate)}: {question.metric} {number(point.mean)}, n = {len(point.values)}"]
+    lines = [
+        curve.scheduler,
+        f"rate {number(point.rate)}: {question.metric} {number(point.mean)}, n = {len(point.values)}",
+    ]
     if point.num_diverged:
         lines.append(f"{point.num_diverged} more diverged")
     if point.rate == curve.chosen:
         edge = f", the {curve.at_edge} tried: extend the search" if curve.at_edge else ""
         lines.append(f"chosen{edge}")
     return "\n".join(lines)
-
-

@@ -9,7 +9,7 @@ from lrbench.analysis.model import Across, Analysis, Question
 from lrbench.analysis.ranks import RankInterval
 from lrbench.analysis.terms import Unavailable
 from lrbench.report.figure_rates import value_limits
-from lrbench.report.layout import Block, Sheet, axes_at, draw_sheet, new_figure, plain_numbers, say, tick
+from lrbench.report.layout import Block, Sheet, axes_at, draw_sheet, new_figure, plain_numbers, say, tick, title_of
 from lrbench.report.pictures import Mark, Picture
 from lrbench.report.styles import Styles, panels_of, shortened
 from lrbench.report.words import axis_of, between, mean_of, number
@@ -38,7 +38,7 @@ def rank_picture(across: Across, styles: Styles, order: Sequence[str], *, name: 
     )
     for index, (title, column) in enumerate(known):
         axes = axes_at(figure, left=_LEFT + index * (_WIDTH + _GAP), top=0.3, width=_WIDTH, height=height)
-        axes.set_title(title)
+        title_of(axes, title)
         if not column:
             say(axes, next((r.reason for r in speeds.values() if isinstance(r, Unavailable)), "not available"))
             continue
@@ -68,7 +68,9 @@ def _rank_rows(
             continue
         axes.plot([rank.interval.low, rank.interval.high], [row, row], color=style.color, gid=style.key)
         axes.plot([rank.rank], [row], style.marker, color=style.color, gid=style.key, clip_on=False)
-        words = f"{scheduler}\nrank {number(rank.rank)} {between(rank.interval)}, first in {100 * rank.share_first:.0f} %"
+        words = (
+            f"{scheduler}\nrank {number(rank.rank)} {between(rank.interval)}, first in {100 * rank.share_first:.0f} %"
+        )
         marks.append(Mark(axes, rank.rank, row, words, (style.key,)))
 
 

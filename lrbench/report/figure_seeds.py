@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 from lrbench.analysis.model import Cell, Question, Section
 from lrbench.analysis.terms import Unavailable
 from lrbench.report.figure_rates import value_limits
-from lrbench.report.layout import WIDTH, axes_at, new_figure, plain_numbers, say
+from lrbench.report.layout import WIDTH, axes_at, new_figure, plain_numbers, say, title_of
 from lrbench.report.pictures import FAINT, GRID, INK, Mark, Picture
 from lrbench.report.styles import Styles, shortened
 from lrbench.report.words import axis_of, mean_of, number
@@ -43,7 +43,7 @@ def seed_pictures(
             top = 0.3 + index // columns * (rows_height + 0.85)
             axes = axes_at(figure, left=left, top=top, width=width - _STRIP, height=rows_height)
             strip = axes_at(figure, left=left + width - _STRIP + 0.04, top=top, width=_STRIP - 0.04, height=rows_height)
-            axes.set_title(shortened(workload, 44))
+            title_of(axes, shortened(workload, 44))
             cells = {cell.scheduler: cell for cell in section.cells if cell.workload == workload}
             _strips(axes, strip, cells, styles, question, order, picture.marks, named=index % columns == 0)
         pictures.append(picture)

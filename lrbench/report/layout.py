@@ -60,13 +60,18 @@ def sheets_of(workloads: Sequence[str], styles: Styles) -> list[Sheet]:
         Sheet(
             _suffix(index, len(workloads)),
             name,
-            [Block(name, f"{shortened(name, 32)} ({number} of {len(panels)})", p) for number, p in enumerate(panels, 1)],
+            [
+                Block(name, f"{shortened(name, 32)} ({number} of {len(panels)})", p)
+                for number, p in enumerate(panels, 1)
+            ],
         )
         for index, name in enumerate(workloads)
     ]
 
 
-def draw_sheet(sheet: Sheet, *, heights: Sequence[float], gaps: Sequence[float] = ()) -> tuple[Figure, list[list[Axes]]]:
+def draw_sheet(
+    sheet: Sheet, *, heights: Sequence[float], gaps: Sequence[float] = ()
+) -> tuple[Figure, list[list[Axes]]]:
     """Make a figure with a column of axes for every block, and its key.
 
     Args:

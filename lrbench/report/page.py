@@ -1,31 +1,20 @@
 """Write the page: parts become markup, everything a user named is escaped, nothing is loaded from elsewhere."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lrbench.analysis.model import Analysis
-from lrbench.report.parts import Group, Lines, Part, parts_of
+from lrbench.analysis.verdict import Verdict
+from lrbench.report.parts import Drawn, Group, Item, Part, budgets_of, parts_of
 from lrbench.report.pictures import Picture, drawing_rules, markup, save_png
 from lrbench.report.styles import PALETTE, styles_of
 
 HERE = Path(__file__).parent
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A picture in the page."""
-
-    name: str
-    title: str
-    note: str
-    svg: Markup
-    kind: str = "figure"
-
-
-def write_html(analysis: Analysis, verdict: object, directory: Path) -> Path:
+def write_html(analysis: Analysis, verdict: Verdict, directory: Path) -> Path:
     """Write `report.html` and `figures/*.svg`, `figures/*.png` into a directory, made if it is not there.
 
     Older pictures of an earlier report in the same directory are removed first, so that none is left of a
@@ -40,16 +29,15 @@ def write_html(analysis: Analysis, verdict: object, directory: Path) -> Path:
     for old in [*figures.glob("*.svg"), *figures.glob("*.png")]:
         old.unlink()
     with drawing_rules():
-        parts = parts_of(analysis, styles, verdict=verdict_groups(verdict))
+        parts = parts_of(analysis, verdict, styles)
         marks: dict[str, list[tuple[float, float, str, list[str]]]] = {}
         shown = [_drawn_part(part, figures, marks) for part in parts]
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.get_template("page.html.j2").render(
-        headline="TODO",
-        warnings=[],
-        budgets="; ".join(section.title for section in analysis.sections),
+        headlines=[(section.title, section.headline) for section in verdict.sections],
+        budgets=budgets_of(analysis),
         parts=shown,
         styles=styles.values(),
         marks=marks,
@@ -61,15 +49,11 @@ def write_html(analysis: Analysis, verdict: object, directory: Path) -> Path:
     return path
 
 
-def verdict_groups(verdict: object) -> list[Group]:
-    return []
-
-
 def _drawn_part(part: Part, figures: Path, marks: dict[str, list[tuple[float, float, str, list[str]]]]) -> Part:
     """Replace the pictures of a part by their markup, write their files and collect what can be hovered over."""
     shown = Part(part.title, part.lead)
     for group in part.groups:
-        items: list[object] = []
+        items: list[Item] = []
         for item in group.items:
             if isinstance(item, Picture):
                 drawing = markup(item)
@@ -88,6 +72,3 @@ def _css() -> str:
     dark = " ".join(f"--c{index}: {color};" for index, (_, color) in enumerate(PALETTE))
     text = (HERE / "page.css").read_text(encoding="utf-8")
     return text.replace("LIGHT", light).replace("DARK", dark)
-
-
-__all__ = ["Lines", "write_html"]

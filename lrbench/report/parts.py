@@ -3,9 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from markupsafe import Markup
+
 from lrbench.analysis.findings import Finding
 from lrbench.analysis.model import Analysis, Section
 from lrbench.analysis.terms import Unavailable
+from lrbench.analysis.verdict import SectionVerdict, Verdict
+from lrbench.analysis.verdict_claims import Claim
 from lrbench.report import tables, tables_robustness
 from lrbench.report.figure_curves import curve_pictures
 from lrbench.report.figure_front import front_pictures
@@ -20,6 +24,16 @@ from lrbench.report.pictures import Picture
 from lrbench.report.styles import Styles
 from lrbench.report.tables import Table
 from lrbench.report.words import better_is
+
+# What casts doubt on the numbers is in part 1, sentence by sentence, and in the verdict line.
+_ABOUT = {
+    "final": "final value",
+    "speed": "speed",
+    "both": "both",
+    "across": "over workloads",
+    "budget": "budgets",
+}
+_FEW_BUDGETS = 4
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,14 @@ class Findings:
 
 
 @dataclass(frozen=True)
+class Claims:
+    """Sentences of the verdict, each after the word that says what it is about."""
+
+    claims: Sequence[tuple[str, str]]
+    kind: str = "claims"
+
+
+@dataclass(frozen=True)
 class Words:
     """One paragraph; the style `reason` sets off why something is absent."""
 
@@ -56,7 +78,18 @@ class Words:
     kind: str = "words"
 
 
-Item = Lines | Facts | Findings | Words | Picture | Table
+@dataclass(frozen=True)
+class Drawn:
+    """A picture that has become markup, which is not escaped again."""
+
+    name: str
+    title: str
+    note: str
+    svg: Markup
+    kind: str = "figure"
+
+
+Item = Lines | Facts | Findings | Claims | Words | Picture | Drawn | Table
 
 
 @dataclass
@@ -64,7 +97,7 @@ class Group:
     """What one budget has to say in one part; the title is empty where there is only one budget."""
 
     title: str
-    items: list[Item]
+    items: Sequence[Item]
 
 
 @dataclass
@@ -76,13 +109,13 @@ class Part:
     groups: list[Group] = field(default_factory=list)
 
 
-def parts_of(analysis: Analysis, styles: Styles, *, verdict: Sequence[Group]) -> list[Part]:
+def parts_of(analysis: Analysis, verdict: Verdict, styles: Styles) -> list[Part]:
     """Assemble the eleven parts.
 
     Args:
         analysis: the whole.
+        verdict: on the same analysis, with one section for each of its sections.
         styles: of all its schedules.
-        verdict: what part 2 says before its tables, one group a section.
     """
     question = analysis.question
     parts = [
@@ -111,8 +144,7 @@ def parts_of(analysis: Analysis, styles: Styles, *, verdict: Sequence[Group]) ->
             part.groups.append(Group(title, list(items)))
 
         add(trust, _trust(section, own))
-        said = verdict[index].items if index < len(verdict) else []
-        add(verdicts, [*said, *_rankings(section, own, analysis)])
+        add(verdicts, [*_said(verdict.sections[index]), *_rankings(section, own, analysis)])
         add(front, _or_words(front_pictures(section, own, question, stem=f"03-front{suffix}"), "no schedule to show"))
         add(heat, heatmap_pictures(section, own, question, order, stem=f"04-heatmap{suffix}"))
         found = rate_pictures(section, own, question, stem=f"05-rates{suffix}")
@@ -126,11 +158,31 @@ def parts_of(analysis: Analysis, styles: Styles, *, verdict: Sequence[Group]) ->
                     tables_robustness.spread_table(section, own)])  # fmt: skip
         add(robust, _robustness(section, own, order, stem=f"10-ranks{suffix}"))
         add(methods, [tables.costs_table(section.costs, own)])
+    if verdict.budgets:
+        verdicts.groups.append(Group("Over budgets", [_claims(verdict.budgets)]))
     if analysis.sweep:
         sweep = sweep_pictures(analysis, styles, question, stem="10-sweep")
         robust.groups.append(Group("Budget sweep", [*sweep, tables_robustness.sweep_table(analysis, styles)]))
     methods.groups.insert(0, Group("", [Facts(METHODS), Facts(_computation_facts(analysis))]))
     return parts
+
+
+def _said(section: SectionVerdict) -> list[Item]:
+    items: list[Item] = [_claims(section.claims)]
+    advice = [("recommendation", recommendation.sentence) for recommendation in section.recommendations]
+    return [*items, Claims(advice)] if advice else items
+
+
+def _claims(claims: Sequence[Claim]) -> Claims:
+    """The claims over all workloads first, then workload by workload."""
+    ordered = sorted(claims, key=lambda claim: claim.kind != "across")
+    return Claims([(_ABOUT[claim.kind], claim.sentence) for claim in ordered if claim.kind in _ABOUT])
+
+
+def budgets_of(analysis: Analysis) -> str:
+    """Name the budgets, or how many there are."""
+    titles = [section.title for section in analysis.sections]
+    return "; ".join(titles) if len(titles) <= _FEW_BUDGETS else f"{len(titles)}, from {titles[0]} to {titles[-1]}"
 
 
 def order_of(section: Section) -> list[str]:
@@ -155,7 +207,7 @@ def _question_facts(analysis: Analysis) -> list[tuple[str, str]]:
         ("metric of curves and targets", question.metric),
         ("searched in every study", question.rate),
         ("schedules", str(len(analysis.schedulers))),
-        ("budgets", "; ".join(section.title for section in analysis.sections)),
+        ("budgets", budgets_of(analysis)),
         ("level of all tests", f"alpha = {question.alpha:g}"),
     ]
 
@@ -221,8 +273,8 @@ def _robustness(section: Section, styles: Styles, order: Sequence[str], *, stem:
     if not isinstance(section.across, Unavailable):
         items += _maybe(rank_picture(section.across, styles, order, name=stem))
     flips = [
-        f"By {'final value' if flip.by == 'final' else 'speed'}: {flip.ahead} is ahead of {flip.behind} only as long as "
-        f"{flip.without} takes part."
+        f"By {'final value' if flip.by == 'final' else 'speed'}: {flip.ahead} is ahead of {flip.behind} only as long "
+        f"as {flip.without} takes part."
         for flip in section.robustness.flips
     ]
     items.append(Lines(flips) if flips else Words("No two schedules swap places when a third one is left out.", "note"))

@@ -66,10 +66,7 @@ def states_table(section: Section, styles: Styles) -> Table:
     """Count how all runs ended, tuning included: a number alone means that all of them are ok."""
     workloads = [facts.name for facts in section.workloads]
     states = {(row.workload, row.scheduler): row for row in section.states}
-    rows = [
-        Row((styles[s],), [s, *(_state(states.get((w, s))) for w in workloads)])
-        for s in section.schedulers
-    ]
+    rows = [Row((styles[s],), [s, *(_state(states.get((w, s))) for w in workloads)]) for s in section.schedulers]
     totals = [_state(_sum(row for row in section.states if row.workload == w)) for w in workloads]
     rows.append(Row((), ["all schedules", *totals]))
     note = "A number alone: so many planned runs, all of them ok. Blank: none planned, none there."
@@ -117,10 +114,10 @@ def overall_table(section: Section, styles: Styles, question: Question) -> Table
                 [
                     row.scheduler,
                     f"{row.mean_rank:.2f}",
-                    row.ranks.reason if isinstance(row.ranks, Unavailable)
+                    "–" if isinstance(row.ranks, Unavailable)
                     else f"{between(row.ranks.interval)}, first in {100 * row.ranks.share_first:.0f} %",
-                    iqm.reason if isinstance(iqm, Unavailable) else f"{number(iqm.value)} {between(iqm.interval)}",
-                    speed.reason if isinstance(speed, Unavailable)
+                    "–" if isinstance(iqm, Unavailable) else f"{number(iqm.value)} {between(iqm.interval)}",
+                    "–" if isinstance(speed, Unavailable)
                     else f"{speed.factor:.2f} x ({speed.misses} misses, constant {speed.reference_misses}; "
                     f"n = {speed.num_workloads})",
                 ],
@@ -130,21 +127,34 @@ def overall_table(section: Section, styles: Styles, question: Question) -> Table
         "schedule", "mean rank", "rank interval over seeds", f"IQM, 0 = constant, 1 = best [{_level(question)}]",
         "speed against constant",
     ]  # fmt: skip
+    # Once a reason under the table, instead of once a row in it.
+    absent = dict.fromkeys(
+        f"{name}: {found.reason}."
+        for row in across.overall
+        for name, found in (("Rank interval", row.ranks), ("IQM", row.iqm), ("Speed", row.speed_up))
+        if isinstance(found, Unavailable)
+    )
     left_out = [f"Left out: {name} ({why})." for name, why in across.left_out]
-    flat = [f"No headroom over constant, not in the IQM: {', '.join(across.no_headroom)}."] if across.no_headroom else []
-    return Table(f"Over {count_of_workloads(len(across.workloads))}", heads, rows, " ".join([*left_out, *flat]))
+    flat = (
+        [f"No headroom over constant, not in the IQM: {', '.join(across.no_headroom)}."] if across.no_headroom else []
+    )
+    return Table(
+        f"Over {count_of_workloads(len(across.workloads))}", heads, rows, " ".join([*left_out, *flat, *absent])
+    )
 
 
 def pairs_table(section: Section, styles: Styles, best: Sequence[str], question: Question) -> Table | None:
     """List the tests of pairs within workloads; None without pairs."""
     pairs: list[Pair] = list(section.pairs)
-    note = "Differences are first minus second. Holm over all pairs and workloads of this budget. sd: pooled over seeds."
+    note = (
+        "Differences are first minus second. Holm over all pairs and workloads of this budget. sd: pooled over seeds."
+    )
     if len(pairs) > _MOST_PAIRS:
         leaders = set(best[:1])
         shown = [pair for pair in pairs if {pair.first, pair.second} & leaders]
         note += (
-            f" Listed are the {len(shown)} pairs with {best[0]}, the best by rank; all {len(pairs)} are in the matrices "
-            "and in Holm's correction."
+            f" Listed are the {len(shown)} pairs with {best[0]}, the best by rank; all {len(pairs)} are in the "
+            "matrices and in Holm's correction."
         )
         pairs = shown
     if not pairs:

@@ -15,7 +15,10 @@ def endpoints_table(section: Section, styles: Styles) -> Table:
     ]
     heads = ["schedule", "last", "mean of the last 3", "best (optimistic)"]
     return Table(
-        "Mean rank by last, last-3 and best evaluation", heads, rows, f"n = {count_of_workloads(len(section.workloads))}."
+        "Mean rank by last, last-3 and best evaluation",
+        heads,
+        rows,
+        f"n = {count_of_workloads(len(section.workloads))}.",
     )
 
 
@@ -58,7 +61,10 @@ def scores_table(section: Section, styles: Styles) -> Table | None:
     ]
     heads = ["schedule", *(f"tau_max = {tau:g}" for tau in taus)]
     return Table(
-        "Performance-profile score", heads, rows, f"n = {count_of_workloads(section.profiles[0].num_workloads)}; 0 to 1."
+        "Performance-profile score",
+        heads,
+        rows,
+        f"n = {count_of_workloads(section.profiles[0].num_workloads)}; 0 to 1.",
     )
 
 
@@ -78,9 +84,7 @@ def sensitivity_table(section: Section, styles: Styles) -> Table | None:
         )  # fmt: skip
         chosen = "none" if curve.chosen is None else number(curve.chosen)
         edge = f", the {curve.at_edge} tried" if curve.at_edge else ""
-        rows.append(
-            Row((styles[curve.scheduler],), [curve.scheduler, curve.workload, chosen + edge, value, width])
-        )
+        rows.append(Row((styles[curve.scheduler],), [curve.scheduler, curve.workload, chosen + edge, value, width]))
     heads = ["schedule", "workload", "chosen rate", "rate sensitivity", "basin width (decades)"]
     return Table("How much the rate matters", heads, rows) if rows else None
 
@@ -99,7 +103,7 @@ def spread_table(section: Section, styles: Styles) -> Table:
                     if isinstance(spread, Unavailable)
                     else [
                         f"{number(spread.sd)} (over {spread.num_ok} of {spread.num_seeds})",
-                        "diverged" if spread.num_ok < spread.num_seeds else number(spread.worst_seed),
+                        or_reason(spread.worst_seed, absent="diverged"),
                     ]
                 ),
             )

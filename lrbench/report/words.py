@@ -58,8 +58,8 @@ def or_reason(value: float | Unavailable | None, absent: str = "–") -> str:
 
 
 def p_value(p: float) -> str:
-    """Write a p value to three decimals, never as 0."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """Write three significant digits, so that 0.0499 does not read as 0.05, and never 0."""
+    return "<\u00a00.001" if p < 0.001 else f"{p:.3g}"
 
 
 def better_is(direction: Direction) -> str:

@@ -47,15 +47,19 @@ def read_format(
     known = formats()
     if name not in known:
         raise ValueError(f"no format {name!r}; there are: {', '.join(known)}")
+    if not sources:
+        raise ValueError("no file to import was named")
     parse: Parse = import_module(f"{__name__}.{name}").parse
+    found = [(path, fields, parse(path)) for source in sources for path, fields in matches(source)]
+    # Some file must have a mapped column, not every: TensorBoard has one metric a file.
+    rename(pd.DataFrame(columns=list(dict.fromkeys(c for _, _, t in found for c in t))), columns, source="these files")
     tables = []
-    for path, fields in (match for source in sources for match in matches(source)):
-        table = rename(parse(path), {k: v for k, v in columns.items() if k not in fields}, source=str(path))
+    for path, fields, raw in found:
+        mapped = {ours: theirs for ours, theirs in columns.items() if theirs in raw or ours in raw}
+        table = rename(raw, mapped, source=str(path))
         table = typed(table.assign(**_texts({**constants, **fields}, len(table))), source=str(path))
         # Here the rows still have the numbers of their file.
         tables.append(merge_repeated(table, source=str(path)) if "run_id" in table.columns else table)
-    if not tables:
-        raise ValueError("no file to import was named")
     frame = pd.concat(tables, ignore_index=True)
     needed(frame.columns, source=f"these {name} files")
     return complete_frame(evaluations_of(merge_repeated(frame, source=name)), source=name)

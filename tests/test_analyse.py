@@ -1,0 +1,398 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from analysis_frames import analysed, cell, field, pair, run, spread_out
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from lrbench.analysis.across_results import cliques_of
+from lrbench.analysis.aggregates import probability_of_improvement
+from lrbench.analysis.analyse import Settings, analyse
+from lrbench.analysis.improvements import improvements
+from lrbench.analysis.model import to_plain
+from lrbench.analysis.targets import Target
+from lrbench.analysis.terms import Share, Unavailable
+from lrbench.results import frame_from_rows
+
+
+def checks(analysis, section=0):
+    return {finding.check for finding in analysis.sections[section].findings}
+
+
+def test_final_values_and_times_are_those_of_a_hand_made_field():
+    # constant ends at 1.0 at once at the end; cosine is at 1.0 on the straight line from 3 to 0.5 at step 80.
+    analysis = analysed(field({"constant": [1.0, 1.0, 1.0], "cosine": [0.5, 0.5, 0.5]}))
+    facts = analysis.sections[0].workloads[0]
+    assert facts.target == Target(1.0, "median final value of constant over 3 seeds", "constant")
+    assert (facts.total_steps, facts.eval_interval, facts.initial, facts.seeds) == (100, 10, 3.0, (0, 1, 2))
+    assert facts.ladder == pytest.approx((1.75, 1.125, 0.75, 0.625, 0.525, 0.5))
+    slow, fast = cell(analysis, "constant"), cell(analysis, "cosine")
+    assert (slow.final.mean, fast.final.mean) == (1.0, 0.5)
+    assert (slow.rank, fast.rank) == (2.0, 1.0)
+    assert (slow.steps.median, fast.steps.median) == (100.0, 80.0)
+    assert (slow.speed_ratio, fast.speed_ratio) == (1.25, 1.0)
+    assert fast.steps.restricted_mean.value == 80.0
+    assert fast.steps.share == Share(3, 3, fast.steps.share.interval)
+    assert [point.on_front for point in analysis.sections[0].front] == [False, True]
+    # Area of the height (3 - y) / (3 - 1): a straight line to 1 for constant, to 1.25 for cosine.
+    assert slow.anytime.mean == pytest.approx(0.5)
+    assert fast.anytime.mean == pytest.approx(0.625)
+
+
+def test_last3_and_best_and_values_on_the_way():
+    values = [3.0, 2.0, 1.0, 0.4, 0.9, 0.8]
+    rows = run("w", "constant", 0, None, values=values, steps=[0, 20, 40, 60, 80, 100])
+    found = cell(analysed(rows), "constant")
+    assert (found.final.mean, found.best.mean) == (0.8, 0.4)
+    assert found.last3.mean == pytest.approx(0.7)
+    assert [(point.step, point.value.mean) for point in found.path] == [
+        (0, 3.0), (20, 2.0), (40, 1.0), (60, 0.4), (100, 0.8),
+    ]  # fmt: skip
+
+
+def test_results_come_from_final_runs_and_tuning_is_only_a_cost():
+    rows = run("w", "cosine", 9, 0.1, role="tuning", rate=1.0) + field({"cosine": [0.5, 0.6, 0.7]})
+    analysis = analysed(rows)
+    found = cell(analysis, "cosine")
+    assert (found.origin, found.num_runs, found.rate) == ("final", 3, 0.1)
+    assert found.final.mean == pytest.approx(0.6)
+    (cost,) = analysis.sections[0].costs
+    assert (cost.tuning_runs, cost.tuning_steps, cost.compared_runs, cost.compared_steps) == (1, 100, 3, 300)
+
+
+def test_without_final_runs_the_best_rate_of_the_search_counts_and_is_called_optimistic():
+    finals = {0.01: [1.0, 1.2], 0.1: [0.8, 1.3], 1.0: [2.0, 2.0]}
+    rows = [
+        row
+        for rate, values in finals.items()
+        for seed, value in enumerate(values)
+        for row in run("w", "cosine", seed, value, role="tuning", rate=rate)
+    ]
+    analysis = analysed(rows)
+    found = cell(analysis, "cosine")
+    # 0.1 has the best run, and 1.05 on average; 0.01 has 1.1.
+    assert (found.origin, found.rate, found.num_runs) == ("search", 0.1, 2)
+    assert "optimistic" in " ".join(analysis.sections[0].sentences)
+    (curve,) = analysis.sections[0].rate_curves
+    assert [(point.rate, point.mean) for point in curve.points] == [
+        (0.01, pytest.approx(1.1)), (0.1, pytest.approx(1.05)), (1.0, 2.0),
+    ]  # fmt: skip
+    assert (curve.chosen, curve.at_edge) == (0.1, None)
+    assert curve.sensitivity.value == pytest.approx((1.1 + 1.05 + 2.0) / 3 - 1.05)
+    # 1.05 + 10 % of (3 - 1.05) lets 0.01 in and keeps 1.0 out.
+    assert curve.basin.width == pytest.approx(1.0)
+
+
+def test_a_rate_that_diverges_on_one_seed_is_not_chosen():
+    rows = run("w", "cosine", 0, 0.2, role="tuning", rate=1.0) + run("w", "cosine", 0, 0.9, role="tuning", rate=0.1)
+    rows += run("w", "cosine", 1, 0.3, role="tuning", rate=1.0, state="diverged")
+    rows += run("w", "cosine", 1, 0.9, role="tuning", rate=0.1)
+    assert cell(analysed(rows), "cosine").rate == 0.1
+
+
+def test_a_diverged_run_is_out_of_the_mean_and_a_schedule_that_always_diverges_ranks_last():
+    rows = field({"constant": [1.0, 1.1, 1.2]}) + field({"linear": [0.1, 0.1, 0.1]}, state="diverged")
+    rows += field({"cosine": [0.5, 0.6]}) + run("w", "cosine", 2, 0.1, state="diverged")
+    analysis = analysed(rows)
+    found = cell(analysis, "cosine")
+    assert (found.num_ok, found.num_diverged, found.final.num_ok, found.final.num_seeds) == (2, 1, 2, 3)
+    assert found.final.mean == pytest.approx(0.55)
+    assert found.final.interval is None
+    assert found.diverged.value == pytest.approx(1 / 3)
+    assert found.runs[2].final is None
+    lost = cell(analysis, "linear")
+    assert isinstance(lost.final.mean, Unavailable)
+    assert [cell(analysis, s).rank for s in ("cosine", "constant", "linear")] == [1, 2, 3]
+
+
+def test_a_run_that_ends_in_nan_has_diverged_whatever_its_source_says():
+    rows = run("w", "cosine", 0, None, values=[3.0, 2.0, float("nan")], steps=[0, 50, 100])
+    assert cell(analysed(rows), "cosine").num_diverged == 1
+
+
+def test_an_incomplete_run_has_no_final_value_and_its_time_is_unknown():
+    rows = field({"constant": [1.0, 1.0, 1.0], "cosine": [0.5, 0.5]})
+    rows += run("w", "cosine", 2, None, values=[3.0, 2.9], steps=[0, 10], state="incomplete")
+    analysis = analysed(rows)
+    found = cell(analysis, "cosine")
+    assert (found.num_ok, found.num_incomplete, found.final.num_seeds) == (2, 1, 2)
+    assert found.speed_ratio == 1.0
+    assert found.steps.share == Share(2, 2, None)
+    assert (found.runs[2].time, found.runs[2].reached) == (10, False)
+
+
+def test_missing_final_runs_are_counted_and_named():
+    rows = [row for row in spread_out(seeds=3) if not (row["scheduler"] == "linear" and row["seed"] == 1)]
+    analysis = analysed(rows)
+    states = {row.scheduler: row for row in analysis.sections[0].states}
+    assert (states["linear"].ok, states["linear"].missing, states["linear"].planned) == (2, 1, 3)
+    assert states["cosine"].missing == 0
+    assert "missing runs" in checks(analysis)
+
+
+def test_a_repeated_replicate_counts_once_and_the_finished_one_stays():
+    rows = field({"cosine": [0.5, 0.6, 0.7]})
+    rows += run("w", "cosine", 0, None, run_id="again", values=[3.0, 2.9], steps=[0, 10], state="incomplete")
+    analysis = analysed(rows)
+    assert [r.state for r in cell(analysis, "cosine").runs] == ["ok", "ok", "ok"]
+    assert "repeats left out" in checks(analysis)
+
+
+def test_test_values_are_reported_for_runs_chosen_beforehand_only():
+    rows = [
+        row
+        for scheduler in ("constant", "cosine")
+        for seed in range(3)
+        for row in run("w", scheduler, seed, 1.0, test=0.25 + seed)
+    ]
+    analysis = analysed(rows)
+    assert (analysis.question.endpoint, analysis.question.endpoint_reason) == ("test/loss", "")
+    assert cell(analysis, "cosine").final.mean == 1.25
+    assert cell(analysis, "cosine").last3.mean == pytest.approx(1.2)
+    searched = analysed([*rows, *run("w", "cosine", 0, 2.0, rate=0.5, test=9.0)])
+    assert searched.question.endpoint == "val/loss"
+    assert "search" in searched.question.endpoint_reason
+    unmeasured = analysed([*rows, *run("w", "linear", 0, 2.0)])
+    assert "not measured" in unmeasured.question.endpoint_reason
+
+
+def test_two_lengths_of_one_task_never_mix():
+    rows = field({"constant": [1.0], "cosine": [0.9]}, workload="task-100steps")
+    rows += field({"constant": [0.8], "cosine": [0.4]}, workload="task-200steps", budget=200)
+    analysis = analysed(rows)
+    assert [s.title for s in analysis.sections] == ["100 steps", "200 steps"]
+    assert [[w.name for w in s.workloads] for s in analysis.sections] == [["task-100steps"], ["task-200steps"]]
+    assert [(p.scheduler, p.total_steps, p.final.mean) for p in analysis.sweep] == [
+        ("constant", 100, 1.0), ("constant", 200, 0.8), ("cosine", 100, 0.9), ("cosine", 200, 0.4),
+    ]  # fmt: skip
+
+
+def test_one_name_for_two_budgets_is_a_serious_finding_and_is_split():
+    rows = field({"constant": [1.0]}) + run("w", "cosine", 0, 0.4, budget=200)
+    analysis = analysed(rows)
+    (finding,) = analysis.findings
+    assert (finding.check, finding.severity) == ("mixed budgets", "serious")
+    assert [w.name for s in analysis.sections for w in s.workloads] == ["w (100 steps)", "w (200 steps)"]
+
+
+def test_different_tasks_of_different_lengths_are_compared_together():
+    rows = field({"constant": [1.0], "cosine": [0.9]}, workload="a", dataset="a")
+    rows += field({"constant": [0.8], "cosine": [0.4]}, workload="b", dataset="b", budget=200)
+    (section,) = analysed(rows).sections
+    assert (section.total_steps, [w.total_steps for w in section.workloads]) == (None, [100, 200])
+    assert section.across.workloads == ("a", "b")
+
+
+def test_a_model_of_another_width_is_another_task():
+    rows = field({"constant": [1.0]}, workload="a", model="mlp", **{"model.width": 32})
+    rows += field({"constant": [0.8]}, workload="b", model="mlp", budget=200, **{"model.width": 64})
+    assert len(analysed(rows).sections) == 1
+
+
+def test_one_seed_gives_values_and_neither_intervals_nor_tests():
+    analysis = analysed(spread_out(seeds=1, workloads=2))
+    section = analysis.sections[0]
+    assert all(c.final.interval is None and c.final.sd is None for c in section.cells)
+    assert all(isinstance(p.final, Unavailable) and isinstance(p.time, Unavailable) for p in section.pairs)
+    assert {p.relation for p in section.pairs} == {"inconclusive"}
+    assert all(isinstance(o.ranks, Unavailable) for o in section.across.overall)
+    assert any(sentence.startswith("n = 1:") for sentence in section.sentences)
+
+
+def test_pairs_are_welch_tests_with_holm_over_all_pairs_and_workloads():
+    rows = spread_out(gap=0.02, workloads=2, seed=3)
+    analysis = analysed(rows)
+    finals = {
+        (w, s): [r["val/loss"] for r in rows if (r["workload"], r["scheduler"], r["step"]) == (w, s, 100)]
+        for w in ("w0", "w1")
+        for s in ("constant", "cosine", "linear")
+    }
+    raw = [
+        stats.ttest_ind(finals[p.workload, p.first], finals[p.workload, p.second], equal_var=False).pvalue
+        for p in analysis.sections[0].pairs
+    ]
+    assert [p.final.p_value for p in analysis.sections[0].pairs] == pytest.approx(raw)
+    assert [p.final_p_holm for p in analysis.sections[0].pairs] == pytest.approx(multipletests(raw, method="holm")[1])
+
+
+def test_a_schedule_dominates_only_what_it_beats_in_both_after_holm():
+    rng = np.random.default_rng(0)
+    rows = []
+    for seed in range(5):
+        rows += run("w", "constant", seed, 1.0 + 0.01 * rng.standard_normal())
+        rows += run("w", "cosine", seed, 0.5 + 0.01 * rng.standard_normal(), hit=0.5 + 0.05 * (seed % 2))
+        rows += run("w", "linear", seed, 1.0 + 0.01 * rng.standard_normal(), hit=0.5 + 0.05 * (seed % 2))
+    analysis = analysed(rows, target=1.2)
+    assert pair(analysis, "constant", "cosine").reverse == "dominates"
+    assert pair(analysis, "constant", "linear").reverse == "faster only"
+    # Both hit at the same evaluation on every seed, so there is no scale for how much earlier cosine is.
+    assert pair(analysis, "cosine", "linear").relation == "better only"
+    assert pair(analysis, "constant", "cosine").relation == "inconclusive"
+
+
+def test_a_schedule_evaluated_at_other_steps_is_not_timed_and_the_others_are():
+    rows = spread_out(("constant", "cosine"), seeds=3)
+    rows += [row for row in spread_out(("linear",), seeds=3) if row["step"] != 10]
+    analysis = analysed(rows)
+    assert "unequal evaluation cadence" in cell(analysis, "linear").steps.reason
+    assert cell(analysis, "linear").path == ()
+    assert cell(analysis, "cosine").speed_ratio == 1.0
+    assert isinstance(analysis.sections[0].profiles, Unavailable)
+    assert cell(analysis, "linear").final.num_ok == 3
+
+
+def test_speed_is_refused_without_a_usable_target():
+    rows = field({"cosine": [0.5, 0.6]})
+    assert "constant" in cell(analysed(rows), "cosine").steps.reason
+    assert "step 0" in cell(analysed(rows, target=3.0), "cosine").steps.reason
+    assert cell(analysed(rows, target=1.75), "cosine").steps.median == 50
+    assert cell(analysed(rows, target={"w": 1.75}), "cosine").steps.median == 50
+
+
+def test_seconds_compare_on_one_device_only():
+    def timed(device):
+        rows = field({"constant": [1.0] * 3, "cosine": [0.5] * 3}, device="cpu", batch_size=4)
+        return [row | {"time/seconds": row["step"] / 10, "device": device(row)} for row in rows]
+
+    analysis = analysed(timed(lambda row: "cpu"))
+    found = cell(analysis, "cosine")
+    assert (found.seconds.median, found.seconds.horizon, found.samples.median) == (8.0, 10.0, 320.0)
+    other = cell(analysed(timed(lambda row: row["scheduler"])), "cosine")
+    assert "device" in other.seconds.reason
+
+
+def test_a_score_is_never_made_of_different_workloads():
+    rows = spread_out(workloads=2) + field({"constant": [1.0] * 3, "cosine": [0.5] * 3}, workload="w2")
+    section = analysed(rows).sections[0]
+    assert section.across.workloads == ("w0", "w1")
+    assert section.across.left_out == (("w2", "no finished run of linear"),)
+    assert {profile.num_workloads for profile in section.profiles} == {2}
+
+
+def test_too_few_workloads_are_no_test_and_enough_are_one():
+    few, enough = (analysed(spread_out(workloads=n, seeds=3)).sections[0].across for n in (6, 7))
+    assert "not enough workloads to test" in few.tests.reason
+    assert isinstance(few.critical_difference, Unavailable)
+    assert {test.better for test in enough.tests} == {"cosine", "linear"}
+    assert enough.friedman.num_workloads == 7
+    assert enough.overall[0].scheduler == "linear"
+
+
+def test_rank_scores_and_speed_up_over_workloads_by_hand():
+    # Every workload: constant reaches its own end at 100, cosine at 80, so 1.25 times as fast.
+    rows = [
+        row for w in ("a", "b") for row in field({"constant": [1.0] * 3, "cosine": [0.5] * 3}, workload=w, dataset=w)
+    ]
+    section = analysed(rows).sections[0]
+    best, other = section.across.overall
+    assert (best.scheduler, best.mean_rank, best.speed_up.factor) == ("cosine", 1.0, pytest.approx(1.25))
+    assert (other.iqm.value, best.iqm.value) == (0.0, 1.0)
+    scores = {p.scheduler: {s.tau_max: s.exact for s in p.scores} for p in section.profiles}
+    assert scores["constant"] == pytest.approx({2: 0.75, 4: 2.75 / 3, 8: 6.75 / 7})
+    assert scores["cosine"] == pytest.approx({2: 1, 4: 1, 8: 1})
+    assert [(p.scheduler, p.on_front) for p in section.overall_front] == [("constant", False), ("cosine", True)]
+
+
+def test_the_ecdf_counts_rungs_of_the_ladder():
+    section = analysed(field({"constant": [1.0], "cosine": [0.5]})).sections[0]
+    constant, cosine = section.ecdf
+    # The ladder is 1.75 1.125 .75 .625 .525 .5: constant reaches two rungs, at 70 and 100, cosine all.
+    assert (constant.num_targets, constant.share[-1]) == (6, pytest.approx(2 / 6))
+    assert constant.fractions[1] == 0.7
+    assert cosine.share[-1] == 1.0
+
+
+def test_rankings_at_shared_rates_show_their_reversal():
+    rows = []
+    for scheduler, finals in {"cosine": (1.0, 0.5), "wsd": (0.9, 0.6)}.items():
+        for rate, final in zip((0.001, 10.0**-2), finals, strict=True):
+            rows += run("w", scheduler, 0, final, role="tuning", rate=rate)
+    first, second = analysed(rows).sections[0].shared_rates
+    assert (first.rate, first.ranking) == (0.001, (("wsd", 0.9), ("cosine", 1.0)))
+    assert (second.rate, second.ranking) == (0.01, (("cosine", 0.5), ("wsd", 0.6)))
+
+
+def test_learning_curves_are_medians_with_the_range_of_seeds():
+    curves = analysed(field({"cosine": [0.5, 0.6, 1.0]})).sections[0].learning_curves
+    assert curves[0].steps == tuple(range(0, 101, 10))
+    assert (curves[0].low[-1], curves[0].middle[-1], curves[0].high[-1]) == (0.5, 0.6, 1.0)
+    assert (curves[0].num_runs, curves[0].rates[-1]) == (3, None)
+
+
+def test_the_interval_of_a_median_time_is_the_range_at_five_runs():
+    rows = [row for seed in range(5) for row in run("w", "cosine", seed, 0.5, hit=0.5 + 0.1 * seed)]
+    (point,) = analysed(rows, target=0.5).sections[0].front
+    assert (point.time, point.time_interval.low, point.time_interval.high) == (70, 50, 90)
+    assert point.time_interval.level == pytest.approx(0.9375)
+
+
+def test_cliques_are_the_largest_groups_within_the_critical_difference():
+    assert cliques_of(["a", "b", "c", "d"], np.array([1.0, 3.0, 1.8, 2.5]), 1.0) == (("a", "c"), ("c", "d"), ("d", "b"))
+    assert cliques_of(["a", "b", "c"], np.array([1.0, 1.5, 2.0]), 1.0) == (("a", "b", "c"),)
+
+
+def test_improvements_of_a_field_are_those_of_each_pair():
+    rng = np.random.default_rng(1)
+    cells = [[np.round(rng.standard_normal(n), 1) for n in (4, 5, 3)] for _ in range(2)]
+    cells[0][1][0] = np.inf
+    options = {"direction": "minimize", "num_resamples": 4000, "level": 0.95}
+    for found in improvements(cells, rng=np.random.default_rng(2), **options):
+        first, second = [row[found.first] for row in cells], [row[found.second] for row in cells]
+        one = probability_of_improvement(first, second, rng=np.random.default_rng(3), **options)
+        assert found.overall.value == one.value
+        assert found.overall.interval.low == pytest.approx(one.interval.low, abs=0.05)
+        assert found.overall.interval.high == pytest.approx(one.interval.high, abs=0.05)
+
+
+def test_what_cannot_be_analysed_is_refused_by_name():
+    frame = frame_from_rows(field({"cosine": [1.0]}))
+    declared = Settings("val/loss", "minimize")
+    with pytest.raises(ValueError, match=r"needs the columns \['budget'\]"):
+        analyse(frame.drop(columns="budget"), settings=declared)
+    with pytest.raises(ValueError, match="no runs"):
+        analyse(frame[:0], settings=declared)
+    with pytest.raises(ValueError, match=r"metric=val/accuracy was not measured.*val/loss"):
+        analyse(frame, settings=Settings("val/accuracy", "maximize"))
+    with pytest.raises(ValueError, match=r"target names the workloads \['x'\]"):
+        analyse(frame, settings=dataclasses.replace(declared, target={"x": 1.0}))
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(random):
+    rows = spread_out(gap=0.05, seeds=3, workloads=2)
+    rows += run("w0", "cosine", 0, 0.7, role="tuning", rate=0.5) + run("w0", "cosine", 1, 9.0, role="tuning", rate=2.0)
+    frame = frame_from_rows(rows)
+    declared = Settings("val/loss", "minimize", num_resamples=50)
+    order = list(range(len(frame)))
+    random.shuffle(order)
+    whole, shuffled = (to_plain(analyse(f, settings=declared)) for f in (frame, frame.iloc[order]))
+    assert shuffled == whole
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 1000))
+def test_higher_is_better_is_lower_is_better_with_the_sign_turned(seed):
+    rows = spread_out(gap=0.03, seeds=4, workloads=2, seed=seed)
+    turned = [{**row, "val/loss": -row["val/loss"]} for row in rows]
+    low, high = analysed(rows, target=1.6), analysed(turned, direction="maximize", target=-1.6)
+    for a, b in zip(low.sections[0].cells, high.sections[0].cells, strict=True):
+        assert (a.rank, a.speed_ratio, a.steps) == (b.rank, b.speed_ratio, b.steps)
+        assert a.final.mean == pytest.approx(-b.final.mean)
+    for a, b in zip(low.sections[0].pairs, high.sections[0].pairs, strict=True):
+        assert (a.relation, a.reverse) == (b.relation, b.reverse)
+        assert a.improvement.value == b.improvement.value
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+@pytest.mark.parametrize("workloads", [1, 2])
+@pytest.mark.parametrize("broken", [0, 1, 3])
+def test_every_number_is_finite_or_says_why_not(seeds, workloads, broken):
+    rows = spread_out(seeds=seeds, workloads=workloads)
+    rows = [
+        row | {"state": "diverged"} if row["scheduler"] == "cosine" and row["seed"] < broken else row for row in rows
+    ]
+    to_plain(analysed(rows))

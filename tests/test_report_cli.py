@@ -1,0 +1,183 @@
+import csv
+import json
+import re
+
+import pytest
+from analysis_frames import field, run, spread_out
+
+from lrbench.analysis.files import write_file
+from lrbench.cli import main
+from lrbench.results import frame_from_rows
+from lrbench.spec import Evaluation, RunState
+from lrbench.tracking.read import read_runs
+from lrbench.tracking.record import Record, read_facts
+from lrbench.tracking.sender import Sender
+
+
+@pytest.fixture
+def without_page(monkeypatch):
+    """The page and its pictures have tests of their own; here they would take most of the time."""
+    monkeypatch.setattr("lrbench.cli.report.write_page", lambda analysis, said, directory: directory / "report.html")
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(rows):
+        write_file(frame_from_rows(rows), tmp_path / "results.csv")
+        return "results=results.csv"
+
+    return write
+
+
+def refusal(capsys, *words):
+    assert main([*words]) == 1
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return captured.err.splitlines()[0]
+
+
+def test_the_machine_outputs_agree_with_each_other(results, without_page, tmp_path, capsys):
+    assert main(["report", results(spread_out(workloads=2)), "out=there", "bootstrap_seed=3"]) == 0
+    with (tmp_path / "there" / "ranking.csv").open() as file:
+        ranking = list(csv.DictReader(file))
+    assert [(row["workload"], row["rank"], row["scheduler"]) for row in ranking if row["workload"] == "w0"] == [
+        ("w0", "1.0", "linear"), ("w0", "2.0", "cosine"), ("w0", "3.0", "constant"),
+    ]  # fmt: skip
+    assert [(row["workload"], row["mean_rank"]) for row in ranking if row["scheduler"] == "linear"][-1] == (
+        "all",
+        "1.0",
+    )
+    document = json.loads((tmp_path / "there" / "verdict.json").read_text())
+    assert document["question"]["bootstrap_seed"] == 3
+    assert document["sections"][0]["workloads"][0]["target"]["value"] == pytest.approx(1.5, abs=0.05)
+    page = (tmp_path / "there" / "report.md").read_text()
+    printed = capsys.readouterr().out
+    for line in document["lines"]:
+        assert f"verdict\t{line}\n" in printed
+    assert document["verdict"]["sections"][0]["headline"] in page
+    with (tmp_path / "there" / "metrics.csv").open() as file:
+        metrics = list(csv.DictReader(file))
+    (final,) = [r for r in metrics if (r["workload"], r["scheduler"], r["statistic"]) == ("w0", "linear", "final")]
+    assert final["value"] == ranking[0]["final"]
+    assert all((row["value"] == "") == (row["unavailable"] != "") for row in metrics)
+
+
+def test_the_summary_is_a_table_of_tab_separated_columns_when_piped(results, without_page, capsys):
+    main(["report", results(field({"constant": [1.0], "cosine": [0.5]}))])
+    header, first, *_ = capsys.readouterr().out.splitlines()
+    row = dict(zip(header.split("\t"), first.split("\t"), strict=True))
+    assert (row["scheduler"], row["final"], row["num_ok"], row["steps_to_target"]) == ("cosine", "0.5", "1", "80")
+
+
+def test_a_table_in_markdown_survives_a_bar_in_a_name(results, without_page, tmp_path):
+    main(["report", results(field({"constant": [1.0], "a|b": [0.5]}))])
+    rows = [line for line in (tmp_path / "report" / "report.md").read_text().splitlines() if line.startswith("|")]
+    assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {9}
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "sentence"),
+    [
+        (field({"constant": [1.0], "cosine": [0.5]}), 0, "n = 1"),
+        (field({"cosine": [0.5, 0.6, 0.7]}), 4, "is the only schedule"),
+        (field({"constant": [1.0] * 3, "cosine": [0.5] * 3}, state="diverged"), 4, "there is no ranking"),
+        (
+            run("w", "cosine", 0, 0.5, state="incomplete") + run("w", "constant", 0, 0.5, state="incomplete"),
+            4,
+            "no run",
+        ),
+    ],
+    ids=["one seed", "one schedule", "all diverged", "none finished"],
+)
+def test_a_report_says_what_it_cannot_say(rows, code, sentence, results, without_page, capsys):
+    assert main(["report", results(rows)]) == code
+    assert sentence in capsys.readouterr().out
+
+
+def test_what_is_wrong_is_one_sentence_with_what_exists(results, without_page, tmp_path, capsys):
+    file = results([row | {"val/f1": 0.5} for row in field({"cosine": [0.5]})])
+    assert "there is no such file" in refusal(capsys, "report", "results=nowhere.csv")
+    assert "metric=val/x was not measured in any run; measured are" in refusal(
+        capsys, "report", file, "metric=val/x", "direction=minimize"
+    )
+    assert "direction must be declared for metric=val/f1" in refusal(capsys, "report", file, "metric=val/f1")
+    assert "direction must be minimize or maximize, got 'up'" in refusal(capsys, "report", file, "direction=up")
+    assert "target must be a number, got 'high'" in refusal(capsys, "report", file, "target=high")
+    assert "does not know 'scheduler=cosine'; it takes results" in refusal(capsys, "report", file, "scheduler=cosine")
+    assert "give one of them" in refusal(capsys, "report", file, "experiment=a")
+    assert "target names the workloads ['v']; the runs have ['w']" in refusal(capsys, "report", file, "target.v=1")
+    assert "there is no database" in refusal(capsys, "report")
+    (tmp_path / "empty.csv").write_text("run_id,step,scheduler,val/loss\n")
+    assert "empty.csv has no rows" in refusal(capsys, "report", "results=empty.csv")
+
+
+def test_a_metric_of_ones_own_works_once_its_direction_is_declared(results, without_page, tmp_path):
+    rows = [row | {"val/f1": 3 - row["val/loss"]} for row in field({"constant": [1.0], "cosine": [0.5]})]
+    assert main(["report", results(rows), "metric=val/f1", "direction=maximize"]) == 0
+    question = json.loads((tmp_path / "report" / "verdict.json").read_text())["question"]
+    assert (question["metric"], question["direction"], question["endpoint"]) == ("val/f1", "maximize", "val/f1")
+
+
+def test_columns_of_a_file_can_be_mapped(results, without_page, tmp_path, capsys):
+    results(field({"constant": [1.0], "cosine": [0.5]}))
+    text = (tmp_path / "results.csv").read_text()
+    (tmp_path / "theirs.csv").write_text(text.replace("scheduler", "sched", 1))
+    assert main(["report", "results=theirs.csv", "column.scheduler=sched"]) == 0
+
+
+def test_accuracy_is_the_default_metric_where_all_runs_have_it(results, without_page, tmp_path):
+    rows = [row | {"val/accuracy": 1 - row["val/loss"] / 4} for row in field({"constant": [1.0], "cosine": [0.5]})]
+    main(["report", results(rows)])
+    question = json.loads((tmp_path / "report" / "verdict.json").read_text())["question"]
+    assert (question["metric"], question["direction"]) == ("val/accuracy", "maximize")
+
+
+def test_recommend_says_what_to_use_for_the_described_workload(results, capsys):
+    rows = spread_out(workloads=1, model="mlp") + field(
+        {"constant": [0.2] * 3, "cosine": [0.9] * 3}, workload="other", model="cnn", dataset="x", budget=400
+    )
+    file = results(rows)
+    assert main(["recommend", file, "model=mlp"]) == 0
+    assert "w0, 100 steps: use linear" in capsys.readouterr().out
+    assert main(["recommend", file, "model=cnn", "budget=300"]) == 0
+    said = capsys.readouterr().out
+    assert "No run was planned for 300 steps; the evidence is from 400 steps" in said
+    assert "other, 400 steps: use constant" in said
+    assert "model=gru: no runs of it; they have cnn, mlp" in refusal(capsys, "recommend", file, "model=gru")
+    assert "budget must be a positive number" in refusal(capsys, "recommend", file, "budget=soon")
+    diverged = results(field({"constant": [1.0] * 3}, state="diverged"))
+    assert main(["recommend", diverged]) == 4
+
+
+@pytest.mark.slow
+def test_a_report_on_runs_of_mlflow_is_logged_there_as_a_run_of_its_own(tmp_path, capsys):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with Sender(tmp_path / "sender.log") as sender:
+        for scheduler, final in (("constant", 1.0), ("cosine", 0.5)):
+            record_one(tmp_path / "runs", uri, scheduler, final, sender)
+        assert sender.close(timeout=None) == []
+    before = len(read_runs(uri))
+    assert main(["report", f"results_dir={tmp_path}"]) == 0
+    assert len(read_runs(uri)) == before  # a report is no training
+    (record,) = [p.parent for p in tmp_path.glob("runs/*/run.json") if read_facts(p.parent).tags["role"] == "report"]
+    assert {"report.html", "report.md", "ranking.csv", "verdict.json"} <= {
+        p.name for p in (record / "artifacts").iterdir()
+    }
+    assert read_facts(record).experiment == "trial"
+    places = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("verdict.json")}
+    assert len(places - {"runs", "report"}) == 1  # MLflow's own copy
+    assert "no experiment 'x'" in refusal(capsys, "report", f"results_dir={tmp_path}", "experiment=x")
+    assert "no runs selected by tag.seed=7" in refusal(capsys, "report", f"results_dir={tmp_path}", "tag.seed=7")
+
+
+def record_one(root, uri, scheduler, final, sender):
+    tags = {"scheduler": scheduler, "workload": "w", "seed": "0", "budget": "100", "role": "run"}
+    with Record.create(
+        root, name=scheduler, experiment="trial", tracking_uri=uri, fingerprint=f"{scheduler:0<8}", tags=tags, params={}
+    ) as record:
+        sender.follow(record.path)
+        for step, loss in ((0, 3.0), (50, 2.0), (100, final)):
+            record.append(Evaluation(step, step / 10, {"val/loss": loss}))
+        record.end("FINISHED", RunState.OK)

@@ -1,0 +1,190 @@
+import pytest
+from analysis_frames import analysed, field, run, spread_out
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrbench.analysis.model import to_plain
+from lrbench.analysis.verdict import verdict
+
+NO_DIFFERENCE = "significant difference"
+TOO_FEW = "not enough workloads to test"
+
+
+def lines(rows, **options):
+    return verdict(analysed(rows, **options)).lines
+
+
+def text(rows, **options):
+    return " ".join(lines(rows, **options))
+
+
+def claims(rows, kind, **options):
+    (section,) = verdict(analysed(rows, **options)).sections
+    return [claim for claim in section.claims if claim.kind == kind]
+
+
+def test_a_clear_winner_is_named_with_size_interval_and_adjusted_p():
+    rows = field({"constant": [1.0, 1.1, 1.2, 1.3], "cosine": [0.5, 0.6, 0.7, 0.8]})
+    (claim,) = claims(rows, "final")
+    assert claim.schedulers == ("cosine", "constant")
+    # Welch by hand: difference 0.5, standard error sqrt(2 / 60 / 2) = 0.0913, 6 degrees of freedom, t = 5.477.
+    assert claim.sentence == (
+        "w: cosine (val/loss 0.65 [0.44457, 0.85543] (n = 4)) ends better than every other schedule; ahead of constant "
+        "by 0.5 [0.277, 0.723], p = 0.0015 after Holm."
+    )
+
+
+def test_what_cannot_be_told_apart_is_no_significant_difference_and_never_a_win():
+    rows = field({"constant": [1.0, 1.1, 1.2], "cosine": [1.01, 1.08, 1.17]})
+    (claim,) = claims(rows, "final")
+    assert "No significant difference to constant" in claim.sentence
+    assert "better than" not in claim.sentence
+    assert "more seeds" in text(rows)
+
+
+def test_a_winner_over_some_says_over_whom():
+    rows = field({"constant": [2.0, 2.1, 2.2], "cosine": [1.0, 1.1, 1.2], "linear": [1.02, 1.12, 1.22]})
+    (claim,) = claims(rows, "final")
+    assert "shown to end better than constant" in claim.sentence
+    assert "No significant difference to linear" in claim.sentence
+
+
+def test_one_seed_gives_values_marked_n_1_and_no_test():
+    said = text(field({"constant": [1.0], "cosine": [0.5]}))
+    assert "cosine (val/loss 0.5 (n = 1)) has the best final value of 2, before constant (1 (n = 1))" in said
+    assert "Not tested: a test needs 3 seeds each, got 1 and 1" in said
+    assert "n = 1: one run" in said
+    assert NO_DIFFERENCE not in said
+    assert TOO_FEW not in said
+
+
+def test_one_workload_is_valid_for_this_workload():
+    assert "valid for this workload" in text(spread_out())
+    assert "valid for this workload" not in text(spread_out(workloads=2))
+
+
+def test_too_few_workloads_is_another_sentence_than_no_significant_difference():
+    few = claims(spread_out(workloads=2, gap=0.3), "across")[0].sentence
+    assert TOO_FEW in few
+    assert NO_DIFFERENCE not in few
+    alike = claims(spread_out(workloads=8, gap=0.0, seed=5), "across")[0].sentence
+    assert "no significant difference between any two schedules" in alike
+    assert TOO_FEW not in alike
+
+
+def test_enough_workloads_name_who_is_better():
+    sentence = claims(spread_out(workloads=8), "across")[0].sentence
+    assert "linear ends better than constant and cosine" in sentence
+    assert "cosine ends better than constant" in sentence
+
+
+def test_all_diverged_is_no_ranking_and_no_recommendation():
+    rows = field({"constant": [1.0] * 3, "cosine": [0.5] * 3}, state="diverged")
+    said = text(rows)
+    assert "all runs of constant and cosine diverged, so there is no ranking" in said
+    assert "no recommendation" in said
+    assert "stopped early" not in said
+
+
+def test_one_schedule_has_nothing_to_compare_with():
+    said = lines(field({"cosine": [0.5, 0.6, 0.7]}))
+    assert "cosine is the only schedule" in said[0]
+    assert not any("better" in line or "fast" in line for line in said)
+
+
+def test_a_winner_that_sometimes_diverges_says_so_and_the_finding_is_in_the_verdict_line():
+    rows = field({"constant": [1.0, 1.1, 1.2], "cosine": [0.5, 0.6, 0.7]})
+    rows += run("w", "cosine", 3, 0.5, state="diverged")
+    headline = lines(rows)[0]
+    assert "(over 3 of 4); 1 of its 4 runs diverged and is not in the mean" in headline
+    assert "diverged" in headline.split("Serious findings")[1]
+
+
+def test_serious_findings_are_named_in_the_verdict_line():
+    assert "untuned rates" in lines(spread_out())[0]
+    tuned = spread_out()
+    for scheduler in ("constant", "cosine", "linear"):
+        for rate, final in ((0.01, 2.0), (0.1, 1.5), (1.0, 2.5)):
+            tuned += run("w0", scheduler, 9, final, role="tuning", rate=rate)
+    assert "Serious" not in lines(tuned)[0]
+
+
+def test_speed_says_how_many_times_as_long_and_whether_it_is_shown():
+    rows = [row for seed in range(4) for row in run("w", "constant", seed, 1.0, hit=0.9 + 0.1 * (seed % 2))]
+    rows += [row for seed in range(4) for row in run("w", "cosine", seed, 1.0, hit=0.4 + 0.1 * (seed % 2))]
+    (claim,) = claims(rows, "speed", target=1.0)
+    assert claim.schedulers == ("cosine", "constant")
+    assert "cosine reaches the target, val/loss 1, first, at step 45" in claim.sentence
+    assert "constant takes 2.11 times as long" in claim.sentence
+    assert "shown faster than constant" in claim.sentence
+
+
+def test_a_missed_target_is_said_to_be_missed():
+    (claim,) = claims(field({"constant": [1.0] * 3, "cosine": [0.5] * 3}), "speed", target=0.8)
+    assert "Missed by half of the runs or more: constant" in claim.sentence
+    (claim,) = claims(field({"constant": [1.0] * 3, "cosine": [0.5] * 3}), "speed", target=0.1)
+    assert "no schedule reached the target" in claim.sentence
+
+
+def test_speed_is_not_judged_without_a_target():
+    (claim,) = claims(field({"linear": [1.0] * 3, "cosine": [0.5] * 3}), "speed")
+    assert "speed was not judged, since the schedule 'constant' was not run" in claim.sentence
+
+
+def test_faster_and_better_is_dominance_only_when_both_are_shown():
+    rows = [row for seed in range(5) for row in run("w", "constant", seed, 1.0 + seed / 50, hit=0.9 + 0.1 * (seed % 2))]
+    rows += [row for seed in range(5) for row in run("w", "cosine", seed, 0.5 + seed / 50, hit=0.4 + 0.1 * (seed % 2))]
+    (both,) = claims(rows, "both", target=1.2)
+    assert both.schedulers == ("cosine",)
+    assert "dominates" in both.sentence
+    alike = [row | {"val/loss": row["val/loss"] - 0.5 * (row["scheduler"] == "constant")} for row in rows]
+    (neither,) = claims(alike, "both", target=1.2)
+    assert "no schedule is shown to be both faster and better" in neither.sentence
+
+
+def test_shorter_budgets_come_from_runs_planned_for_them_when_there_are_any():
+    rows = field({"constant": [1.0, 1.1, 1.2], "cosine": [2.0, 2.1, 2.2]}, workload="t-100steps")
+    rows += field({"constant": [0.9, 1.0, 1.1], "cosine": [0.1, 0.2, 0.3]}, workload="t-400steps", budget=400)
+    said = [claim.sentence for claim in verdict(analysed(rows)).budgets]
+    assert said[0].startswith("t at 25 % of the longest budget (100 steps, planned for them): constant, val/loss 1.1 ")
+    assert said[1].startswith("t at the longest budget (400 steps, planned for them): cosine")
+
+
+def test_runs_stopped_early_are_no_evidence_for_a_shorter_plan_and_say_so():
+    rows = spread_out(("constant", "cosine"), seeds=3)
+    (claim,) = verdict(analysed(rows)).budgets
+    assert "at 25% (step 20)" in claim.sentence
+    assert "Not tested, and these runs were planned for 100 steps" in claim.sentence
+
+
+def test_results_of_a_search_are_called_optimistic():
+    rows = [row for s in ("constant", "cosine") for rate in (0.1, 1.0) for row in run("w", s, 0, 1.0 + rate, rate=rate)]
+    assert "optimistic" in text(rows)
+
+
+def test_the_recommendation_prefers_what_does_not_diverge_among_what_cannot_be_told_apart():
+    rows = field({"constant": [1.0, 1.1, 1.2, 1.3], "cosine": [0.99, 1.08, 1.19]})
+    rows += run("w", "cosine", 3, 1.0, state="diverged")
+    (section,) = verdict(analysed(rows)).sections
+    (found,) = section.recommendations
+    assert (found.scheduler, found.undecided[0].scheduler) == ("constant", "cosine")
+
+
+def test_the_gain_is_positive_when_better_in_either_direction():
+    finals = {"constant": [1.0, 1.1, 1.2], "cosine": [0.5, 0.6, 0.7]}
+    (low,) = verdict(analysed(field(finals))).sections[0].recommendations
+    assert (low.scheduler, low.gain.over, low.gain.is_shown) == ("cosine", "constant", True)
+    assert low.gain.value == pytest.approx(0.5)
+    assert low.gain.interval.low < 0.5 < low.gain.interval.high
+    (high,) = verdict(analysed(field(finals, initial=0.0), direction="maximize")).sections[0].recommendations
+    assert (high.scheduler, high.gain.over) == ("constant", "cosine")
+    assert high.gain.value == pytest.approx(0.5)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.randoms(use_true_random=False), st.sampled_from([1, 3]))
+def test_the_order_of_rows_does_not_change_the_verdict(random, seeds):
+    rows = spread_out(seeds=seeds, gap=0.03, workloads=2)
+    shuffled = list(rows)
+    random.shuffle(shuffled)
+    assert to_plain(verdict(analysed(shuffled))) == to_plain(verdict(analysed(rows)))
