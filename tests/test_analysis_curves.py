@@ -171,3 +171,8 @@ def test_a_run_that_stopped_early_keeps_the_cadence_and_another_grid_breaks_it()
     other = frame_from_rows([*rows("a", STEPS, [3.0] * 4), *rows("b", [0, 15], [3.0, 1.0])])
     with pytest.raises(ValueError, match="evaluation 1 is at step 15 in 'b' and at step 10 in 'a'"):
         check_cadence(curves_of(other, metric="val/loss"))
+
+
+def test_a_frame_without_rows_has_no_curves():
+    frame = frame_from_rows(rows("a", [0, 1], [3.0, 1.0])).iloc[:0]
+    assert curves_of(frame, metric="val/loss") == {}

@@ -57,6 +57,8 @@ def curves_of(frame: pd.DataFrame, *, metric: str) -> dict[str, Curve]:
     if rows.duplicated(["run_id", "step"]).any():
         repeated = rows.loc[rows.duplicated(["run_id", "step"]), "run_id"].iloc[0]
         raise ValueError(f"run {repeated!r} has two rows of one step; keep the last written of them")
+    if rows.empty:
+        return {}
     values, missing = as_floats(rows[metric])
     steps = rows["step"].to_numpy(dtype=np.float64)
     seconds, no_seconds = _seconds(rows)

@@ -121,7 +121,7 @@ def _cell(axes: Axes, row: int, column: int, cell: Cell, value: float | None, sh
     fill = GRID if shade is None else to_hex(_COLORS(0.15 + 0.85 * shade))
     if shade is None and cell.num_diverged < cell.num_runs:
         fill = PAPER
-    bright = shade is None or shade > 0.5
+    bright = shade is None or shade > 0.4
     ink = INK if shade is None else ("#101014" if bright else "#fafafa")
     axes.add_artist(Rectangle((column + 0.02, row + 0.04), 0.96, 0.92, facecolor=fill, linewidth=0, gid=key))
     if cell.num_diverged:

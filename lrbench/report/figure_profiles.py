@@ -41,8 +41,8 @@ def _ecdf_picture(curves: Sequence[TargetEcdf], styles: Styles, *, name: str) ->
                 continue
             if curve.low is not None and curve.high is not None:
                 axes.fill_between(
-                    curve.fractions, curve.low, curve.high, step="post", color=style.color, alpha=0.13, linewidth=0,
-                    gid=f"band_{style.key}",
+                    curve.fractions, curve.low, curve.high, step="post", color=style.color, linewidth=0,
+                    alpha=0.45 / (len(styles_here) + 2), gid=f"band_{style.key}",
                 )  # fmt: skip
             _steps(axes, curve.fractions, curve.share, style)
             for x, y in _some(curve.fractions, curve.share):

@@ -7,7 +7,8 @@ from markupsafe import Markup
 
 from lrbench.analysis.model import Analysis
 from lrbench.analysis.verdict import Verdict
-from lrbench.report.parts import Drawn, Group, Item, Part, budgets_of, parts_of
+from lrbench.report.items import Drawn, Group, Item, Part
+from lrbench.report.parts import budgets_of, parts_of
 from lrbench.report.pictures import Picture, drawing_rules, markup, save_png
 from lrbench.report.styles import PALETTE, styles_of
 

@@ -1,9 +1,6 @@
-"""The eleven parts of the report, in METRICS.md's order, as plain items that the page lays out."""
+"""The eleven parts of the report, in METRICS.md's order."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-
-from markupsafe import Markup
 
 from lrbench.analysis.findings import Finding
 from lrbench.analysis.model import Analysis, Section
@@ -19,10 +16,10 @@ from lrbench.report.figure_profiles import profile_pictures
 from lrbench.report.figure_rates import rate_pictures
 from lrbench.report.figure_robustness import rank_picture, sweep_pictures
 from lrbench.report.figure_seeds import seed_pictures
+from lrbench.report.items import Claims, Facts, Findings, Group, Item, Lines, Part, Words
 from lrbench.report.methods import METHODS
 from lrbench.report.pictures import Picture
 from lrbench.report.styles import Styles
-from lrbench.report.tables import Table
 from lrbench.report.words import better_is
 
 # What casts doubt on the numbers is in part 1, sentence by sentence, and in the verdict line.
@@ -34,79 +31,6 @@ _ABOUT = {
     "budget": "budgets",
 }
 _FEW_BUDGETS = 4
-
-
-@dataclass(frozen=True)
-class Lines:
-    """A list of sentences."""
-
-    lines: Sequence[str]
-    style: str = ""
-    kind: str = "list"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Terms with their meaning."""
-
-    pairs: Sequence[tuple[str, str]]
-    kind: str = "facts"
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What the fairness audit found."""
-
-    findings: Sequence[Finding]
-    kind: str = "findings"
-
-
-@dataclass(frozen=True)
-class Claims:
-    """Sentences of the verdict, each after the word that says what it is about."""
-
-    claims: Sequence[tuple[str, str]]
-    kind: str = "claims"
-
-
-@dataclass(frozen=True)
-class Words:
-    """One paragraph; the style `reason` sets off why something is absent."""
-
-    text: str
-    style: str = "reason"
-    kind: str = "words"
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A picture that has become markup, which is not escaped again."""
-
-    name: str
-    title: str
-    note: str
-    svg: Markup
-    kind: str = "figure"
-
-
-Item = Lines | Facts | Findings | Claims | Words | Picture | Drawn | Table
-
-
-@dataclass
-class Group:
-    """What one budget has to say in one part; the title is empty where there is only one budget."""
-
-    title: str
-    items: Sequence[Item]
-
-
-@dataclass
-class Part:
-    """One of the eleven parts."""
-
-    title: str
-    lead: str
-    groups: list[Group] = field(default_factory=list)
 
 
 def parts_of(analysis: Analysis, verdict: Verdict, styles: Styles) -> list[Part]:

@@ -120,6 +120,7 @@ def drawing_rules() -> Iterator[None]:
 def markup(picture: Picture) -> Drawing:
     """Turn a picture into SVG, the same bytes for the same picture."""
     buffer = io.BytesIO()
+    # The salt makes ids that no other picture of the page has.
     with mpl.rc_context({"svg.hashsalt": picture.name, "svg.id": None}):
         picture.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     ElementTree.register_namespace("", _SVG)
@@ -127,7 +128,7 @@ def markup(picture: Picture) -> Drawing:
     root = ElementTree.fromstring(buffer.getvalue())
     _tidy(root, picture.title)
     file_svg = ElementTree.tostring(root, encoding="unicode")
-    _follow_the_page(root, prefix=f"{picture.name}-")
+    _follow_the_page(root)
     return Drawing(
         file_svg=f'<?xml version="1.0" encoding="utf-8"?>\n{file_svg}\n',
         page_svg=ElementTree.tostring(root, encoding="unicode"),
@@ -162,8 +163,8 @@ def _tidy(root: ElementTree.Element, title: str) -> None:
     root.insert(0, label)
 
 
-def _follow_the_page(root: ElementTree.Element, *, prefix: str) -> None:
-    """Colours become variables of the page, ids unique in it, and the size that of its column."""
+def _follow_the_page(root: ElementTree.Element) -> None:
+    """Colours become variables of the page, and the size that of its column."""
     for defs in root.findall(f"{{{_SVG}}}defs"):
         for style in defs.findall(f"{{{_SVG}}}style"):
             defs.remove(style)  # its selector is *, which would style the page
@@ -175,14 +176,8 @@ def _follow_the_page(root: ElementTree.Element, *, prefix: str) -> None:
         root.remove(title)
     root.set("style", f"max-width: {float(root.attrib['viewBox'].split()[2]) * 4 / 3:.0f}px")
     for element in root.iter():
-        if "id" in element.attrib:
-            element.set("id", prefix + element.attrib["id"])
-        for name, value in element.attrib.items():
-            if name.endswith("href"):
-                element.set(name, f"#{prefix}{value[1:]}")
-            elif name in ("style", "clip-path", "fill"):
-                colored = re.sub(r"#[0-9a-f]{6}\b", lambda m: _variable(m.group()), value)
-                element.set(name, re.sub(r"url\(#", f"url(#{prefix}", colored))
+        for name in {"style", "fill"} & element.attrib.keys():
+            element.set(name, re.sub(r"#[0-9a-f]{6}\b", lambda color: _variable(color.group()), element.attrib[name]))
 
 
 def _variable(color: str) -> str:
