@@ -18,7 +18,7 @@ from lrbench.report.figure_pairs import cd_diagram
 from lrbench.report.figure_rates import value_limits
 from lrbench.report.page import write_html
 from lrbench.report.pictures import Mark, Picture, drawing_rules, markup
-from lrbench.report.styles import LONGEST_NAME, panels_of, shortened, styles_of
+from lrbench.report.styles import LONGEST_NAME, distinct_labels, panels_of, shortened, styles_of
 from lrbench.report.words import number, p_value
 from lrbench.results import frame_from_rows
 
@@ -211,6 +211,13 @@ def test_long_names_are_cut_in_the_middle_and_stay_different():
     assert len(set(labels)) == 3
     assert all(len(label) <= LONGEST_NAME for label in labels)
     assert shortened("cosine") == "cosine"
+
+
+def test_workloads_that_differ_in_the_middle_are_told_apart():
+    names = [f"mnist1d-resnet{i}-adamw-b128" for i in range(12)]
+    assert len({shortened(name, 20) for name in names}) < 12
+    assert len(set(distinct_labels(names, 20))) == 12
+    assert len(set(distinct_labels(["x" * 60 + "1" + "y" * 60, "x" * 60 + "2" + "y" * 60], 20))) == 2
 
 
 def test_diverged_runs_are_hatched_and_a_missing_cell_stays_blank(tmp_path):

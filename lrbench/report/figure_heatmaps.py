@@ -12,7 +12,7 @@ from lrbench.analysis.model import Cell, Question, Section
 from lrbench.analysis.terms import Unavailable, sign
 from lrbench.report.layout import axes_at, new_figure, tick
 from lrbench.report.pictures import FAINT, GRID, INK, PAPER, Mark, Picture
-from lrbench.report.styles import Styles, shortened
+from lrbench.report.styles import Styles, distinct_labels
 from lrbench.report.words import mean_of, share_of, time_of
 
 _ROW, _LEFT = 0.24, 1.95
@@ -76,8 +76,9 @@ def _heatmap(
     order: Sequence[str],
 ) -> Picture:
     workloads = [facts.name for facts in section.workloads]
-    column = float(np.clip(7.8 / len(workloads), 0.5, 1.5))
-    top = 0.25 + 0.045 * max(len(shortened(name, 20)) for name in workloads)  # slanted names above the columns
+    column = float(np.clip(7.0 / len(workloads), 0.5, 1.5))
+    labels = distinct_labels(workloads, 20)
+    top = 0.25 + 0.053 * max(map(len, labels))  # slanted names above the columns
     figure = new_figure(top + _ROW * len(order) + 0.1)
     axes = axes_at(figure, left=_LEFT, top=top, width=column * len(workloads), height=_ROW * len(order))
     axes.set(xlim=(0, len(workloads)), ylim=(len(order), 0))
@@ -87,9 +88,9 @@ def _heatmap(
         spine.set_visible(False)
     picture = Picture(name, title, figure, note)
     cells = {(c.workload, c.scheduler): c for c in section.cells}
-    for column_index, workload in enumerate(workloads):
+    for column_index, (workload, label) in enumerate(zip(workloads, labels, strict=True)):
         axes.text(
-            column_index + 0.5, -0.25, shortened(workload, 20), rotation=38, ha="left", va="bottom", fontsize=7,
+            column_index + 0.5, -0.25, label, rotation=62, ha="left", va="bottom", fontsize=7,
             rotation_mode="anchor",
         )  # fmt: skip
         shade = _shades({s: cost * values[workload, s] for s in order if (workload, s) in values})

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from lrbench.analysis.model import Across, Pair, Section
 from lrbench.analysis.pareto import Relation
 from lrbench.analysis.terms import Unavailable
-from lrbench.report.layout import axes_at, new_figure
+from lrbench.report.layout import WIDTH, axes_at, new_figure
 from lrbench.report.pictures import FAINT, GRID, INK, Mark, Picture
 from lrbench.report.styles import Styles, shortened
 from lrbench.report.words import between, number, p_value
@@ -127,7 +127,7 @@ def _matrix(
 ) -> Picture:
     size = _CELL * len(order)
     top = 0.25 + 0.055 * max(len(styles[name].label) for name in order)  # slanted names above the columns
-    figure = new_figure(top + size + 0.1)
+    figure = new_figure(top + size + 0.1, width=max(WIDTH, _LEFT + size + 1.2))
     axes = axes_at(figure, left=_LEFT, top=top, width=size, height=size)
     axes.set(xlim=(0, len(order)), ylim=(len(order), 0))
     axes.set_axis_off()

@@ -107,6 +107,16 @@ def panels_of(styles: Styles) -> list[list[Style]]:
     return list(panels.values())
 
 
+def distinct_labels(names: Sequence[str], longest: int, limit: int = 44) -> list[str]:
+    """Shorten names, but never so far that two become one; numbered where even `limit` characters do not do."""
+    labels = [shortened(name, longest) for name in names]
+    if len(set(labels)) == len(set(names)):
+        return labels
+    if longest < limit:
+        return distinct_labels(names, longest + 4, limit)
+    return [f"{number} {label}" for number, label in enumerate(labels, 1)]
+
+
 def shortened(name: str, longest: int = LONGEST_NAME) -> str:
     """Cut a long name in the middle: its beginning names the family, its end the variant.
 
