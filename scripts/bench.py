@@ -1,7 +1,8 @@
 """Measure what the harness costs: `python scripts/bench.py [--root DATA] [--rounds 15]`.
 
 Every figure is a ratio of two ways to do the same work, run in turn (A B A B ...) in one process with one thread, and
-the median over the rounds is quoted: absolute times on shared machines drift, ratios of neighbours do not. Prints a
+the median over the rounds is quoted: absolute times on shared machines drift, ratios of neighbours do not. Each ratio
+is given in wall time and in the process's own CPU time; the second is the steadier one on a busy machine. Prints a
 table and writes `results/bench.json`.
 
 `overhead`: a whole lrbench training (loop, rates from the table, evaluations, journal, progress bar) against a loop
@@ -50,23 +51,24 @@ def main() -> None:
         ("lenet", LeNet),
     ):
         workload = make_workload(data, make_model)
-        ratios, seconds = interleave(partial(by_harness, workload), partial(by_hand, workload), arguments.rounds)
+        wall, cpu, seconds = interleave(partial(by_harness, workload), partial(by_hand, workload), arguments.rounds)
         rows.append(
             {
                 "figure": "overhead",
                 "workload": f"mnist {name}, batch {BATCH_SIZE}",
-                "ratio": statistics.median(ratios),
-                "quartiles": statistics.quantiles(ratios, n=4),
+                "wall_ratio": statistics.median(wall),
+                "wall_quartiles": statistics.quantiles(wall, n=4),
+                "cpu_ratio": statistics.median(cpu),
+                "cpu_quartiles": statistics.quantiles(cpu, n=4),
                 "us_per_step_by_hand": 1e6 * statistics.median(seconds) / STEPS,
                 "rounds": arguments.rounds,
             }
         )
     for row in rows:
-        low, _, high = row["quartiles"]
-        print(
-            f"{row['figure']:<10} {row['workload']:<24} {row['ratio']:.4f}  (quartiles {low:.4f} to {high:.4f}; "
-            f"{row['us_per_step_by_hand']:.0f} us a step by hand)"
-        )
+        print(f"{row['figure']}: {row['workload']}, {row['us_per_step_by_hand']:.0f} us a step by hand")
+        for clock in ("wall", "cpu"):
+            low, _, high = row[f"{clock}_quartiles"]
+            print(f"  {clock:<4} {row[f'{clock}_ratio']:.4f}  (quartiles {low:.4f} to {high:.4f})")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps({"torch": str(torch.__version__), "rows": rows}, indent=1) + "\n")
 
@@ -152,20 +154,27 @@ def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
     return loss / len(split), correct / len(split)
 
 
-def interleave(a: Callable[[], None], b: Callable[[], None], rounds: int) -> tuple[list[float], list[float]]:
-    """Time a and b in turn; return the ratios a/b of each round and the seconds of b. One round warms up."""
-    ratios, seconds = [], []
+def interleave(
+    a: Callable[[], None], b: Callable[[], None], rounds: int
+) -> tuple[list[float], list[float], list[float]]:
+    """Time a and b in turn; one round warms up.
+
+    Returns:
+        Ratios a/b of each round in wall time and in CPU time, and the wall seconds of b.
+    """
+    wall, cpu, seconds = [], [], []
     for round_number in range(rounds + 1):
         # The order alternates, so that a drift of the machine's speed favours neither.
-        pair = {}
+        took = {}
         for work in (a, b) if round_number % 2 else (b, a):
-            began = time.perf_counter()
+            began = time.perf_counter(), time.process_time()
             work()
-            pair[work] = time.perf_counter() - began
+            took[work] = time.perf_counter() - began[0], time.process_time() - began[1]
         if round_number:
-            ratios.append(pair[a] / pair[b])
-            seconds.append(pair[b])
-    return ratios, seconds
+            wall.append(took[a][0] / took[b][0])
+            cpu.append(took[a][1] / took[b][1])
+            seconds.append(took[b][0])
+    return wall, cpu, seconds
 
 
 if __name__ == "__main__":

@@ -347,6 +347,72 @@ def test_improvements_of_a_field_are_those_of_each_pair():
         assert found.overall.interval.high == pytest.approx(one.interval.high, abs=0.05)
 
 
+def test_final_runs_come_before_runs_on_their_own_and_those_before_tuning():
+    rows = run("w", "cosine", 0, 0.3, role="final") + run("w", "cosine", 0, 0.2, role="run")
+    rows += run("w", "cosine", 0, 0.1, role="tuning")
+    assert cell(analysed(rows), "cosine").final.mean == 0.3
+    assert cell(analysed([row for row in rows if row["role"] != "final"]), "cosine").final.mean == 0.2
+
+
+def test_a_difference_that_holm_takes_away_is_no_claim():
+    # Alone p = 0.029 for cosine against constant; one of fifteen tests it is not significant.
+    rows = field({"constant": [1.0, 1.1, 1.2], "cosine": [0.7, 0.8, 0.9]})
+    assert pair(analysed(rows), "constant", "cosine").reverse == "better only"
+    rows += field({f"z{i}": [1.0, 1.1, 1.2] for i in range(4)})
+    crowded = pair(analysed(rows), "constant", "cosine")
+    assert crowded.final.p_value < 0.05 < crowded.final_p_holm
+    assert crowded.reverse == "inconclusive"
+
+
+def test_runs_that_stopped_before_the_target_are_neither_misses_nor_times():
+    rows = field({"constant": [1.0, 1.0, 1.0], "cosine": [0.5]})
+    for seed in (1, 2):
+        rows += run("w", "cosine", seed, None, values=[3.0, 2.9], steps=[0, 10], state="incomplete")
+    assert cell(analysed(rows), "cosine").speed_ratio == 1.0
+
+
+def test_a_miss_counts_the_budget_and_one_interval_in_the_speed_up():
+    rows = field({"constant": [1.0], "cosine": [1.2]})
+    by_name = {o.scheduler: o for o in analysed(rows).sections[0].across.overall}
+    assert by_name["cosine"].speed_up.factor == pytest.approx(100 / 110)
+    assert (by_name["cosine"].speed_up.misses, by_name["constant"].speed_up.factor) == (1, 1.0)
+
+
+def test_an_order_that_hangs_on_a_third_schedule_is_reported():
+    # Twice a c b, three times b a c: mean ranks 1.6 of a and 1.8 of b; without c 1.6 of a and 1.4 of b.
+    orders = ["acb", "acb", "bac", "bac", "bac"]
+    rows = [
+        row
+        for w, order in enumerate(orders)
+        for place, scheduler in enumerate(order)
+        for row in run(f"w{w}", scheduler, 0, 1.0 + 0.1 * place, dataset=str(w))
+    ]
+    flips = analysed(rows).sections[0].robustness.flips
+    assert [(f.by, f.without, f.ahead, f.behind) for f in flips] == [("final", "c", "a", "b")]
+
+
+def test_ranks_by_the_last_the_last_three_and_the_best_evaluation():
+    rows = run("w", "constant", 0, None, values=[3.0, 0.1, 2.0, 2.0, 1.0], steps=[0, 25, 50, 75, 100])
+    rows += run("w", "cosine", 0, None, values=[3.0, 1.5, 1.2, 1.2, 1.1], steps=[0, 25, 50, 75, 100])
+    constant, cosine = analysed(rows).sections[0].robustness.endpoints
+    assert (constant.last, constant.last3, constant.best) == (1, 2, 1)
+    assert (cosine.last, cosine.last3, cosine.best) == (2, 1, 2)
+    lucky = [row | {"val/loss": 0.05} if (row["scheduler"], row["step"]) == ("cosine", 25) else row for row in rows]
+    assert [e.best for e in analysed(lucky).sections[0].robustness.endpoints] == [2, 1]
+
+
+def test_a_schedule_at_one_rate_takes_the_sensitivity_of_nobody_else_away():
+    rows = run("w", "linear", 0, 1.0, role="tuning", rate=0.5)
+    for scheduler in ("constant", "cosine"):
+        for rate, final in ((0.1, 1.0), (1.0, 1.4)):
+            rows += run("w", scheduler, 0, final, role="tuning", rate=rate)
+    curves = {c.scheduler: c for c in analysed(rows).sections[0].rate_curves}
+    assert curves["cosine"].sensitivity.value == pytest.approx(0.2)
+    assert curves["cosine"].sensitivity.rates == (0.1, 1.0)
+    assert isinstance(curves["linear"].sensitivity, Unavailable)
+    assert curves["cosine"].at_edge == "smallest"
+
+
 def test_what_cannot_be_analysed_is_refused_by_name():
     frame = frame_from_rows(field({"cosine": [1.0]}))
     declared = Settings("val/loss", "minimize")

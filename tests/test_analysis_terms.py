@@ -86,5 +86,5 @@ def test_a_share_of_two_has_no_interval_and_of_none_no_value():
 
 
 def test_an_absent_extra_is_named_with_its_command():
-    with pytest.raises(ImportError, match=r"of the extra `stats`: pip install 'lr-schedule-bench\[stats\]'"):
+    with pytest.raises(ValueError, match=r"of the extra `stats`: pip install 'lr-schedule-bench\[stats\]'"):
         stats_extra("no_such_module.part")

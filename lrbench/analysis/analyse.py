@@ -27,12 +27,11 @@ from lrbench.analysis.prepare import (
     check_needed,
     parameters_of,
     runs_of,
-    separate_budgets,
     slim,
-    tasks_of,
 )
 from lrbench.analysis.rate_curves import rate_curves_of, shared_rates_of
 from lrbench.analysis.speed_profiles import ecdfs_of, profiles_of
+from lrbench.analysis.tasks import separate_budgets, tasks_of
 from lrbench.analysis.terms import NUM_RESAMPLES, Direction, Unavailable
 
 _LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-posthocs")

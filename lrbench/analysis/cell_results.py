@@ -7,22 +7,18 @@ import numpy as np
 
 from lrbench.analysis.cells import median, summarise
 from lrbench.analysis.curves import (
-    TimeToTarget,
     anytime_area,
     best_value,
-    censoring_seconds,
-    censoring_step,
-    sustained_time_to_target,
 )
 from lrbench.analysis.field import Field, endpoint_values
-from lrbench.analysis.model import AtFraction, Cell, MeanOfSeeds, RunResult, SeedSpread, TimeSummary
+from lrbench.analysis.model import AtFraction, Cell, MeanOfSeeds, RunResult, SeedSpread
 from lrbench.analysis.prepare import Run
 from lrbench.analysis.profiles import speed_ratios
 from lrbench.analysis.ranks import ranks
 from lrbench.analysis.robustness import seed_spread
-from lrbench.analysis.survival import kaplan_meier, restricted_mean, share_reached
 from lrbench.analysis.targets import Target
 from lrbench.analysis.terms import FloatArray, Unavailable, sign, wilson_share, worst
+from lrbench.analysis.time_results import in_samples, in_seconds, in_steps, in_steps_sustained
 from lrbench.spec import RunState
 
 FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -94,10 +90,10 @@ def _cell(
         ),
         best=mean_of_seeds(np.array([_best(run, field) for run in finished]), field, level=level),
         rank=rank,
-        steps=refused or _steps(field, runs, level),
-        sustained=refused or _sustained(field, runs, level),
-        samples=refused or _samples(field, runs, level),
-        seconds=refused or _seconds(field, runs, level),
+        steps=refused or in_steps(field, runs, level),
+        sustained=refused or in_steps_sustained(field, runs, level),
+        samples=refused or in_samples(field, runs, level),
+        seconds=refused or in_seconds(field, runs, level),
         speed_ratio=ratio,
         anytime=_anytime(field, finished, level),
         spread=_spread(finals, field),
@@ -149,78 +145,6 @@ def _ratios(field: Field) -> dict[str, float | Unavailable]:
         else:
             ratios[scheduler] = float(ratio)
     return ratios
-
-
-def _steps(field: Field, runs: Sequence[Run], level: float) -> TimeSummary:
-    return _summary([field.hit(run) for run in runs], "steps", field.facts.total_steps, level)
-
-
-def _sustained(field: Field, runs: Sequence[Run], level: float) -> TimeSummary:
-    target = field.facts.target
-    assert isinstance(target, Target)
-    hits = []
-    for run in runs:
-        curve = run.curve
-        end = censoring_step(curve.steps, total_steps=curve.total_steps, state=run.state)
-        hit = sustained_time_to_target(
-            curve.steps, curve.values, target=target.value, direction=field.direction, end=end
-        )
-        hits.append(hit)
-    return _summary(hits, "steps", field.facts.total_steps, level)
-
-
-def _samples(field: Field, runs: Sequence[Run], level: float) -> TimeSummary | Unavailable:
-    size = field.facts.batch_size
-    if size is None:
-        return Unavailable("the batch size is not recorded, or not the same in all runs")
-    hits = [field.hit(run) for run in runs]
-    in_samples = [TimeToTarget(hit.value * size, hit.observed) for hit in hits]
-    return _summary(in_samples, "samples", field.facts.total_steps * size, level)
-
-
-def _seconds(field: Field, runs: Sequence[Run], level: float) -> TimeSummary | Unavailable:
-    """Seconds count on one device only; the horizon is the shortest full run of the workload."""
-    everyone = [run for scheduler in field.compared for run in field.runs(scheduler)]
-    devices = {run.device for run in everyone}
-    if len(devices) > 1 or None in devices:
-        return Unavailable("seconds compare on one device only, and the runs' devices differ or are not recorded")
-    ends = {run.run_id: _end_in_seconds(run) for run in everyone}
-    known = [end for end in ends.values() if not isinstance(end, Unavailable)]
-    if len(known) < len(ends):
-        return Unavailable("the seconds of some runs are not recorded")
-    full = [end for run in everyone if run.is_finished and not isinstance(end := ends[run.run_id], Unavailable)]
-    if not full:
-        return Unavailable("no run finished")
-    hits = []
-    for run in runs:
-        hit, seconds, end = field.hit(run), run.curve.seconds, ends[run.run_id]
-        assert seconds is not None
-        assert not isinstance(end, Unavailable)
-        at = int(np.searchsorted(run.curve.steps, hit.value))
-        hits.append(TimeToTarget(float(seconds[at]), True) if hit.observed else TimeToTarget(end, False))
-    return _summary(hits, "seconds", min(full), level)
-
-
-def _end_in_seconds(run: Run) -> float | Unavailable:
-    if run.curve.seconds is None:
-        return Unavailable("seconds are not recorded")
-    return censoring_seconds(run.curve.seconds, run.curve.steps, total_steps=run.curve.total_steps, state=run.state)
-
-
-def _summary(
-    hits: Sequence[TimeToTarget], unit: Literal["steps", "samples", "seconds"], horizon: float, level: float
-) -> TimeSummary:
-    times, observed = [hit.value for hit in hits], [hit.observed for hit in hits]
-    middle = kaplan_meier(times, observed, level=level).median
-    return TimeSummary(
-        unit=unit,
-        horizon=float(horizon),
-        median=Unavailable("fewer than half of the runs reached the target") if middle is None else middle,
-        restricted_mean=restricted_mean(times, observed, horizon=horizon, level=level)
-        if horizon > 0
-        else Unavailable("the runs took no time"),
-        share=share_reached(times, observed, horizon=horizon, level=level),
-    )
 
 
 def _anytime(field: Field, runs: Sequence[Run], level: float) -> MeanOfSeeds | Unavailable:

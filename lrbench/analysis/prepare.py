@@ -1,14 +1,13 @@
 """From the tidy frame to runs: one object per training, with its curve and what identifies it."""
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from lrbench.analysis.curves import Curve, curves_of, final_mean, final_value
-from lrbench.analysis.findings import Cell, Finding, listed
+from lrbench.analysis.findings import Cell
 from lrbench.analysis.terms import Direction, FloatArray, worst
 from lrbench.results import COLUMNS, as_floats, sort_rows
 from lrbench.spec import RunState
@@ -16,8 +15,6 @@ from lrbench.spec import RunState
 RATE = "optimizer.lr"
 # What a search may vary; two runs that agree in all of it and in the seed are repeats of one replicate.
 _POINT_PREFIXES = ("scheduler.", "warmup.", "optimizer.")
-_TASK_COLUMNS = ("dataset", "model", "optimizer", "batch_size")
-_TASK_PREFIXES = ("dataset.", "model.", "optimizer.", "training.")
 
 
 @dataclass(frozen=True)
@@ -102,32 +99,6 @@ def measured_metrics(frame: pd.DataFrame) -> list[str]:
     return sorted(name for name in names if not as_floats(frame[name])[1].all())
 
 
-def separate_budgets(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
-    """Make every workload name stand for one budget: `name` with two of them becomes `name (100 steps)`, ...
-
-    Returns:
-        The frame, a new one if a name had to be split, and a serious finding for each such name.
-    """
-    pairs = frame[["workload", "budget"]].drop_duplicates()
-    mixed = sorted({str(name) for name in pairs.loc[pairs.duplicated("workload"), "workload"]})
-    if not mixed:
-        return frame, []
-    findings = []
-    for name in mixed:
-        budgets = sorted(int(b) for b in pairs.loc[pairs["workload"] == name, "budget"])
-        schedulers = sorted(set(frame.loc[frame["workload"] == name, "scheduler"].astype(str)))
-        cells: tuple[Cell, ...] = tuple((f"{name} ({b} steps)", s) for b in budgets for s in schedulers)
-        sentence = (
-            f"{name}: runs of {listed(budgets)} planned steps came under one name; the length is part of a "
-            "schedule, so each length is a workload of its own here."
-        )
-        findings.append(Finding("mixed budgets", "serious", sentence, cells))
-    split = frame["workload"].astype("string") + " (" + frame["budget"].astype("string") + " steps)"
-    return frame.assign(
-        workload=frame["workload"].astype("string").where(~frame["workload"].isin(mixed), split)
-    ), findings
-
-
 def slim(frame: pd.DataFrame, *, metric: str) -> pd.DataFrame:
     """Keep, in order of run and step, only the columns that an analysis reads: parameters are many."""
     names = [c.name for c in COLUMNS if c.name not in ("samples", "train/loss", "fingerprint", "run_name")]
@@ -202,35 +173,6 @@ def points_of(parameters: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def tasks_of(frame: pd.DataFrame) -> dict[str, str]:
-    """Name the task of every workload: what it is apart from its budget.
-
-    Two workloads are one task when all that is recorded of dataset, model, optimizer and training agrees, the
-    base rate aside; where nothing is recorded, when their names agree without the budget in them.
-    """
-    names = [
-        name
-        for name in map(str, frame.columns)
-        if name in _TASK_COLUMNS or (name.startswith(_TASK_PREFIXES) and name != RATE)
-    ]
-    heads = frame.loc[~frame["workload"].duplicated(), ["workload", "budget", *names]]
-    keys: dict[str, tuple[str, ...]] = {}
-    for workload, budget, *facts in heads.astype(object).itertuples(index=False):
-        bare = re.sub(rf"[ _-]*\(?{int(budget)} ?(steps)?\)?(-[0-9a-f]{{4}}$)?", "", str(workload)) or str(workload)
-        known = tuple(f"{n}={v}" for n, v in zip(names, facts, strict=True) if not _is_missing(v))
-        keys[str(workload)] = (bare, *known)
-    return _labels(keys)
-
-
-def _labels(keys: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """The bare names, with a number behind them where different tasks share one."""
-    labels: dict[tuple[str, ...], str] = {}
-    for key in sorted(set(keys.values())):
-        taken = sum(other[0] == key[0] for other in labels)
-        labels[key] = key[0] if not taken else f"{key[0]} #{taken + 1}"
-    return {workload: labels[key] for workload, key in keys.items()}
-
-
 def _steps_fall_within_a_run(frame: pd.DataFrame) -> bool:
     same = (frame["run_id"] == frame["run_id"].shift()).to_numpy(dtype=bool, na_value=False)
     falls = np.diff(frame["step"].to_numpy(dtype=np.int64), prepend=0) < 0
@@ -253,10 +195,11 @@ def _objects(frame: pd.DataFrame, name: str) -> list[object]:
     """A column as plain objects, None where missing or absent."""
     if name not in frame.columns:
         return [None] * len(frame)
-    return [None if _is_missing(value) else value for value in frame[name].astype(object)]
+    return [None if is_missing(value) else value for value in frame[name].astype(object)]
 
 
-def _is_missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
+    """Whether a cell of a frame, as a plain object, is None, <NA> or NaN."""
     return value is None or value is pd.NA or value != value
 
 

@@ -134,11 +134,11 @@ def stats_extra(module: str) -> ModuleType:
     """Import a module of the optional extra `stats`.
 
     Raises:
-        ImportError: it is not installed; names the command that installs it.
+        ValueError: it is not installed; names the command that installs it.
     """
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise ImportError(
+        raise ValueError(
             f"this test needs {module.partition('.')[0]}, of the extra `stats`: pip install 'lr-schedule-bench[stats]'"
         ) from error

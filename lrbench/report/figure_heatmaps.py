@@ -123,13 +123,14 @@ def _cell(axes: Axes, row: int, column: int, cell: Cell, value: float | None, sh
     if shade is None and cell.num_diverged < cell.num_runs:
         fill = PAPER
     bright = shade is None or shade > 0.4
+    stripes = FAINT if shade is None else ("#3a3a42" if bright else "#e8e8ec")
     ink = INK if shade is None else ("#101014" if bright else "#fafafa")
     axes.add_artist(Rectangle((column + 0.02, row + 0.04), 0.96, 0.92, facecolor=fill, linewidth=0, gid=key))
     if cell.num_diverged:
         axes.add_artist(
             Rectangle(
                 (column + 0.02, row + 0.04), 0.96, 0.92, fill=False, hatch=_HATCH, linewidth=0,
-                edgecolor=FAINT if bright else "#c8c8cc", gid=key,
+                edgecolor=stripes, gid=key,
             )
         )  # fmt: skip
     text = "–" if value is None else tick(value)

@@ -58,8 +58,7 @@ _RC: dict[Any, Any] = {
     "ytick.labelcolor": INK,
     "xtick.labelsize": 7.5,
     "ytick.labelsize": 7.5,
-    "hatch.color": FAINT,
-    "hatch.linewidth": 0.6,
+    "hatch.linewidth": 0.8,
     "lines.linewidth": 1.4,
     "lines.markersize": 5.0,
 }
