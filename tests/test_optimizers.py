@@ -134,7 +134,12 @@ def test_trajectories_are_those_of_torchs_class(name, changes, torch_class, sett
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_fused_and_plain_updates_agree_up_to_rounding(name):
-    fused, plain = network(), network()
+    def perceptron():
+        # No BatchNorm: a bias in front of one has a gradient of pure rounding noise, which Adam would blow up.
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 5))
+
+    fused, plain = perceptron(), perceptron()
     train(fused, make(name, fused.parameters(), fused=True), batches(5))
     train(plain, make(name, plain.parameters(), fused=False), batches(5))
     torch.testing.assert_close(fused.state_dict(), plain.state_dict())
