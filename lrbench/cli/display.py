@@ -2,21 +2,28 @@
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
+from lrbench.cli.result import Result
 from lrbench.spec import Evaluation, Task
 from lrbench.tracking.outbox import load_state
 from lrbench.tracking.view import chart_link, server_command
 
-if TYPE_CHECKING:
-    from lrbench.cli.training_run import Outcome
-
+_SECONDS_BETWEEN_LINES = 30.0
 _PERCENT = ("val/accuracy", "test/accuracy")
 
 
@@ -37,7 +44,7 @@ class Bar:
 
 
 @contextmanager
-def progress_bar(name: str, total_steps: int, *, completed: int = 0) -> Iterator[Bar]:
+def progress_bar(name: str, total_steps: int) -> Iterator[Bar]:
     """Show a bar while the context lasts."""
     console = Console(stderr=True)
     columns = (
@@ -50,8 +57,74 @@ def progress_bar(name: str, total_steps: int, *, completed: int = 0) -> Iterator
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = Bar(progress, name, total_steps)
-        bar.update(completed, None)
         yield bar
+
+
+class SweepBar:
+    """Progress over all runs of a sweep, measured in their steps; lines now and then where stderr is no terminal."""
+
+    def __init__(self, progress: Progress, steps: Mapping[int, int], *, is_terminal: bool) -> None:
+        self._progress = progress
+        self._steps = steps
+        self._advanced = dict.fromkeys(steps, 0.0)
+        self._num_done = 0
+        self._num_failed = 0
+        self._is_terminal = is_terminal
+        self._began = self._said_at = time.monotonic()
+        self._task = progress.add_task("", total=sum(steps.values()), runs="")
+        self._show()
+
+    def advance(self, group: Sequence[int], steps_done: int) -> None:
+        """Take note that runs which train together have done so many steps in all."""
+        for index in group:
+            self._advanced[index] = steps_done / len(group)
+        self._show()
+
+    def finish(self, index: int, result: Result) -> None:
+        """Take note that a run ended."""
+        self._advanced[index] = self._steps[index]
+        self._num_done += 1
+        self._num_failed += result.error is not None
+        self._show()
+
+    def _show(self) -> None:
+        done, total = sum(self._advanced.values()), sum(self._steps.values())
+        runs = f"{self._num_done} of {len(self._steps)} runs"
+        if self._num_failed:
+            runs += f", {self._num_failed} failed"
+        self._progress.update(self._task, completed=done, runs=runs)
+        now = time.monotonic()
+        if not self._is_terminal and now - self._said_at > _SECONDS_BETWEEN_LINES and done:
+            self._said_at = now
+            left = (now - self._began) * (total - done) / done
+            print(f"lrbench: {runs}, about {_duration(left)} left", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def sweep_bar(steps: Mapping[int, int]) -> Iterator[SweepBar]:
+    """Show the progress of a sweep while the context lasts.
+
+    Args:
+        steps: of every run that is to be trained.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("[bold]{task.fields[runs]}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        yield SweepBar(progress, steps, is_terminal=console.is_terminal)
+
+
+def _duration(seconds: float) -> str:
+    """Write a duration for people: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def summarize(evaluations: Sequence[Evaluation], task: Task, *, batch_size: int) -> dict[str, float]:
@@ -72,28 +145,31 @@ def summarize(evaluations: Sequence[Evaluation], task: Task, *, batch_size: int)
     return found
 
 
-def print_outcomes(outcomes: Sequence["Outcome"]) -> None:
+def print_results(results: Sequence[Result]) -> None:
     """Print what runs found and how to look at them: tables on a terminal, otherwise `name<TAB>value` lines.
 
-    A grid prints one block a run, in the order of the jobs.
+    A sweep prints one block a run, in the order of the jobs.
+
+    Args:
+        results: of runs that were trained, at least one.
     """
     console = Console()
-    for outcome in outcomes:
-        rows = [("run", outcome.plan.run_name), ("state", str(outcome.state))]
+    for result in results:
+        rows = [("run", result.name), ("state", str(result.state))]
         if not console.is_terminal:
-            rows += [(name, repr(value)) for name, value in outcome.found.items()]
-            rows.append(("record", str(outcome.record)))
+            rows += [(name, repr(value)) for name, value in result.found.items()]
+            rows.append(("record", str(result.record)))
             sys.stdout.writelines(f"{name}\t{value}\n" for name, value in rows)
             continue
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         for name, value in [
             *rows,
-            *((name, format_metric(name, value)) for name, value in outcome.found.items()),
+            *((name, format_metric(name, value)) for name, value in result.found.items()),
         ]:
             table.add_row(f"[cyan]{name}", value)
-        table.add_row("[cyan]record", str(outcome.record))
+        table.add_row("[cyan]record", str(result.record))
         console.print(table)
-    for what, command in _how_to_look(outcomes[-1]):
+    for what, command in _how_to_look(results[-1]):
         if console.is_terminal:
             console.print(f"[dim]{what}:[/dim]")
             console.print(command, markup=False, highlight=False, soft_wrap=True)  # for copying
@@ -101,14 +177,14 @@ def print_outcomes(outcomes: Sequence["Outcome"]) -> None:
             sys.stdout.write(f"{what}\t{command}\n")
 
 
-def _how_to_look(outcome: "Outcome") -> list[tuple[str, str]]:
+def _how_to_look(result: Result) -> list[tuple[str, str]]:
     """The server's command and the chart's link, for a run that reached MLflow."""
-    experiment_id = load_state(outcome.record).experiment_id
+    assert result.record is not None
+    experiment_id = load_state(result.record).experiment_id
     if not experiment_id:
         return []
-    uri = outcome.plan.values["tracking"]["uri"]
-    server = server_command(uri)
-    return [*([("server", server)] if server else []), ("charts", chart_link(uri, experiment_id))]
+    server = server_command(result.tracking_uri)
+    return [*([("server", server)] if server else []), ("charts", chart_link(result.tracking_uri, experiment_id))]
 
 
 def format_metric(name: str, value: float) -> str:

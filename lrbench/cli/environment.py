@@ -1,8 +1,10 @@
 """What a result depends on besides its config: code version, libraries, machine, threads."""
 
+import hashlib
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -62,6 +64,27 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+# The code that shapes a curve; what reports, tracks or launches does not.
+_SHAPING_ROOMS = ("spec.py", "schedules", "models", "data", "optimizers", "training", "trials.py")
+
+
+@cache
+def code_digest() -> str:
+    """Digest the source of all that shapes a curve, so that results of other code are not taken for ours.
+
+    Returns:
+        16 hex digits.
+    """
+    package = Path(lrbench.__file__).parent
+    digest = hashlib.sha256()
+    for room in _SHAPING_ROOMS:
+        path = package / room
+        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+            digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
 def _git_commit() -> str | None:
     checkout = Path(lrbench.__file__).resolve().parent.parent
     if not (checkout / ".git").exists():

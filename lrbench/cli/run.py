@@ -1,104 +1,154 @@
-"""`lrbench [overrides]`: train one run, or a grid with `-m`, and leave a record."""
+"""`lrbench [overrides]`: train one run, or a sweep with `-m`, and leave a record of each run."""
 
 import shlex
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lrbench.cli.destination import check_destination
+from lrbench.cli.destination import check_destination, report_unsent
 from lrbench.cli.errors import USER_ERRORS, explain
 from lrbench.cli.hydra_app import run_app
+from lrbench.cli.result import Result, portable
 from lrbench.config import Plan, make_plan
 from lrbench.tracking.sender import Sender
-
-if TYPE_CHECKING:
-    from lrbench.cli.training_run import Outcome
 
 
 def main(arguments: list[str]) -> int:
     """Train; see the package's docstring for exit codes."""
     warnings.showwarning = _show_warning
-    session = _Session(arguments)
+    session = Session(arguments)
     try:
         run_app(arguments, session.job)
     finally:
         num_unsent = session.close()
     session.report()
-    if session.failures and not session.is_grid:
-        raise session.failures[0][1]
-    for name, error in session.failures:
-        print(f"lrbench: failed: {name}: {explain(error)}", file=sys.stderr)
-    if session.failures:
-        return 1
-    return 3 if num_unsent else 0
+    return session.exit_code or (3 if num_unsent else 0)
 
 
-class _Session:
-    """The jobs of one command: they share one sender, and a failure of one does not stop the next."""
+class Session:
+    """The jobs of one command, their results, and the sender that all of them share.
+
+    `job` is what Hydra's launchers call, in this process or, pickled, in another one; a copy that was pickled has no
+    sender, and its results come back to `collect` of the first.
+    """
 
     def __init__(self, arguments: list[str]) -> None:
-        self.outcomes: list[Outcome] = []
-        self.failures: list[tuple[str, Exception]] = []
-        self.is_grid = False
+        self.results: list[Result] = []
+        self.is_sweep = False
+        self.stop_code = 0
+        self._followed: set[Path] = set()
         self._arguments = arguments
         self._sender: Sender | None = None
+        self._is_elsewhere = False
 
-    def job(self, cfg: DictConfig) -> None:
-        """Train what one composed config asks for; errors of the user are kept for the end."""
-        hydra = HydraConfig.get()
-        self.is_grid = hydra.mode == RunMode.MULTIRUN
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "results": [], "_sender": None, "_is_elsewhere": True}
+
+    def job(self, cfg: DictConfig) -> Result:
+        """Train what one composed config asks for.
+
+        Raises:
+            What the user did wrong, unless other jobs wait: in a sweep it is in the result.
+        """
+        self.is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
-            self._train(make_plan(cfg))
+            result = self._train(make_plan(cfg))
         except USER_ERRORS as error:
-            self.failures.append((hydra.job.override_dirname, error))
+            if not self.is_sweep:
+                raise
+            result = Result(HydraConfig.get().job.override_dirname, error=portable(error))
+        if not self._is_elsewhere:
+            self.collect(result)
+        if not self.is_sweep and result.error is not None:
+            raise result.error
+        return result
+
+    def collect(self, result: Result) -> None:
+        """Take in the end of a job, once."""
+        if any(result is known for known in self.results):
+            return
+        self.results.append(result)
+        if result.record is not None and result.tracking_uri:
+            self.follow(result.record, result.tracking_uri)
+
+    def arrange(self, results: Sequence[Result]) -> None:
+        """Take in the ends of all jobs in the order in which they are to be shown."""
+        for result in results:
+            self.collect(result)
+        self.results = list(results)
+
+    def follow(self, record: Path, tracking_uri: str) -> None:
+        """Have a record copied into MLflow from now on."""
+        if self._is_elsewhere or not tracking_uri or record in self._followed:
+            return
+        self._followed.add(record)
+        self.start_sender(record.parents[1])
+        assert self._sender is not None
+        self._sender.follow(record)
+
+    def start_sender(self, results_dir: Path) -> None:
+        """Start the process that copies; early, since it loads MLflow while the data are loaded here."""
+        if self._sender is None:
+            self._sender = Sender(results_dir / "sender.log")
 
     def close(self) -> int:
         """Wait for the sender; return how many records it could not send, having named each."""
         if self._sender is None:
             return 0
         unsent = self._sender.close()
-        for item in unsent:
-            print(f"lrbench: not in MLflow yet: {item.record}: {item.reason}", file=sys.stderr)
-        if unsent:
-            print(
-                f"send it with: lrbench sync results_dir={shlex.quote(str(item.record.parents[1]))}",
-                file=sys.stderr,
-            )
+        report_unsent(unsent)
         return len(unsent)
 
     def report(self) -> None:
-        """Say what was found and how to look at it."""
-        if self.outcomes:
-            from lrbench.cli.display import print_outcomes
+        """Say what was found and how to look at it, what failed, and how to go on after a stop."""
+        trained = [result for result in self.results if result.found]
+        if trained:
+            from lrbench.cli.display import print_results
 
-            print_outcomes(self.outcomes)
+            print_results(trained)
+        for result in self.results:
+            if result.error is not None:
+                print(f"lrbench: failed: {result.name}: {explain(result.error)}", file=sys.stderr)
+        if self.stop_code:
+            print(
+                f"lrbench: stopped; the same command continues: {shlex.join(['lrbench', *self._arguments])}",
+                file=sys.stderr,
+            )
 
-    def _train(self, plan: Plan) -> None:
+    @property
+    def exit_code(self) -> int:
+        """Of the signal that stopped the jobs; 1 when one failed; else 0."""
+        return self.stop_code or (1 if any(result.error is not None for result in self.results) else 0)
+
+    def _train(self, plan: Plan) -> Result:
         uri = check_destination(plan)
         plan.dataset.check()
 
         # torch comes after everything that can be refused without it.
-        from lrbench.cli.training_run import Stopped, check, train
+        from lrbench.cli.display import progress_bar
+        from lrbench.cli.signals import StopRequest
+        from lrbench.cli.training_run import check, train
 
         check(plan)
-        if uri and self._sender is None:
-            # Early: it loads MLflow while the data are loaded here.
-            self._sender = Sender(Path(plan.values["results_dir"]) / "sender.log")
-        follow = self._sender.follow if uri and self._sender is not None else lambda _: None
-        try:
-            self.outcomes.append(train(plan, tracking_uri=uri, on_record=follow))
-        except Stopped as stop:
-            self.close()
-            print(
-                f"lrbench: {stop}; the same command continues: {shlex.join(['lrbench', *self._arguments])}",
-                file=sys.stderr,
+        if uri and not self._is_elsewhere:
+            self.start_sender(Path(plan.values["results_dir"]))
+        with StopRequest() as stop, progress_bar(plan.run_name, plan.budget.total_steps) as bar:
+            (result,) = train(
+                [plan],
+                tracking_uri=uri,
+                stop=stop,
+                on_record=lambda path: self.follow(path, uri),
+                on_progress=lambda step, evaluations: bar.update(step, evaluations.get(0)),
             )
-            raise SystemExit(stop.exit_code) from None
+        if result.stopped:
+            self.stop_code = stop.exit_code
+        return result
 
 
 def _show_warning(

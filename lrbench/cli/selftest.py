@@ -83,7 +83,7 @@ def train_and_read_back(directory: Path) -> pd.DataFrame:
         for problem in PROBLEMS:
             for plan in compose_plans(problem.words(directory)):
                 check(plan)
-                train(plan, tracking_uri=uri, on_record=sender.follow)
+                train([plan], tracking_uri=uri, on_record=sender.follow)
         unsent = sender.close()
     if unsent:
         raise RuntimeError(f"{len(unsent)} records did not reach the database, e.g. {unsent[0].reason}")

@@ -1,57 +1,32 @@
-"""One training from its plan to its record: everything of `lrbench run` that needs torch."""
+"""Trainings from their plans to their records: everything of `lrbench run` that needs torch."""
 
-import csv
 import hashlib
 import json
-import math
 import shutil
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from lrbench.cli.assemble import trial_of, workload_of
 from lrbench.cli.check import fails, findings_of
-from lrbench.cli.display import progress_bar, summarize
+from lrbench.cli.display import summarize
 from lrbench.cli.environment import environment, resolve_device
-from lrbench.cli.signals import StopRequest
+from lrbench.cli.result import Result
+from lrbench.cli.run_record import describe, digest_weights, open_record, write_curve, write_json, write_rates
 from lrbench.config import Plan
-from lrbench.config.plan import flat_values
 from lrbench.data import Splits
-from lrbench.schedules.rates import RateError, Rates
+from lrbench.schedules.rates import RateError
 from lrbench.spec import Evaluation, RunState, run_state
-from lrbench.tracking.record import DatasetFacts, Record, RecordBusyError, find_unfinished
+from lrbench.tracking.record import Record
+from lrbench.training import Training
 from lrbench.trials import build_training, call_model, run_training
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run found.
-
-    Attributes:
-        plan: of the run.
-        record: its directory.
-        state: see RunState.
-        found: last and best metrics, seconds and steps, see `summarize`.
-    """
-
-    plan: Plan
-    record: Path
-    state: RunState
-    found: Mapping[str, float]
-
-
-class Stopped(Exception):  # noqa: N818  # not an error: the user asked for it
-    """A signal ended the run; its record can be resumed."""
-
-    def __init__(self, step: int, total_steps: int, exit_code: int) -> None:
-        super().__init__(f"stopped at step {step} of {total_steps}")
-        self.exit_code = exit_code
+OnProgress = Callable[[int, Mapping[int, Evaluation]], None]
 
 
 def check(plan: Plan) -> None:
@@ -74,157 +49,164 @@ def check(plan: Plan) -> None:
     call_model(plan.make_model, input_shape=plan.dataset.input_shape, num_outputs=plan.dataset.num_outputs)
 
 
-def train(plan: Plan, *, tracking_uri: str, on_record: Callable[[Path], None]) -> Outcome:
-    """Train a plan, resuming an interrupted run of the same fingerprint, and leave its record.
+def train(
+    plans: Sequence[Plan],
+    *,
+    tracking_uri: str,
+    stop: Callable[[], bool] = lambda: False,
+    on_record: Callable[[Path], None] = lambda _: None,
+    on_progress: OnProgress = lambda step, evaluations: None,
+) -> list[Result]:
+    """Train plans that share workload and seed as one, and leave a record of each.
+
+    An interrupted run of the same fingerprint is resumed. One run that diverges or fails changes no other.
 
     Args:
-        plan: checked, its rates too.
-        tracking_uri: where the record is to be sent; "" for nowhere.
-        on_record: told the record's directory as soon as it exists.
+        plans: checked, their rates too; one, or several of one `shared_start`.
+        tracking_uri: where the records are to be sent; "" for nowhere.
+        stop: whether to save a checkpoint and return early.
+        on_record: told each record's directory as soon as it exists.
+        on_progress: told the step and the evaluations made there, by plan.
+
+    Returns:
+        One result a plan, in their order.
 
     Raises:
-        Stopped: by a signal.
-        RateError: a closed-loop schedule gave an unusable rate.
         ValueError: the data are missing or damaged.
         OSError: the disk is full.
     """
-    device = resolve_device(plan.values["device"])
-    torch.set_num_threads(plan.values["threads"])
-    data = plan.dataset.load()
-    training = build_training(workload_of(plan, data, device), [trial_of(plan)], seed=plan.values["seed"])
-    facts = environment(device)
-    with _open_record(plan, data, tracking_uri, facts) as record:
-        on_record(record.path)
-        _write_json(record.artifacts / "environment.json", facts)
-        OmegaConf.save(OmegaConf.create(plan.values), record.artifacts / "config.yaml")
-        if not training.rates[0].closed_loop:
-            _write_rates(record.artifacts / "rates.csv", training.rates[0])
-
-        failure: RateError | None = None
-        with (
-            StopRequest() as stop,
-            progress_bar(plan.run_name, training.total_steps, completed=max(0, record.last_step)) as bar,
-        ):
-            for progress in run_training(
-                training,
-                checkpoints=record.path / "checkpoints",
-                every_seconds=plan.values["training"]["checkpoint_seconds"],
-                stop_requested=stop,
-                before_checkpoint=record.sync,
-            ):
-                evaluation = progress.evaluations.get(0)
-                if evaluation is not None:
-                    record.append(evaluation)
-                failure = progress.failures.get(0)
-                bar.update(progress.step, evaluation)
-
-        evaluations = record.evaluations()
-        last = evaluations[-1]
-        state = run_state(
-            first_loss=evaluations[0].metrics["val/loss"],
-            last_loss=last.metrics["val/loss"],
-            last_step=last.step,
-            total_steps=training.total_steps,
-        )
-        if stop() and training.step < training.total_steps and state is RunState.INCOMPLETE:
-            record.end("KILLED", state, f"{stop.name} at step {training.step}")
-            raise Stopped(training.step, training.total_steps, stop.exit_code)
-        if failure is not None:
-            record.end("FAILED", state, str(failure))
-            raise failure
-        found = summarize(evaluations, plan.dataset.task, batch_size=plan.values["training"]["batch_size"])
-        _write_rates(record.artifacts / "rates.csv", training.rates[0])
-        _write_curve(record.artifacts / "curve.csv", evaluations)
-        weights = training.learner.state_dict()["models"][0]
-        _write_json(record.artifacts / "outcome.json", {"state": state, **found, "weights_sha256": _digest(weights)})
-        record.end("FINISHED", state)
-        shutil.rmtree(record.path / "checkpoints", ignore_errors=True)  # there is nothing left to resume
-        return Outcome(plan=plan, record=record.path, state=state, found=found)
-
-
-def _open_record(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str, str]) -> Record:
-    """Take up an interrupted run of this fingerprint, or start a new record."""
-    root = Path(plan.values["results_dir"]) / "runs"
-    values = plan.values
-    interrupted = find_unfinished(root, plan.fingerprint)
-    if interrupted is not None:
-        try:
-            record = Record.open(interrupted)
-        except RecordBusyError:
-            pass  # another process was quicker; it trains that one, we train our own
-        else:
-            if record.facts.dataset is not None and record.facts.dataset.digest != data.digest:
-                record.close()
-                raise ValueError(
-                    f"dataset={values['dataset']['name']} has the digest {data.digest[:12]}…, but the interrupted run "
-                    f"in {interrupted} was trained on {record.facts.dataset.digest[:12]}…; restore the data, or delete "
-                    "that record"
-                )
-            return record
-    names = {group: values[group]["name"] for group in ("scheduler", "warmup", "model", "dataset", "optimizer")}
-    tags = {
-        **names,
-        "seed": values["seed"],
-        "budget": plan.budget.total_steps,
-        "batch_size": values["training"]["batch_size"],
-        "workload": plan.workload,
-        "role": "run",
-        "fingerprint": plan.fingerprint,
-        "device": facts["device"],
-    }
-    if "commit" in facts:
-        tags["commit"] = facts["commit"]
-    return Record.create(
-        root,
-        name=plan.run_name,
-        experiment=values["tracking"]["experiment"] or plan.workload,
-        tracking_uri=tracking_uri,
-        fingerprint=plan.fingerprint,
-        tags={key: str(value) for key, value in tags.items()},
-        params={**flat_values(values), "budget.total_steps": plan.budget.total_steps},
-        dataset=DatasetFacts(
-            name=names["dataset"],
-            digest=data.digest,
-            profile={"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
-        ),
-        note=f"**{names['scheduler']}** on {names['dataset']}, {names['model']}, {plan.budget.total_steps} steps "
-        f"({plan.budget.epochs:.4g} epochs), base rate {values['optimizer']['lr']:g}.",
+    first = plans[0]
+    device = resolve_device(first.values["device"])
+    torch.set_num_threads(first.values["threads"])
+    data = _load(_Loader(first))
+    training = build_training(
+        workload_of(first, data, device),
+        [trial_of(plan) for plan in plans],
+        seed=first.values["seed"],
+        read_test=first.values["training"]["read_test"],
     )
+    facts = environment(device)
+    with ExitStack() as stack:
+        records = []
+        for plan, rates in zip(plans, training.rates, strict=True):
+            records.append(stack.enter_context(open_record(plan, data, tracking_uri, facts)))
+            describe(records[-1], plan, facts, rates)
+            on_record(records[-1].path)
+        checkpoints = _checkpoints(plans, records)
+        failures: dict[int, RateError] = {}
+        pruned: dict[int, int] = {}
+        on_progress(max(0, min(record.last_step for record in records)), {})
+        for progress in run_training(
+            training,
+            checkpoints=checkpoints,
+            every_seconds=first.values["training"]["checkpoint_seconds"],
+            stop_requested=stop,
+            before_checkpoint=lambda: _sync(records),
+        ):
+            for k, evaluation in progress.evaluations.items():
+                records[k].append(evaluation)
+                if k in training.live and _is_hopeless(plans[k], evaluation):
+                    training.end(k)
+                    pruned[k] = evaluation.step
+            failures |= progress.failures
+            on_progress(progress.step, progress.evaluations)
+        weights = training.learner.state_dict()["models"]
+        results = [
+            _finish(
+                plan,
+                record,
+                training,
+                k,
+                weights=weights[k],
+                stopped=stop() and k in training.live,
+                failure=failures.get(k),
+                pruned=pruned.get(k),
+            )
+            for k, (plan, record) in enumerate(zip(plans, records, strict=True))
+        ]
+        if not any(result.stopped for result in results):
+            shutil.rmtree(checkpoints, ignore_errors=True)  # there is nothing left to resume
+    return results
 
 
-def _write_rates(path: Path, rates: Rates) -> None:
-    """Write the table: zero-based step, the rate it used, and the momentum when the schedule moves it."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        if rates.momentum is None:
-            writer.writerow(["step", "lr"])
-            writer.writerows(enumerate(rates.lr.tolist()))
-        else:
-            writer.writerow(["step", "lr", "momentum"])
-            writer.writerows(zip(range(len(rates.lr)), rates.lr.tolist(), rates.momentum.tolist(), strict=True))
+def _is_hopeless(plan: Plan, evaluation: Evaluation) -> bool:
+    """Whether the sweep's line of pruning, if it drew one at this step, is missed."""
+    study = plan.values["study"]
+    line = dict(zip(study["prune_steps"], study["prune_values"], strict=True)).get(evaluation.step)
+    if line is None:
+        return False
+    value = evaluation.metrics[plan.dataset.task.objective]
+    return bool(value < line if plan.dataset.task.direction == "maximize" else value > line)
 
 
-def _write_curve(path: Path, evaluations: list[Evaluation]) -> None:
-    """Write one row an evaluation; a metric that was not measured is an empty cell, NaN is nan."""
-    names = list(dict.fromkeys(name for e in evaluations for name in e.metrics))
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["step", "time/seconds", *names])
-        for e in evaluations:
-            writer.writerow([e.step, e.seconds, *(e.metrics.get(name, "") for name in names)])
+def _finish(
+    plan: Plan,
+    record: Record,
+    training: Training,
+    k: int,
+    *,
+    weights: Mapping[str, Tensor],
+    stopped: bool,
+    failure: RateError | None,
+    pruned: int | None,
+) -> Result:
+    """Write the end of one run."""
+    evaluations = record.evaluations()
+    state = run_state(
+        first_loss=evaluations[0].metrics["val/loss"],
+        last_loss=evaluations[-1].metrics["val/loss"],
+        last_step=evaluations[-1].step,
+        total_steps=training.total_steps,
+    )
+    result = partial(
+        Result, name=plan.run_name, tracking_uri=record.facts.tracking_uri, record=record.path, state=state
+    )
+    if stopped and state is RunState.INCOMPLETE:
+        record.end("KILLED", state, f"stopped at step {training.step} of {training.total_steps}")
+        return result(stopped=True)
+    if failure is not None:
+        record.end("FAILED", state, str(failure))
+        return result(error=failure)
+    found = summarize(evaluations, plan.dataset.task, batch_size=plan.values["training"]["batch_size"])
+    write_rates(record.artifacts / "rates.csv", training.rates[k])
+    write_curve(record.artifacts / "curve.csv", evaluations)
+    write_json(record.artifacts / "outcome.json", {"state": state, **found, "weights_sha256": digest_weights(weights)})
+    record.end("FINISHED", state, "" if pruned is None else f"pruned at step {pruned} of {training.total_steps}")
+    return result(found=found, curve=curve_of(evaluations, plan), pruned=pruned)
 
 
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write strict JSON: it has no NaN, so non-finite numbers become strings."""
-    strict = {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in document.items()}
-    path.write_text(json.dumps(strict, indent=1, allow_nan=False) + "\n")
+def curve_of(evaluations: Sequence[Evaluation], plan: Plan) -> dict[int, float]:
+    """Pick the headline metric of every evaluation."""
+    return {e.step: e.metrics[plan.dataset.task.objective] for e in evaluations}
 
 
-def _digest(weights: Mapping[str, Tensor]) -> str:
-    """Digest weights, so that two runs can be compared bit for bit."""
-    digest = hashlib.sha256()
-    for name, tensor in weights.items():
-        digest.update(name.encode())
-        # As bytes: numpy knows no bfloat16.
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def _sync(records: Sequence[Record]) -> None:
+    for record in records:
+        record.sync()
+
+
+def _checkpoints(plans: Sequence[Plan], records: Sequence[Record]) -> Path:
+    """A run's own checkpoints lie in its record; those of runs that train as one belong to all of them."""
+    if len(plans) == 1:
+        return records[0].path / "checkpoints"
+    digest = hashlib.sha256("\n".join(plan.fingerprint for plan in plans).encode()).hexdigest()
+    return Path(plans[0].values["results_dir"]) / "groups" / digest[:16]
+
+
+class _Loader:
+    """A dataset as the key of a cache: equal config values, equal data."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.dataset = plan.dataset
+        self._values = json.dumps(plan.values["dataset"], sort_keys=True)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Loader) and self._values == other._values
+
+    def __hash__(self) -> int:
+        return hash(self._values)
+
+
+@lru_cache(maxsize=2)  # jobs of a sweep come sorted by dataset; more would only keep memory
+def _load(loader: _Loader) -> Splits:
+    return loader.dataset.load()

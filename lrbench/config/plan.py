@@ -26,6 +26,7 @@ _NOT_IN_FINGERPRINT = (
     "threads",
     "device",
     "experiment",
+    "study",
 )
 _MACHINE_KEYS = {"dataset": ("root", "cache_dir", "num_workers", "in_memory"), "training": ("checkpoint_seconds",)}
 
@@ -68,7 +69,18 @@ def make_plan(cfg: DictConfig) -> Plan:
     Raises:
         ValueError: naming the config path, the rule, the value and what exists.
     """
-    values = plain_values(cfg)
+    return plan_of(plain_values(cfg))
+
+
+def plan_of(values: dict[str, Any]) -> Plan:
+    """Check the values of a config and bind its parts.
+
+    Args:
+        values: plain and resolved, as `plain_values` gives them; kept, not copied.
+
+    Raises:
+        ValueError: see `make_plan`.
+    """
     for path, rule in RULES.items():
         check_value(path, lookup(values, path), rule)
     trusted = values["trusted_modules"]
@@ -127,9 +139,11 @@ def plain_values(cfg: DictConfig) -> dict[str, Any]:
 
 
 def flat_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested values to dotted names, leaving out the documentation of components."""
+    """Flatten nested values to dotted names, leaving out the documentation of components and the sweep's notes."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
+        if not prefix and key == "study":
+            continue
         if prefix.count(".") == 1 and key in DOCUMENTATION - {"name"}:
             continue
         if isinstance(value, Mapping) and value:
@@ -176,7 +190,12 @@ def _workload_name(values: Mapping[str, Any], budget: Budget) -> str:
     shared = _shaping_values(values)
     for key in ("scheduler", "warmup", "seed"):
         del shared[key]
-    shared["optimizer"] = {k: v for k, v in shared["optimizer"].items() if k != "lr"}
+    # What a study searches differs between its trials, and they belong to one workload. Whether the test split is read
+    # changes no weight.
+    for path in ("optimizer.lr", "training.read_test", *values["study"]["searched"]):
+        group, _, key = path.partition(".")
+        if group in shared:
+            shared[group] = {k: v for k, v in shared[group].items() if k != key}
     parts = [shared[group]["name"] for group in ("dataset", "model", "optimizer")]
     name = "-".join([*parts, f"b{shared['training']['batch_size']}", f"{budget.total_steps}steps", _digest(shared)[:4]])
     return re.sub(r"[^\w.-]+", "_", name)

@@ -45,7 +45,22 @@ class TrainingConfig:
     compile: bool = False
     channels_last: bool = False
     stop_diverged: bool = True
+    read_test: bool = True
     checkpoint_seconds: float = 30.0
+
+
+@dataclass
+class StudyConfig:
+    """Where a run stands in a sweep; the sweeper fills it in, nobody else."""
+
+    name: str | None = None
+    trial: int | None = None
+    role: str = "run"
+    searched: list[str] = field(default_factory=list)
+    parent: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    prune_steps: list[int] = field(default_factory=list)
+    prune_values: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -60,6 +75,7 @@ class Config:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    study: StudyConfig = field(default_factory=StudyConfig)
     experiment: Any = None
     seed: int = 0
     device: str = "auto"

@@ -32,7 +32,7 @@ class Progress:
 
     Attributes:
         step: updates completed.
-        seconds: training time so far, evaluations excluded.
+        seconds: training time so far of each trial, evaluations excluded: trials that train together share the clock.
         evaluations: trial -> its evaluation, for the trials evaluated at this step; empty between evaluations.
         failures: trial -> the error that ended it at this step (a closed-loop schedule that gave an unusable rate).
     """
@@ -114,6 +114,10 @@ class Training:
                 chunk = max(1, chunk // 2)
             yield Progress(self.step, self.seconds, self._stop_nonfinite(num_steps))
 
+    def end(self, k: int) -> None:
+        """Take no further step with trial k; the consumer may call it between two items."""
+        self.live.remove(k)
+
     def _advance(self, batches: Iterator[Batch], num_steps: int) -> float:
         began = time.perf_counter()
         window = slice(self.step, self.step + num_steps)
@@ -130,7 +134,7 @@ class Training:
         chunk[self.live] = losses
         self._losses = torch.cat([self._losses, chunk], dim=1)
         self.step += num_steps
-        self.seconds += seconds
+        self.seconds += seconds / len(self.live)
         return seconds
 
     def _stop_nonfinite(self, num_steps: int) -> dict[int, Evaluation]:

@@ -1,0 +1,74 @@
+"""Hydra's plugins of lrbench. Hydra imports this file at every start, so all that takes time is imported late.
+
+Hydra 1.3 finds plugins in the namespace `hydra_plugins` only. It executes this module before it is in `sys.modules`,
+which `from __future__ import annotations` together with a dataclass would not survive.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class LocalLauncher(Launcher):
+    """Worker processes on this machine, one a core, that pay for imports once.
+
+    Args:
+        num_workers: processes; null for one a core.
+    """
+
+    def __init__(self, num_workers: int | None = None) -> None:
+        self.num_workers = num_workers
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take over what Hydra hands every launcher."""
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Train every job; what one of them did wrong is in its result."""
+        from lrbench.cli.launching import compose_values, run_jobs
+
+        jobs = compose_values(self.hydra_context.config_loader, self.config, job_overrides)
+        results = run_jobs(jobs, self.task_function.__self__, num_workers=self.num_workers)  # type: ignore[attr-defined]
+        returns = []
+        for overrides, result in zip(job_overrides, results, strict=True):
+            done = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+            done.return_value = result
+            returns.append(done)
+        return returns
+
+
+class GridSweeper(BasicSweeper):
+    """Every combination of the choices on the command line; Hydra's own, but for one thing.
+
+    Hydra composes all jobs once to find typing errors and then once more to launch them; LocalLauncher composes all
+    before the first begins anyway.
+
+    Args:
+        params: choices by name, which those of the command line precede.
+    """
+
+    def __init__(self, params: dict[str, str] | None = None) -> None:
+        super().__init__(max_batch_size=None, params=params)
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """See the class."""
+        if not isinstance(self.launcher, LocalLauncher):
+            super().validate_batch_is_legal(batch)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch the grid, and collect what launchers that work in other processes bring back."""
+        returns = super().sweep(arguments)
+        self.session.arrange([done.return_value for batch in returns for done in batch])
+        return returns
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep the session, whose method the task is."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.session = task_function.__self__  # type: ignore[attr-defined]

@@ -1,0 +1,207 @@
+"""Jobs of a sweep on the worker processes of this machine: composed, recognised, grouped, trained, counted."""
+
+import copy
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, open_dict
+
+from lrbench.cli.destination import check_destination
+from lrbench.cli.display import sweep_bar
+from lrbench.cli.errors import USER_ERRORS
+from lrbench.cli.recorded import Recorded
+from lrbench.cli.result import Result
+from lrbench.cli.signals import StopRequest
+from lrbench.config import Plan
+from lrbench.config.plan import plain_values, plan_of
+from lrbench.launch import Died, Done, Message, Pool
+
+if TYPE_CHECKING:
+    from lrbench.cli.run import Session
+
+Values = dict[str, Any]
+
+
+def compose_values(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Values]:
+    """Compose the plain values of many jobs.
+
+    Composing the defaults list takes a tenth of a second, so it is done once for every choice of groups; the other
+    overrides are applied as Hydra itself applies them.
+
+    Args:
+        loader: of the running application.
+        master: the sweep's config.
+        jobs: override words of each job.
+
+    Raises:
+        What Hydra raises for wrong words.
+    """
+    groups = set(loader.list_groups(""))
+    parser = OverridesParser.create(config_loader=loader)
+    composed: dict[tuple[str, ...], DictConfig] = {}
+    values = []
+    for words in jobs:
+        overrides = parser.parse_overrides(list(words))
+        choices = tuple(
+            o.input_line for o in overrides if o.input_line is not None and _is_choice(o.key_or_group, groups)
+        )
+        if choices not in composed:
+            config = loader.load_sweep_config(master, list(choices))
+            with open_dict(config):
+                del config["hydra"]
+            composed[choices] = config
+        config = copy.deepcopy(composed[choices])
+        ConfigLoaderImpl._apply_overrides_to_config(
+            [o for o in overrides if not _is_choice(o.key_or_group, groups)], config
+        )
+        values.append(plain_values(config))
+    return values
+
+
+def _is_choice(key: str, groups: set[str]) -> bool:
+    return key in groups or key.startswith("hydra")
+
+
+def default_num_workers(plan: Plan) -> int:
+    """One process for every core that this process may use; one for a GPU."""
+    if plan.values["device"] not in ("auto", "cpu"):
+        return 1
+    return max(1, len(os.sched_getaffinity(0)) // int(plan.values["threads"]))
+
+
+def run_jobs(jobs: Sequence[Values], session: "Session", *, num_workers: int | None) -> list[Result]:
+    """Train configs, each once, and hand their results to the session as they come.
+
+    Runs that an earlier command finished are not trained again, and those that it left unfinished are resumed.
+
+    Args:
+        jobs: plain values of their configs.
+        session: collects results, follows records, and knows about stops.
+        num_workers: processes, >= 1; None for one a core.
+
+    Returns:
+        One result a job, in their order.
+
+    Raises:
+        ValueError: results_dir or the tracking store cannot be used.
+    """
+    results: dict[int, Result] = {}
+    plans: dict[int, Plan] = {}
+    for index, values in enumerate(jobs):
+        try:
+            plans[index] = plan_of(values)
+        except USER_ERRORS as error:
+            results[index] = Result(_name(values), error=error)
+    destinations = _destinations(plans.values(), session)
+    recorded = Recorded()
+    first_of: dict[str, int] = {}
+    for index, plan in plans.items():
+        known = recorded.find(plan)
+        if known is not None:
+            results[index] = known
+        else:
+            first_of.setdefault(plan.fingerprint, index)
+    for result in results.values():
+        session.collect(result)
+    if first_of:
+        waiting = {index: plans[index] for index in first_of.values()}
+        results |= _Training(waiting, destinations, session).run(num_workers)
+    # Two jobs of one fingerprint are one run.
+    return [
+        results[index] if index in results else results[first_of[plans[index].fingerprint]]
+        for index in range(len(jobs))
+    ]
+
+
+def _destinations(plans: Iterable[Plan], session: "Session") -> dict[str, str]:
+    """Check where records go, once a place; by `_place`, the tracking URI or "" for nowhere."""
+    uris: dict[str, str] = {}
+    for plan in plans:
+        if _place(plan) not in uris:
+            uris[_place(plan)] = check_destination(plan)
+            if uris[_place(plan)]:
+                session.start_sender(Path(plan.values["results_dir"]))
+    return uris
+
+
+def _place(plan: Plan) -> str:
+    return json.dumps([plan.values["results_dir"], plan.values["tracking"]], sort_keys=True)
+
+
+class _Training:
+    """Some plans on their way through the workers; a task is a group of them that trains as one."""
+
+    def __init__(self, plans: Mapping[int, Plan], destinations: Mapping[str, str], session: "Session") -> None:
+        self._plans = plans
+        self._destinations = destinations
+        self._session = session
+        self._results: dict[int, Result] = {}
+
+    def run(self, num_workers: int | None) -> dict[int, Result]:
+        groups = [(index,) for index in self._plans]
+        if num_workers is None:
+            num_workers = default_num_workers(next(iter(self._plans.values())))
+        steps = {index: plan.budget.total_steps for index, plan in self._plans.items()}
+        is_stopping = False
+        with (
+            StopRequest() as stop,
+            sweep_bar(steps) as self._bar,
+            Pool(min(num_workers, len(groups)), preload=["lrbench.cli.worker"]) as self._pool,
+        ):
+            for group in groups:
+                self._submit(group, is_retry=False)
+            for event in self._pool.events():
+                if stop() and not is_stopping:
+                    is_stopping = True
+                    self._session.stop_code = stop.exit_code
+                    for group, _ in self._pool.stop():
+                        self._stopped(group)
+                match event:
+                    case Message((group, _), ("record", path)):
+                        self._session.follow(path, self._uri(group[0]))
+                    case Message((group, _), ("steps", steps_done)):
+                        self._bar.advance(group, steps_done)
+                    case Done((group, _), results):
+                        for index, result in zip(group, results, strict=True):
+                            self._end(index, result)
+                    case Died((group, _)) if is_stopping:
+                        self._stopped(group)
+                    case Died(((index,), True), exit_code):
+                        self._end(index, _died(self._plans[index], exit_code))
+                    case Died((group, False)):
+                        # One of them may be to blame, or their number; each gets another chance of its own.
+                        for index in group:
+                            self._submit((index,), is_retry=True)
+        return self._results
+
+    def _submit(self, group: tuple[int, ...], *, is_retry: bool) -> None:
+        values = [self._plans[index].values for index in group]
+        # By name: the function's module needs torch, which only the workers load.
+        self._pool.submit((group, is_retry), "lrbench.cli.worker.train_group", (values, self._uri(group[0])))
+
+    def _uri(self, index: int) -> str:
+        return self._destinations[_place(self._plans[index])]
+
+    def _end(self, index: int, result: Result) -> None:
+        self._results[index] = result
+        self._session.collect(result)
+        self._bar.finish(index, result)
+
+    def _stopped(self, group: Sequence[int]) -> None:
+        for index in group:
+            self._end(index, Result(self._plans[index].run_name, stopped=True))
+
+
+def _died(plan: Plan, exit_code: int) -> Result:
+    how = f"was killed by signal {-exit_code} (out of memory?)" if exit_code < 0 else "failed, see above"
+    return Result(plan.run_name, error=ValueError(f"its worker process {how}, twice"))
+
+
+def _name(values: Values) -> str:
+    return f"{values['scheduler'].get('name')}-s{values['seed']}"

@@ -1,0 +1,61 @@
+"""Finished runs that are on the disk already, so that a sweep trains nothing twice."""
+
+import json
+from pathlib import Path
+
+from lrbench.cli.environment import code_digest
+from lrbench.cli.result import Result
+from lrbench.config import Plan
+from lrbench.spec import RunState
+from lrbench.tracking.journal import Ended, Evaluated, read_all
+from lrbench.tracking.record import read_facts
+
+
+class RecordIndex:
+    def __init__(self, root: Path) -> None:
+        self.paths: dict[str, list[Path]] = {}
+        for file in root.glob("*/run.json"):
+            self.paths.setdefault(read_facts(file.parent).fingerprint, []).append(file.parent)
+
+    def finished(self, fingerprint: str) -> Path | None:
+        for path in self.paths.get(fingerprint, []):
+            entries = read_all(path / "journal.jsonl")
+            if entries and isinstance(entries[-1], Ended) and entries[-1].status == "FINISHED":
+                return path
+        return None
+
+
+class Recorded:
+    """The records there were when a sweep, or a part of it, began."""
+
+    def __init__(self) -> None:
+        self._indices: dict[str, RecordIndex] = {}
+
+    def find(self, plan: Plan) -> Result | None:
+        """Return the result of a finished run of the same fingerprint and code, if there is one."""
+        folder = plan.values["results_dir"]
+        if folder not in self._indices:
+            self._indices[folder] = RecordIndex(Path(folder) / "runs")
+        record = self._indices[folder].finished(plan.fingerprint)
+        return None if record is None else _result_of(record, plan)
+
+
+def _result_of(record: Path, plan: Plan) -> Result | None:
+    facts = read_facts(record)
+    if facts.tags.get("code") != code_digest():
+        return None
+    entries = read_all(record / "journal.jsonl")
+    ended = entries[-1]
+    assert isinstance(ended, Ended)
+    found = json.loads((record / "artifacts" / "outcome.json").read_text())
+    evaluations = [entry.evaluation for entry in entries if isinstance(entry, Evaluated)]
+    objective = plan.dataset.task.objective
+    return Result(
+        name=facts.name,
+        tracking_uri=facts.tracking_uri,
+        record=record,
+        state=RunState(ended.state),
+        found={name: float(value) for name, value in found.items() if name not in ("state", "weights_sha256")},
+        curve={e.step: e.metrics[objective] for e in evaluations},
+        pruned=evaluations[-1].step if ended.message.startswith("pruned") else None,
+    )

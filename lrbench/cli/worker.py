@@ -1,0 +1,62 @@
+"""What a worker process does with the jobs it is handed; imports all that a training needs."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lrbench.cli.errors import USER_ERRORS
+from lrbench.cli.result import Result, portable
+from lrbench.cli.training_run import check, train
+from lrbench.config import Plan
+from lrbench.config.plan import plan_of
+from lrbench.launch import Link
+from lrbench.spec import Evaluation
+
+_SECONDS_BETWEEN_MESSAGES = 0.2
+
+
+def train_group(job: tuple[Sequence[dict[str, Any]], str], link: Link) -> list[Result]:
+    """Train configs that share workload and seed.
+
+    Args:
+        job: plain values of the configs, and where their records are to be sent.
+        link: gets ("record", its directory) of every record, and now and then ("steps", steps done of all runs).
+
+    Returns:
+        One result a config, in their order; errors of the user are in them.
+    """
+    values, tracking_uri = job
+    results: dict[int, Result] = {}
+    plans: dict[int, Plan] = {}
+    for index, config in enumerate(values):
+        plan = plan_of(config)
+        try:
+            plan.dataset.check()
+            check(plan)
+            plans[index] = plan
+        except USER_ERRORS as error:
+            results[index] = Result(plan.run_name, error=portable(error))
+    if plans:
+        results |= dict(zip(plans, _train(list(plans.values()), tracking_uri, link), strict=True))
+    return [results[index] for index in range(len(values))]
+
+
+def _train(plans: list[Plan], tracking_uri: str, link: Link) -> list[Result]:
+    told_at = 0.0
+
+    def on_progress(step: int, evaluations: Mapping[int, Evaluation]) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at > _SECONDS_BETWEEN_MESSAGES:
+            told_at = time.monotonic()
+            link.send(("steps", step * len(plans)))
+
+    try:
+        return train(
+            plans,
+            tracking_uri=tracking_uri,
+            stop=link.is_stopping,
+            on_record=lambda path: link.send(("record", path)),
+            on_progress=on_progress,
+        )
+    except USER_ERRORS as error:
+        return [Result(plan.run_name, error=portable(error)) for plan in plans]

@@ -1,0 +1,197 @@
+"""Worker processes that pay for imports once, and that nothing outlives.
+
+They are forked from one server process which has imported what they need, so a new one costs milliseconds, and a
+worker that dies (out of memory, say) takes no other with it: its task is reported as `Died`. When the parent dies,
+even by SIGKILL, its workers see the end of a pipe and exit at once, so that the same command can be given again.
+"""
+
+import importlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.synchronize import Event as EventType
+from types import TracebackType
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a running task has of its parent.
+
+    Attributes:
+        send: give the parent a Message.
+        is_stopping: whether the parent wants the task to return early.
+    """
+
+    send: Callable[[Any], None]
+    is_stopping: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a running task sent."""
+
+    key: Any
+    body: Any
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task returned."""
+
+    key: Any
+    result: Any
+
+
+@dataclass(frozen=True)
+class Died:
+    """The worker of a task ended before the task did: killed by a signal (-number), or it raised (1)."""
+
+    key: Any
+    exit_code: int
+
+
+Event = Message | Done | Died
+
+
+@dataclass
+class _Worker:
+    process: ForkServerProcess
+    pipe: Connection
+    key: Any = None
+    is_busy: bool = False
+
+
+class Pool:
+    """A context manager: leaving it stops the workers.
+
+    They ignore the signals that a terminal or a cluster sends to whole process groups: what those mean is decided in
+    the parent, which calls `stop`.
+
+    Args:
+        num_workers: processes at most; started when there are tasks for them.
+        preload: modules that the server imports before any worker is forked.
+    """
+
+    def __init__(self, num_workers: int, *, preload: Sequence[str] = ()) -> None:
+        self._num_workers = num_workers
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(preload))
+        self._workers: list[_Worker] = []
+        self._tasks: deque[tuple[Any, str, Any]] = deque()
+        self._stopping = self._context.Event()
+
+    def submit(self, key: Any, function: str, argument: Any) -> None:
+        """Queue a call `function(argument, link)`; see Link.
+
+        Args:
+            key: comes back with every event of this task.
+            function: dotted name, imported in the worker; an exception that it raises ends the worker, with a traceback
+                on stderr.
+            argument: pickled, as is what the function returns and sends.
+        """
+        self._tasks.append((key, function, argument))
+
+    def events(self, *, poll_seconds: float = 0.5) -> Iterator[Event | None]:
+        """Run the tasks, yielding what happens as it happens, and None now and then while nothing does.
+
+        Tasks may be submitted while this runs. It ends when there is none left.
+        """
+        while self._tasks or any(worker.is_busy for worker in self._workers):
+            self._hand_out()
+            busy = {worker.pipe: worker for worker in self._workers if worker.is_busy}
+            ready = wait(list(busy), timeout=poll_seconds)
+            if not ready:
+                yield None
+            for pipe in ready:
+                assert isinstance(pipe, Connection)
+                yield self._receive(busy[pipe])
+
+    def stop(self) -> list[Any]:
+        """Ask running tasks to return early, forget those that no worker has begun, and return the keys of these."""
+        self._stopping.set()
+        keys = [key for key, _, _ in self._tasks]
+        self._tasks.clear()
+        return keys
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        for worker in self._workers:
+            worker.pipe.close()
+        for worker in self._workers:
+            worker.process.join(10)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._workers.clear()
+
+    def _hand_out(self) -> None:
+        while self._tasks:
+            worker = next((worker for worker in self._workers if not worker.is_busy), None)
+            if worker is None:
+                if len(self._workers) >= self._num_workers:
+                    return
+                worker = self._start()
+            worker.key, function, argument = self._tasks.popleft()
+            worker.is_busy = True
+            with suppress(BrokenPipeError, ConnectionResetError):  # it died while idle; its pipe says so later
+                worker.pipe.send((function, argument))
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(theirs, self._stopping))
+        process.start()
+        theirs.close()  # else its end would not be seen here
+        worker = _Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+    def _receive(self, worker: _Worker) -> Event:
+        try:
+            what, body = worker.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            worker.process.join()
+            self._workers.remove(worker)
+            worker.pipe.close()
+            exit_code = worker.process.exitcode
+            assert exit_code is not None
+            return Died(worker.key, exit_code)
+        if what == "message":
+            return Message(worker.key, body)
+        worker.is_busy = False
+        return Done(worker.key, body)
+
+
+def _work(pipe: Connection, stopping: EventType) -> None:
+    """Do tasks until the pipe ends."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    link = Link(send=lambda body: pipe.send(("message", body)), is_stopping=stopping.is_set)
+    while True:
+        try:
+            function, argument = pipe.recv()
+        except EOFError:
+            return
+        module, _, name = function.rpartition(".")
+        pipe.send(("done", getattr(importlib.import_module(module), name)(argument, link)))
+
+
+def _exit_with_parent() -> None:
+    """A task may last for hours after nobody waits for it any more."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

@@ -1,0 +1,126 @@
+"""Worker processes: tasks, messages, deaths, stops, and orphans."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lrbench.launch import Died, Done, Message, Pool
+
+HERE = f"{__name__}."
+
+
+def double(argument, link):
+    link.send(("half way", argument))
+    return 2 * argument
+
+
+def die(argument, link):
+    os.kill(os.getpid(), argument)
+    time.sleep(60)
+
+
+def fail(argument, link):
+    raise RuntimeError("a bug")
+
+
+def wait_for_stop(argument, link):
+    link.send("begun")
+    deadline = time.monotonic() + 60
+    while not link.is_stopping() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return "stopped early"
+
+
+def say_pid_and_sleep(argument, link):
+    link.send(os.getpid())
+    time.sleep(60)
+
+
+def events(pool):
+    return [event for event in pool.events() if event is not None]
+
+
+def test_every_task_is_done_once_and_its_messages_come_before_its_end():
+    with Pool(2) as pool:
+        for number in range(7):
+            pool.submit(number, HERE + "double", number)
+        seen = events(pool)
+    assert sorted(e.result for e in seen if isinstance(e, Done)) == [0, 2, 4, 6, 8, 10, 12]
+    for number in range(7):
+        own = [type(event) for event in seen if event.key == number]
+        assert own == [Message, Done]
+
+
+def test_a_worker_that_is_killed_is_reported_and_the_others_go_on():
+    with Pool(1) as pool:
+        pool.submit("bad", HERE + "die", signal.SIGKILL)
+        pool.submit("good", HERE + "double", 1)
+        seen = events(pool)
+    assert Died("bad", -signal.SIGKILL) in seen
+    assert Done("good", 2) in seen
+
+
+def test_a_task_that_raises_ends_its_worker_only():
+    with Pool(1) as pool:
+        pool.submit("bug", HERE + "fail", None)
+        pool.submit("good", HERE + "double", 1)
+        seen = events(pool)
+    assert Died("bug", 1) in seen
+    assert Done("good", 2) in seen
+
+
+def test_stop_ends_running_tasks_and_forgets_waiting_ones():
+    with Pool(1) as pool:
+        pool.submit("first", HERE + "wait_for_stop", None)
+        pool.submit("second", HERE + "double", 1)
+        seen = []
+        for event in pool.events():
+            seen.append(event)
+            if isinstance(event, Message):
+                assert pool.stop() == ["second"]
+    assert Done("first", "stopped early") in seen
+    assert not any(event.key == "second" for event in seen if event is not None)
+
+
+def test_signals_to_the_process_group_do_not_reach_tasks():
+    with Pool(1) as pool:
+        pool.submit("first", HERE + "say_pid_and_sleep", None)
+        for event in pool.events():
+            if isinstance(event, Message):
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+                    os.kill(event.body, number)
+                os.kill(event.body, 0)
+                os.kill(event.body, signal.SIGKILL)
+            elif event is not None:
+                assert event == Died("first", -signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
+    program = (
+        "from lrbench.launch import Pool, Message\n"
+        "if __name__ == '__main__':\n"
+        "    with Pool(2) as pool:\n"
+        "        for key in range(2): pool.submit(key, 'tests.test_launch_pool.say_pid_and_sleep', None)\n"
+        "        for event in pool.events():\n"
+        "            if isinstance(event, Message): print(event.body, flush=True)\n"
+    )
+    (tmp_path / "parent.py").write_text(program)
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "parent.py")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])},
+    )
+    pids = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while any(os.path.exists(f"/proc/{pid}") for pid in pids):
+        assert time.monotonic() < deadline, "a worker lives on"
+        time.sleep(0.02)
