@@ -23,6 +23,9 @@ Count = Annotated[int, Ge(1)]
 CountOrZero = Annotated[int, Ge(0)]
 Fractions = Annotated[list[Fraction], MinLen(1)]
 
+# Keys of a component's config file that say what it is; all others, but `_target_`, are its parameters.
+DOCUMENTATION = frozenset({"name", "purpose", "formula", "source", "libraries", "search"})
+
 
 class Task(StrEnum):
     """What a dataset asks for, and with it the loss, the headline metric and its direction.

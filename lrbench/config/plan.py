@@ -11,10 +11,10 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from lrbench.config.schema import RULES, WARMUP_RULES
-from lrbench.config.targets import DOCUMENTATION, bind, check_value
+from lrbench.config.targets import bind, check_value
 from lrbench.data import Dataset
 from lrbench.schedules import Warmup
-from lrbench.spec import Budget, resolve_budget
+from lrbench.spec import DOCUMENTATION, Budget, resolve_budget
 
 # Where a run happens or is written does not change what it computes.
 _NOT_IN_FINGERPRINT = (

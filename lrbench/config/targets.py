@@ -15,6 +15,8 @@ from typing import Any, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from lrbench.spec import DOCUMENTATION
+
 TRUSTED = (
     "lrbench.schedules",
     "lrbench.models",
@@ -27,7 +29,6 @@ TRUSTED = (
     "schedulefree",
     "prodigyopt",
 )
-DOCUMENTATION = frozenset({"name", "purpose", "formula", "source", "libraries", "search"})
 
 
 def bind(
