@@ -123,7 +123,7 @@ def plan_of(values: dict[str, Any]) -> Plan:
         make_model=make_model,
         dataset=dataset,
         budget=budget,
-        fingerprint=_digest(_shaping_values(values)),
+        fingerprint=_digest(shaping_values(values)),
         workload=_workload_name(values, budget),
     )
 
@@ -176,7 +176,7 @@ def _warmup(node: Mapping[str, Any], trusted: list[str]) -> Warmup | None:
     return Warmup(shape=shape, fraction=fraction, steps=steps)
 
 
-def _shaping_values(values: Mapping[str, Any]) -> dict[str, Any]:
+def shaping_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that shapes the curve of a run."""
     kept: dict[str, Any] = {k: v for k, v in values.items() if k not in _NOT_IN_FINGERPRINT}
     for group, value in kept.items():
@@ -187,7 +187,7 @@ def _shaping_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _workload_name(values: Mapping[str, Any], budget: Budget) -> str:
-    shared = _shaping_values(values)
+    shared = shaping_values(values)
     for key in ("scheduler", "warmup", "seed"):
         del shared[key]
     # What a study searches differs between its trials, and they belong to one workload. Whether the test split is read

@@ -1,0 +1,160 @@
+"""One study: its trials asked in batches, told when their runs are done, the same after any number of kills."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.study import Study, StudyDirection
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from lrbench.sweep.ranges import config_value
+from lrbench.sweep.space import Dimension
+from lrbench.sweep.storage import add_trial, create_or_load_study, finish_trial
+from lrbench.sweep.suggest import SamplerName, suggest, uses_history, visible_history
+
+_BATCHES = 4  # rounds of a model-based search when nothing else is asked for
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the points of a study are found, the same for every study of a sweep.
+
+    Attributes:
+        num_trials: of each study, in total.
+        sampler: see lrbench.sweep.suggest.
+        seed: of the suggestions.
+        at_once: trials of one batch; None for a quarter of them where later points follow from earlier ones, else all.
+    """
+
+    num_trials: int
+    sampler: SamplerName
+    seed: int
+    at_once: int | None
+
+    @property
+    def batch_size(self) -> int:
+        """Trials of one batch."""
+        if self.at_once is not None:
+            return self.at_once
+        return max(1, self.num_trials // _BATCHES) if uses_history(self.sampler, self.num_trials) else self.num_trials
+
+
+class TunedStudy:
+    """A study in its database.
+
+    Args:
+        storage: see lrbench.sweep.storage.open_storage.
+        name: of the study.
+        space: its dimensions.
+        search: how points are found.
+        directions: of each objective.
+        document: everything that shapes its trials, JSON.
+        force_new: make another study where the name is taken by one of another document.
+
+    Raises:
+        ValueError: the name is taken by a study of something else; says what differs.
+    """
+
+    def __init__(
+        self,
+        storage: RDBStorage,
+        name: str,
+        *,
+        space: Sequence[Dimension],
+        search: Search,
+        directions: Sequence[str],
+        document: Mapping[str, Any],
+        force_new: bool,
+    ) -> None:
+        self.study: Study = create_or_load_study(storage, name, directions, document, force_new=force_new)
+        self.space = space
+        self._directions = directions
+        # Raising the number of trials later must not move the points that were asked before.
+        planned = self.study.user_attrs.get("search")
+        if planned is None:
+            planned = {"num_trials": search.num_trials, "batch_size": search.batch_size}
+            self.study.set_user_attr("search", planned)
+        self._search = search
+        self._planned_trials, self.batch_size = int(planned["num_trials"]), int(planned["batch_size"])
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All of them, by number."""
+        return self.study.get_trials(deepcopy=False)
+
+    def next_batch(self) -> list[FrozenTrial]:
+        """Return the trials that are to be trained now, running; none when the study is complete.
+
+        Trials that a dead process left running are among them, and so are new ones up to the end of their batch. No
+        later batch begins before all of this one are told.
+        """
+        trials = {trial.number: trial for trial in self.trials}
+        unfinished = [number for number in range(self._search.num_trials) if not _is_finished(trials.get(number))]
+        if not unfinished:
+            return []
+        first = unfinished[0] // self.batch_size * self.batch_size
+        for number in range(first, min(first + self.batch_size, self._search.num_trials)):
+            if number not in trials:
+                trials[number] = self._add(number, list(trials.values()))
+        return [
+            trials[number]
+            for number in range(first, min(first + self.batch_size, self._search.num_trials))
+            if not trials[number].state.is_finished()
+        ]
+
+    def visible(self, number: int) -> list[FrozenTrial]:
+        """What trial `number` may know of the others; see `visible_history`."""
+        return visible_history(self.trials, number=number, batch_size=self.batch_size)
+
+    def finish(
+        self,
+        trial: FrozenTrial,
+        *,
+        values: Sequence[float] | None,
+        state: TrialState,
+        curve: Mapping[int, float],
+        notes: Mapping[str, Any],
+    ) -> None:
+        """Tell how a trial went.
+
+        Args:
+            trial: running.
+            values: one an objective, finite; None for a failed one.
+            state: COMPLETE, PRUNED or FAIL.
+            curve: validation metric by step, kept as the trial's intermediate values.
+            notes: kept as user attributes.
+        """
+        # Optuna takes no reports of trials with several objectives.
+        intermediate = curve if len(self._directions) == 1 else {}
+        finish_trial(self.study, trial, values, state, notes, intermediate)
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """The complete trial with the best first objective; of equal ones the earliest. None while there is none."""
+        complete = [trial for trial in self.trials if trial.state is TrialState.COMPLETE]
+        sign = 1 if self.study.directions[0] is StudyDirection.MINIMIZE else -1
+        return min(complete, key=lambda trial: (sign * trial.values[0], trial.number), default=None)
+
+    def _add(self, number: int, trials: Sequence[FrozenTrial]) -> FrozenTrial:
+        suggestion = suggest(
+            self.space,
+            sampler=self._search.sampler,
+            seed=self._search.seed,
+            number=number,
+            num_trials=self._planned_trials,
+            directions=self._directions,
+            history=visible_history(trials, number=number, batch_size=self.batch_size),
+        )
+        trial = add_trial(self.study, suggestion, {})
+        assert trial.number == number, "another process works on this study"
+        return trial
+
+
+def point_of(trial: FrozenTrial) -> dict[str, Any]:
+    """The hyperparameters of a trial as config values, by dotted name."""
+    return {name: config_value(value) for name, value in trial.params.items()}
+
+
+def _is_finished(trial: FrozenTrial | None) -> bool:
+    return trial is not None and trial.state.is_finished()
