@@ -25,7 +25,9 @@ from lrbench.config.plan import flat_values
 from lrbench.data import Splits
 from lrbench.schedules.rates import RateError, Rates
 from lrbench.spec import Evaluation, RunState, run_state
-from lrbench.tracking.record import DatasetFacts, Record, RecordBusyError, find_unfinished
+from lrbench.tracking.facts import DatasetFacts
+from lrbench.tracking.find import find_unfinished
+from lrbench.tracking.record import Record, RecordBusyError
 from lrbench.trials import build_training, call_model, run_training
 
 
