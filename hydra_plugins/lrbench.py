@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
@@ -72,3 +74,34 @@ class GridSweeper(BasicSweeper):
         """Keep the session, whose method the task is."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.session = task_function.__self__  # type: ignore[attr-defined]
+
+
+class OptunaSweeper(Sweeper):
+    """Tune every schedule fairly, then measure the best points on fresh seeds; see conf/hydra/sweeper/optuna.yaml."""
+
+    def __init__(self, params: dict[str, str] | None = None, **settings: Any) -> None:
+        self.params = params or {}
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take over what Hydra hands every sweeper."""
+        self.hydra_context = hydra_context
+        self.session = task_function.__self__  # type: ignore[attr-defined]
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the whole protocol."""
+        from lrbench.cli.optuna_sweep import optuna_sweep
+
+        optuna_sweep(
+            arguments,
+            params=self.params,
+            settings=self.settings,
+            session=self.session,
+            loader=self.hydra_context.config_loader,
+            config=self.config,
+            launcher=self.launcher,
+        )

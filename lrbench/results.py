@@ -43,7 +43,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("seed", "Int64", "run", "replicate: initial weights and batch order"),
     Column("budget", "Int64", "run", "planned steps of the run", required=True),
     Column("batch_size", "Int64", "run", "examples per step"),
-    Column("role", "string", "run", "run (alone), tuning (trial of a study), final (fresh seed), range_test or report"),
+    Column("role", "string", "run", "run, tuning (trial of a study), final (fresh seed), range_test, study or report"),
     Column("study", "string", "run", "study the run belongs to"),
     Column("trial", "Int64", "run", "number of the trial within its study"),
     Column("status", "string", "run", "the tracker's status: RUNNING, FINISHED, FAILED, KILLED"),

@@ -16,7 +16,8 @@ from lrbench.models import Diagonal
 from lrbench.range_test import RangeTest, range_test, smoothed_curve, suggest
 from lrbench.range_test.measure import smoothing_steps
 from lrbench.spec import Budget
-from lrbench.tracking.record import Record, read_facts
+from lrbench.tracking.facts import read_facts
+from lrbench.tracking.record import Record
 from lrbench.trials import Workload
 
 NAN = float("nan")

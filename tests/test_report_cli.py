@@ -9,8 +9,9 @@ from lrbench.analysis.files import write_file
 from lrbench.cli import main
 from lrbench.results import frame_from_rows
 from lrbench.spec import Evaluation, RunState
+from lrbench.tracking.facts import read_facts
 from lrbench.tracking.read import read_runs
-from lrbench.tracking.record import Record, read_facts
+from lrbench.tracking.record import Record
 from lrbench.tracking.sender import Sender
 
 

@@ -11,7 +11,8 @@ import time
 import pytest
 
 from lrbench.cli import COMMANDS
-from lrbench.tracking.record import Record, read_facts
+from lrbench.tracking.facts import read_facts
+from lrbench.tracking.record import Record
 
 QUICK = ["tracking=none", "budget.epochs=2"]
 

@@ -24,27 +24,12 @@ from lrbench.results import check_frame, frame_from_rows
 from lrbench.spec import Evaluation, RunState
 from lrbench.tracking import read_api
 from lrbench.tracking.client import Store, is_refusal
+from lrbench.tracking.facts import DatasetFacts
 from lrbench.tracking.names import escape_key
 from lrbench.tracking.outbox import find_unsent, is_complete, load_state
 from lrbench.tracking.read import _METRICS, assemble, read_runs
-from lrbench.tracking.record import DatasetFacts, Record
+from lrbench.tracking.record import Record
 from lrbench.tracking.sync import sync
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    Store(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture
-def results(tmp_path, empty_database) -> Path:
-    """A results directory with a database of its own, its path with a space and a letter beyond ASCII."""
-    path = tmp_path / "resültate 1"
-    path.mkdir()
-    shutil.copy(empty_database, path / "mlflow.db")
-    return path
 
 
 def uri_of(results: Path) -> str:

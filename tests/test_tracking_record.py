@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from lrbench.spec import Evaluation, RunState
 from lrbench.tracking import journal as journal_module
 from lrbench.tracking import record as record_module
+from lrbench.tracking.facts import read_facts
+from lrbench.tracking.find import find_unfinished
 from lrbench.tracking.journal import (
+    Described,
     Ended,
     Evaluated,
     Journal,
@@ -25,11 +28,12 @@ from lrbench.tracking.journal import (
     complete_bytes,
     decode,
     encode,
+    last_entry,
     read_all,
     read_entries,
 )
 from lrbench.tracking.names import MAX_KEY_LENGTH, cut, escape_key, format_param, unescape_key
-from lrbench.tracking.record import Record, RecordBusyError, find_unfinished, read_facts
+from lrbench.tracking.record import Record, RecordBusyError
 from lrbench.tracking.sync import SyncReport, sync
 
 FINGERPRINT = "1a2b3c4d5e6f7081"
@@ -101,7 +105,12 @@ def test_a_journal_line_is_strict_json_and_gives_every_float_back(step, metrics,
 
 
 def test_marks_round_trip():
-    for entry in (Resumed(5, 123), Ended(6, "FAILED", RunState.INCOMPLETE, 'disk full: "/ä"')):
+    for entry in (
+        Resumed(5, 123),
+        Described(6, {"best.lr": "0.1"}, {"größe": "1"}, "**best**\n"),
+        Described(6, {}, {}),
+        Ended(6, "FAILED", RunState.INCOMPLETE, 'disk full: "/ä"'),
+    ):
         assert decode(encode(entry)) == entry
 
 
@@ -123,6 +132,23 @@ def test_a_torn_line_longer_than_a_block_is_found(tmp_path):
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b"first\n" + b"x" * 200_000)
     assert complete_bytes(path) == 6
+
+
+@settings(max_examples=30)
+@given(lengths=st.lists(st.integers(0, 9000), max_size=4), torn=st.integers(0, 70_000))
+def test_the_last_line_is_read_from_the_end_of_the_file(lengths, torn):
+    entries = [Ended(n, "FAILED", RunState.INCOMPLETE, "x" * n) for n in lengths]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.jsonl"
+        path.write_bytes(b"".join(map(encode, entries)) + b"y" * torn)
+        assert last_entry(path) == (entries[-1] if entries else None)
+
+
+def test_a_damaged_last_line_is_named(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(encode(Resumed(1, 1)) + b"{}\n")
+    with pytest.raises(ValueError, match=r"journal.jsonl is damaged at its end: not a journal line"):
+        last_entry(path)
 
 
 def test_reading_piece_by_piece_gives_the_same_lines(tmp_path):

@@ -21,7 +21,8 @@ from lrbench.config.plan import flat_values
 from lrbench.data import Splits
 from lrbench.range_test import Curve, RangeTest, Suggestion, range_test, smoothed_curve, suggest
 from lrbench.spec import Evaluation, RunState
-from lrbench.tracking.record import DatasetFacts, Record
+from lrbench.tracking.facts import DatasetFacts
+from lrbench.tracking.record import Record
 from lrbench.trials import call_model
 
 _MOST_POINTS = 200  # of the curve that go to the tracker; the whole table is an artifact

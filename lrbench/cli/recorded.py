@@ -7,36 +7,23 @@ from lrbench.cli.environment import code_digest
 from lrbench.cli.result import Result
 from lrbench.config import Plan
 from lrbench.spec import RunState
+from lrbench.tracking.facts import read_facts
+from lrbench.tracking.find import RecordIndex, find_finished
 from lrbench.tracking.journal import Ended, Evaluated, read_all
-from lrbench.tracking.record import read_facts
-
-
-class RecordIndex:
-    def __init__(self, root: Path) -> None:
-        self.paths: dict[str, list[Path]] = {}
-        for file in root.glob("*/run.json"):
-            self.paths.setdefault(read_facts(file.parent).fingerprint, []).append(file.parent)
-
-    def finished(self, fingerprint: str) -> Path | None:
-        for path in self.paths.get(fingerprint, []):
-            entries = read_all(path / "journal.jsonl")
-            if entries and isinstance(entries[-1], Ended) and entries[-1].status == "FINISHED":
-                return path
-        return None
 
 
 class Recorded:
     """The records there were when a sweep, or a part of it, began."""
 
     def __init__(self) -> None:
-        self._indices: dict[str, RecordIndex] = {}
+        self._indices: dict[Path, RecordIndex] = {}
 
     def find(self, plan: Plan) -> Result | None:
         """Return the result of a finished run of the same fingerprint and code, if there is one."""
-        folder = plan.values["results_dir"]
-        if folder not in self._indices:
-            self._indices[folder] = RecordIndex(Path(folder) / "runs")
-        record = self._indices[folder].finished(plan.fingerprint)
+        root = Path(plan.values["results_dir"]) / "runs"
+        if root not in self._indices:
+            self._indices[root] = RecordIndex(root)
+        record = find_finished(root, plan.fingerprint, index=self._indices[root])
         return None if record is None else _result_of(record, plan)
 
 

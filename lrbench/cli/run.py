@@ -3,7 +3,7 @@
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ def main(arguments: list[str]) -> int:
     finally:
         num_unsent = session.close()
     session.report()
-    return session.exit_code or (3 if num_unsent else 0)
+    code = session.exit_code or (3 if num_unsent else 0)
+    return session.epilogue() if session.epilogue is not None and not code else code
 
 
 class Session:
@@ -42,13 +43,15 @@ class Session:
         self.results: list[Result] = []
         self.is_sweep = False
         self.stop_code = 0
+        self.shown: list[Result] | None = None
+        self.epilogue: Callable[[], int] | None = None
         self._followed: set[Path] = set()
         self._arguments = arguments
         self._sender: Sender | None = None
         self._is_elsewhere = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "results": [], "_sender": None, "_is_elsewhere": True}
+        return {**vars(self), "results": [], "_sender": None, "epilogue": None, "_is_elsewhere": True}
 
     def job(self, cfg: DictConfig) -> Result:
         """Train what one composed config asks for.
@@ -78,10 +81,10 @@ class Session:
             self.follow(result.record, result.tracking_uri)
 
     def arrange(self, results: Sequence[Result]) -> None:
-        """Take in the ends of all jobs in the order in which they are to be shown."""
+        """Take in the ends of some jobs, and show these and no others, in this order."""
         for result in results:
             self.collect(result)
-        self.results = list(results)
+        self.shown = list(results)
 
     def follow(self, record: Path, tracking_uri: str) -> None:
         """Have a record copied into MLflow from now on."""
@@ -107,7 +110,7 @@ class Session:
 
     def report(self) -> None:
         """Say what was found and how to look at it, what failed, and how to go on after a stop."""
-        trained = [result for result in self.results if result.found]
+        trained = [result for result in (self.results if self.shown is None else self.shown) if result.found]
         if trained:
             from lrbench.cli.display import print_results
 

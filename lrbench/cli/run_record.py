@@ -18,7 +18,9 @@ from lrbench.config.plan import flat_values
 from lrbench.data import Splits
 from lrbench.schedules.rates import Rates
 from lrbench.spec import Evaluation
-from lrbench.tracking.record import DatasetFacts, Record, RecordBusyError, find_unfinished
+from lrbench.tracking.facts import DatasetFacts
+from lrbench.tracking.find import find_unfinished
+from lrbench.tracking.record import Record, RecordBusyError
 
 
 def open_record(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str, str]) -> Record:
@@ -70,6 +72,7 @@ def open_record(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str,
             digest=data.digest,
             profile={"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
         ),
+        parent=None if study["parent"] is None else root / study["parent"],
         note=f"**{names['scheduler']}** on {names['dataset']}, {names['model']}, {plan.budget.total_steps} steps "
         f"({plan.budget.epochs:.4g} epochs), base rate {values['optimizer']['lr']:g}.",
     )

@@ -10,14 +10,13 @@ All studies ask at the same time and their jobs are launched together, so that a
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from optuna.trial import FrozenTrial, TrialState
 
 from lrbench.cli.jobs import Job, Values, changed
 from lrbench.cli.result import Result
@@ -29,7 +28,7 @@ from lrbench.sweep.arguments import Arguments
 from lrbench.sweep.objective import Objective, mean_curve, objective_value, prune_lines, worst_value
 from lrbench.sweep.space import Dimension, read_space, space_document
 from lrbench.sweep.storage import open_storage
-from lrbench.sweep.study import Search, TunedStudy, point_of
+from lrbench.sweep.study import Search, Trial, TunedStudy, point_of
 
 FIRST_FINAL_SEED = 1000  # far from the small numbers that people give as tuning seeds
 
@@ -84,12 +83,12 @@ class Contestant:
     finals: list[Result] = field(default_factory=list)
 
     @property
-    def best(self) -> FrozenTrial | None:
+    def best(self) -> Trial | None:
         """The trial whose point the finals take."""
         source = self.point_from or self
         return source.tuned.best if source.tuned is not None else None
 
-    def job(self, trial: FrozenTrial, *, seed: int, role: str, prune: Mapping[int, float] | None = None) -> Job:
+    def job(self, trial: Trial, *, seed: int, role: str, prune: Mapping[int, float] | None = None) -> Job:
         """Build the job that trains a trial's point with one seed."""
         prune = prune or {}
         changes = {
@@ -116,7 +115,7 @@ def make_contestants(
     """Span the contestants by the axes and the budgets.
 
     Raises:
-        ValueError: a space is wrong, a range is for a parameter that no contestant has, or two contestants are the same.
+        ValueError: a space is wrong, a range is for a parameter that no contestant has, or two contestants are one.
     """
     contestants: dict[str, Contestant] = {}
     unused = set(arguments.ranges)
@@ -204,12 +203,10 @@ def run_sweep(
             assert contestant.record is not None
             source = contestant.point_from or contestant
             assert source.tuned is not None
-            contestant.record.finish(source.tuned.study, contestant.best, contestant.finals)
+            contestant.record.finish(source.tuned.summary(), contestant.finals, contestant.plan.dataset.task.objective)
 
 
-def document_of(
-    contestant: Contestant, settings: Settings, *, code: str, digests: Mapping[str, str]
-) -> dict[str, Any]:
+def document_of(contestant: Contestant, settings: Settings, *, code: str, digests: Mapping[str, str]) -> dict[str, Any]:
     """Everything that shapes the trials of a study, as JSON."""
     values = contestant.values
     searched = {dimension.name for dimension in contestant.space}
@@ -242,13 +239,17 @@ def _tune(contestants: Sequence[Contestant], settings: Settings, train: Train) -
 
 
 def tell(
-    contestant: Contestant, tuned: TunedStudy, trial: FrozenTrial, results: Sequence[Result], objectives: Sequence[Objective]
+    contestant: Contestant,
+    tuned: TunedStudy,
+    trial: Trial,
+    results: Sequence[Result],
+    objectives: Sequence[Objective],
 ) -> None:
     """Judge a trial by its runs, one a tuning seed."""
     notes: dict[str, Any] = {"records": [result.record.name for result in results if result.record is not None]}
     errors = [str(result.error) for result in results if result.error is not None]
     if errors:
-        tuned.finish(trial, values=None, state=TrialState.FAIL, curve={}, notes={**notes, "error": errors[0]})
+        tuned.finish(trial, values=None, end="failed", curve={}, notes={**notes, "error": errors[0]})
         return
     metric = contestant.plan.dataset.task.objective
     curves = [_with_its_end(result) for result in results]
@@ -260,7 +261,7 @@ def tell(
     tuned.finish(
         trial,
         values=[objective_value(objective, curves, worst=worst) for objective in objectives],
-        state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
+        end="pruned" if pruned else "complete",
         curve=mean_curve(curves, worst=worst),
         notes=notes,
     )
@@ -274,9 +275,7 @@ def _with_its_end(result: Result) -> dict[int, float]:
     return curve
 
 
-def _lines(
-    contestant: Contestant, tuned: TunedStudy, trial: FrozenTrial, settings: Settings
-) -> dict[int, float] | None:
+def _lines(contestant: Contestant, tuned: TunedStudy, trial: Trial, settings: Settings) -> dict[int, float] | None:
     if settings.prune_share is None:
         return None
     return prune_lines(
@@ -320,7 +319,8 @@ def _schedule_name(values: Values) -> str:
     return str(values["scheduler"]["name"]) + ("" if warmup == "none" else f"+{warmup}")
 
 
-def _exclusively(results_dir: Path, name: str) -> FileLock:
+@contextmanager
+def _exclusively(results_dir: Path, name: str) -> Iterator[None]:
     """Hold a study for this process.
 
     Raises:
@@ -337,10 +337,7 @@ def _exclusively(results_dir: Path, name: str) -> FileLock:
             f"another sweep is running in {results_dir} on the study {name}; wait for it, or share the study between "
             "processes with hydra.sweeper.shared=true in each of them"
         ) from None
-    lock.release()
-    return lock
-
-
-def failures(contestants: Iterable[Contestant]) -> list[Result]:
-    """The finals that failed."""
-    return [result for contestant in contestants for result in contestant.finals if result.error is not None]
+    try:
+        yield
+    finally:
+        lock.release()

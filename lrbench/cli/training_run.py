@@ -78,7 +78,7 @@ def train(
     first = plans[0]
     device = resolve_device(first.values["device"])
     torch.set_num_threads(first.values["threads"])
-    data = _load(_Loader(first))
+    data = load_data(first)
     training = build_training(
         workload_of(first, data, device),
         [trial_of(plan) for plan in plans],
@@ -205,6 +205,15 @@ class _Loader:
 
     def __hash__(self) -> int:
         return hash(self._values)
+
+
+def load_data(plan: Plan) -> Splits:
+    """Read the data of a plan, unless this process has just read them for another one.
+
+    Raises:
+        ValueError: they are missing or damaged.
+    """
+    return _load(_Loader(plan))
 
 
 @lru_cache(maxsize=2)  # jobs of a sweep come sorted by dataset; more would only keep memory

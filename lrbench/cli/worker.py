@@ -6,7 +6,7 @@ from typing import Any
 
 from lrbench.cli.errors import USER_ERRORS
 from lrbench.cli.result import Result, portable
-from lrbench.cli.training_run import check, train
+from lrbench.cli.training_run import check, load_data, train
 from lrbench.config import Plan
 from lrbench.config.plan import plan_of
 from lrbench.launch import Link
@@ -60,3 +60,11 @@ def _train(plans: list[Plan], tracking_uri: str, link: Link) -> list[Result]:
         )
     except USER_ERRORS as error:
         return [Result(plan.run_name, error=portable(error)) for plan in plans]
+
+
+def dataset_digest(values: dict[str, Any], link: Link) -> tuple[str, Exception | None]:
+    """Digest the data of a config; the second value is what the user did wrong."""
+    try:
+        return load_data(plan_of(values)).digest, None
+    except USER_ERRORS as error:
+        return "", portable(error)

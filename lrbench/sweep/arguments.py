@@ -1,7 +1,7 @@
 """The words of a sweep's command line, sorted by what they ask for.
 
     scheduler=cosine,step model=mlp,cnn budget.epochs=5,20     axes: every combination is a study
-    optimizer.lr=tag(log,interval(1e-3,1))                     ranges: searched within every study that has the parameter
+    optimizer.lr=tag(log,interval(1e-3,1))                     ranges: searched in every study that has the parameter
     scheduler.gamma=0.5                                        fixed: no longer searched
     seed=0,1                                                   tuning seeds: an objective is their mean
 
@@ -58,7 +58,9 @@ def read_arguments(overrides: Sequence[Override]) -> Arguments:
     for override in overrides:
         key, line = override.key_or_group, override.input_line or ""
         if key in seen:
-            raise ValueError(f"{key} is given twice, as {seen[key]!r} and as {line!r}; an axis is either fixed or swept")
+            raise ValueError(
+                f"{key} is given twice, as {seen[key]!r} and as {line!r}; an axis is either fixed or swept"
+            )
         seen[key] = line
         is_searchable = key.partition(".")[0] in _SEARCHED_GROUPS and "." in key and not override.is_delete()
         if key == "seed":
@@ -73,7 +75,9 @@ def read_arguments(overrides: Sequence[Override]) -> Arguments:
             prefix = override.get_key_element()
             axes.append(tuple(f"{prefix}={value}" for value in override.sweep_string_iterator()))
         else:
-            raise ValueError(f"{line}: an interval can be searched for parameters of {', '.join(_SEARCHED_GROUPS)} only")
+            raise ValueError(
+                f"{line}: an interval can be searched for parameters of {', '.join(_SEARCHED_GROUPS)} only"
+            )
     return Arguments(tuple(words), tuple(axes), ranges, fixed, seeds)
 
 

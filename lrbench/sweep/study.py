@@ -2,17 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from optuna.study import Study, StudyDirection
+from optuna.importance import get_param_importances
 from optuna.storages import RDBStorage
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from lrbench.sweep.quiet import quiet_optuna
 from lrbench.sweep.ranges import config_value
 from lrbench.sweep.space import Dimension
 from lrbench.sweep.storage import add_trial, create_or_load_study, finish_trial
 from lrbench.sweep.suggest import SamplerName, suggest, uses_history, visible_history
 
+Trial: TypeAlias = FrozenTrial
+End = Literal["complete", "pruned", "failed"]
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+_FEWEST_FOR_IMPORTANCE = 4
 _BATCHES = 4  # rounds of a model-based search when nothing else is asked for
 
 
@@ -112,7 +118,7 @@ class TunedStudy:
         trial: FrozenTrial,
         *,
         values: Sequence[float] | None,
-        state: TrialState,
+        end: End,
         curve: Mapping[int, float],
         notes: Mapping[str, Any],
     ) -> None:
@@ -121,13 +127,13 @@ class TunedStudy:
         Args:
             trial: running.
             values: one an objective, finite; None for a failed one.
-            state: COMPLETE, PRUNED or FAIL.
+            end: pruned trials were cut short by the sweep; failed ones have no values.
             curve: validation metric by step, kept as the trial's intermediate values.
             notes: kept as user attributes.
         """
         # Optuna takes no reports of trials with several objectives.
         intermediate = curve if len(self._directions) == 1 else {}
-        finish_trial(self.study, trial, values, state, notes, intermediate)
+        finish_trial(self.study, trial, values, _STATES[end], notes, intermediate)
 
     @property
     def best(self) -> FrozenTrial | None:
@@ -135,6 +141,31 @@ class TunedStudy:
         complete = [trial for trial in self.trials if trial.state is TrialState.COMPLETE]
         sign = 1 if self.study.directions[0] is StudyDirection.MINIMIZE else -1
         return min(complete, key=lambda trial: (sign * trial.values[0], trial.number), default=None)
+
+    def summary(self) -> dict[str, Any]:
+        """What there is to say of the study, as JSON."""
+        trials, best = self.trials, self.best
+        return {
+            "study": self.study.study_name,
+            "states": {state.name: sum(trial.state is state for trial in trials) for state in TrialState},
+            "num_diverged_runs": sum(int(trial.user_attrs.get("num_diverged", 0)) for trial in trials),
+            "pruned_at_step": {
+                t.number: t.user_attrs["pruned_at_step"] for t in trials if "pruned_at_step" in t.user_attrs
+            },
+            "best": None if best is None else {"trial": best.number, "values": best.values, "params": point_of(best)},
+            "importance": self.importance(),
+            "trials": [
+                {"number": t.number, "state": t.state.name, "values": t.values, "params": point_of(t)} for t in trials
+            ],
+        }
+
+    def importance(self) -> dict[str, float]:
+        """Share of each dimension in the spread of the first objective (PED-ANOVA); empty where trials are too few."""
+        complete = [trial for trial in self.trials if trial.state is TrialState.COMPLETE]
+        if len(complete) < _FEWEST_FOR_IMPORTANCE or len({trial.values[0] for trial in complete}) < 2:
+            return {}
+        with quiet_optuna():
+            return dict(get_param_importances(self.study, target=lambda trial: trial.values[0]))
 
     def _add(self, number: int, trials: Sequence[FrozenTrial]) -> FrozenTrial:
         suggestion = suggest(

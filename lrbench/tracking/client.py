@@ -9,9 +9,10 @@ MLflow holds no infinity: +-inf arrives as +-1.7976931348623157e308, which `lrbe
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -20,13 +21,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lrbench.spec import RunState
 from lrbench.tracking.database import check_tracking, create_database, database_path
-from lrbench.tracking.journal import Ended, EndStatus, Entry, Evaluated, complete_bytes, read_entries
-from lrbench.tracking.names import MAX_TAG_LENGTH, RECORD_TAG, cut, escape_key, format_param
+from lrbench.tracking.facts import Facts, read_facts
+from lrbench.tracking.journal import Described, Ended, EndStatus, Entry, Evaluated, complete_bytes, read_entries
+from lrbench.tracking.names import MAX_TAG_LENGTH, NOTE_TAG, PARENT_TAG, RECORD_TAG, cut, escape_key, format_param
 from lrbench.tracking.outbox import SendState, load_state, save_state
-from lrbench.tracking.record import Facts, read_facts
 
 # What can go wrong between us and the store. requests' errors are OSErrors; ValueError is our own refusal.
 StoreError = (MlflowException, SQLAlchemyError, OSError)
+_PARENT_SECONDS = 5.0  # to wait for another sender that is at the parent
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
 
 
@@ -57,6 +59,7 @@ class Store:
             create_database(self._database, _build_database)
         self._client = MlflowClient(uri)
         self._experiments: dict[str, str] = {}
+        self._parents: dict[str, str] = {}  # MLflow's run id by record id
 
     def send(self, record: Path, *, abandoned: bool) -> bool:
         """Send what MLflow lacks of a record.
@@ -68,21 +71,22 @@ class Store:
 
         Returns:
             Whether anything was sent.
+
+        Raises:
+            filelock.Timeout: its parent, which must be there first, is being sent by another process.
         """
         facts, state = read_facts(record), load_state(record)
         before = dataclasses.replace(state)
         if not state.run_id:
-            state.experiment_id = self._experiment(facts.experiment)
-            state.run_id = self._run(facts, state.experiment_id)
-            state.status = "RUNNING"
-            save_state(record, state)
+            self._begin(record, facts, state)
         if not state.described:
             self._describe(record, facts, state)
             save_state(record, state)
         journal = record / "journal.jsonl"
         while state.sent_bytes < complete_bytes(journal):
             entries, end = read_entries(journal, state.sent_bytes)
-            self._client.log_batch(state.run_id, metrics=_metrics(entries))
+            params, tags = _late_facts(entries)
+            self._client.log_batch(state.run_id, metrics=_metrics(entries), params=params, tags=tags)
             last = entries[-1]
             state.sent_bytes, state.last_time = end, last.time
             state.ending = dataclasses.asdict(last) if isinstance(last, Ended) else None
@@ -121,15 +125,58 @@ class Store:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # somebody else was faster
                 raise
 
-    def _run(self, facts: Facts, experiment_id: str) -> str:
+    def _begin(self, record: Path, facts: Facts, state: SendState) -> None:
+        """Make MLflow's run of a record, inside that of its parent, or find it again."""
+        parent = self._parent(record, facts)
+        state.experiment_id = self._experiment(facts.experiment)
+        state.run_id = self._run(facts, state.experiment_id, parent)
+        for replaced in facts.replaces:
+            self._replace(replaced, state)
+        state.status = "RUNNING"
+        save_state(record, state)
+
+    def _parent(self, record: Path, facts: Facts) -> str | None:
+        """Id of MLflow's run of the record's parent; None without one, or when that was deleted."""
+        path = record.parent / facts.parent
+        if not facts.parent or not path.exists():
+            return None
+        record_id = read_facts(path).record_id
+        if record_id not in self._parents:
+            with FileLock(path / "sender.lock", timeout=_PARENT_SECONDS):
+                state = load_state(path)
+                if not state.run_id:
+                    self._begin(path, read_facts(path), state)
+            self._parents[record_id] = state.run_id
+        return self._parents[record_id]
+
+    def _run(self, facts: Facts, experiment_id: str, parent: str | None) -> str:
         """Id of MLflow's run of this record, made when there is none."""
-        query = f"tags.`{RECORD_TAG}` = '{facts.record_id}'"
-        found = self._client.search_runs([experiment_id], query, max_results=1)
+        found = self._find({RECORD_TAG: facts.record_id}, experiment_id)
         if found:
-            return str(found[0].info.run_id)
+            return found[0]
         tags = {RECORD_TAG: facts.record_id, "mlflow.user": os.environ.get("USER", "")}
+        if parent is not None:
+            tags[PARENT_TAG] = parent
         run = self._client.create_run(experiment_id, start_time=facts.created, tags=tags, run_name=facts.name)
         return str(run.info.run_id)
+
+    def _replace(self, record_id: str, state: SendState) -> None:
+        """Let a new run take the place, and the children, of the run that its record had before a restart."""
+        for old in self._find({RECORD_TAG: record_id}, state.experiment_id):
+            for child in self._find({PARENT_TAG: old}, state.experiment_id):
+                self._client.set_tag(child, PARENT_TAG, state.run_id)
+            self._client.delete_run(old)
+
+    def _find(self, tag: Mapping[str, str], experiment_id: str) -> list[str]:
+        """Ids of the runs with a tag."""
+        ((name, value),) = tag.items()
+        ids, token = [], None
+        while True:
+            page = self._client.search_runs([experiment_id], f"tags.`{name}` = '{value}'", page_token=token)
+            ids += [str(run.info.run_id) for run in page]
+            token = page.token
+            if not token:
+                return ids
 
     def _describe(self, record: Path, facts: Facts, state: SendState) -> None:
         tags = {**facts.tags, "fingerprint": facts.fingerprint, "lrbench.record": str(record)}
@@ -137,11 +184,11 @@ class Store:
         if commit := tags.get("commit"):
             tags["mlflow.source.git.commit"] = commit
         if facts.note:
-            tags["mlflow.note.content"] = facts.note
+            tags[NOTE_TAG] = facts.note
         self._client.log_batch(
             state.run_id,
             params=[Param(escape_key(name), format_param(value)) for name, value in facts.params.items()],
-            tags=[RunTag(escape_key(name), cut(value, MAX_TAG_LENGTH)) for name, value in tags.items()],
+            tags=_tags(tags),
         )
         if facts.dataset is not None:
             dataset = Dataset(
@@ -165,8 +212,7 @@ class Store:
         else:
             ending = Ended(**state.ending)  # type: ignore[arg-type]
             status, result, message = ending.status, ending.state, ending.message
-        tags = {"state": str(result), "lrbench.message": cut(message, MAX_TAG_LENGTH)}
-        self._client.log_batch(state.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        self._client.log_batch(state.run_id, tags=_tags({"state": str(result), "lrbench.message": message}))
         self._client.set_terminated(state.run_id, status, end_time=state.last_time or facts.created)
         state.status, state.finished_bytes = status, state.sent_bytes
 
@@ -188,6 +234,23 @@ def _build_database(path: Path) -> None:
 
 def _artifact_root(database: Path) -> str:
     return (database.parent / "mlartifacts").as_uri()
+
+
+def _tags(tags: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(escape_key(name), cut(value, MAX_TAG_LENGTH)) for name, value in tags.items()]
+
+
+def _late_facts(entries: Iterable[Entry]) -> tuple[list[Param], list[RunTag]]:
+    """What some journal lines say of the run; of two that say it differently the later counts."""
+    params: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    for entry in entries:
+        if isinstance(entry, Described):
+            params |= entry.params
+            tags |= entry.tags
+            if entry.note is not None:
+                tags[NOTE_TAG] = entry.note
+    return [Param(escape_key(name), text) for name, text in params.items()], _tags(tags)
 
 
 def _metrics(entries: Iterable[Entry]) -> list[Metric]:

@@ -1,14 +1,15 @@
 """The journal of a run: an append-only file of JSON lines that survives a kill at any byte.
 
-A line is one evaluation, or a mark that the run was resumed or ended. JSON knows no NaN and no infinity; they
-are written as the strings "NaN", "Infinity" and "-Infinity", so that every line is valid JSON and a missing
-metric stays different from a NaN. Finite floats round-trip exactly.
+A line is one evaluation, some late facts, or a mark that the run was resumed or ended. JSON knows no NaN and no
+infinity; they are written as the strings "NaN", "Infinity" and "-Infinity", so that every line is valid JSON and a
+missing metric stays different from a NaN. Finite floats round-trip exactly.
 """
 
 import errno
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,6 +36,16 @@ class Resumed:
 
 
 @dataclass(frozen=True)
+class Described:
+    """Facts known only late: params as MLflow shows them, tags, and a note; a later one overrides tags and note."""
+
+    time: int
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    note: str | None = None
+
+
+@dataclass(frozen=True)
 class Ended:
     """The run ended: the tracker's status, the state of its result, and for a failure its message."""
 
@@ -44,7 +55,7 @@ class Ended:
     message: str = ""
 
 
-Entry = Evaluated | Resumed | Ended
+Entry = Evaluated | Resumed | Described | Ended
 
 
 def encode(entry: Entry) -> bytes:
@@ -64,6 +75,8 @@ def encode(entry: Entry) -> bytes:
             }
         case Resumed(time, pid):
             document = {"resumed": {"time": time, "pid": pid}}
+        case Described(time, params, tags, note):
+            document = {"describe": {"time": time, "params": dict(params), "tags": dict(tags), "note": note}}
         case Ended(time, status, state, message):
             document = {"end": {"time": time, "status": status, "state": state, "message": message}}
     return json.dumps(document, allow_nan=False, separators=(",", ":")).encode() + b"\n"
@@ -79,6 +92,8 @@ def decode(line: bytes) -> Entry:
         document = json.loads(line)
         if "resumed" in document:
             return Resumed(**document["resumed"])
+        if "describe" in document:
+            return Described(**document["describe"])
         if "end" in document:
             end = document["end"]
             return Ended(**{**end, "state": RunState(end["state"])})
@@ -131,6 +146,29 @@ def read_all(path: Path) -> list[Entry]:
         entries += more[0]
         offset = more[1]
     return entries
+
+
+def last_entry(path: Path) -> Entry | None:
+    """Read the last complete line only, however long the journal is; None when there is none.
+
+    Raises:
+        ValueError: that line is damaged; names the file.
+    """
+    end = complete_bytes(path)
+    if end == 0:
+        return None
+    start = end - 1  # of what was read; the newline at its end is known
+    data = b""
+    with path.open("rb") as file:
+        while start > 0 and b"\n" not in data:
+            block = min(start, 1 << 12)
+            start -= block
+            file.seek(start)
+            data = file.read(block) + data
+    try:
+        return decode(data[data.rfind(b"\n") + 1 :])
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged at its end: {error}") from error
 
 
 def complete_bytes(path: Path) -> int:

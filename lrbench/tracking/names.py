@@ -6,6 +6,8 @@ import posixpath
 import re
 
 RECORD_TAG = "lrbench.record_id"  # marks the runs that lrbench made, and finds them again
+PARENT_TAG = "mlflow.parentRunId"  # MLflow's: shows a run inside another
+NOTE_TAG = "mlflow.note.content"  # MLflow's: the markdown on top of a run
 
 MAX_KEY_LENGTH = 250
 MAX_PARAM_LENGTH = 6000

@@ -5,8 +5,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lrbench.tracking.facts import write_json
 from lrbench.tracking.journal import complete_bytes
-from lrbench.tracking.record import write_json
 
 
 @dataclass

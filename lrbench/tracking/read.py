@@ -1,7 +1,8 @@
 """Recorded runs as the tidy frame of `lrbench.results`, from any tracking store.
 
-Only runs that lrbench recorded are read. One row is one evaluation; a run without any has no row. The rate at
-an evaluation is the point of `lr` at that very step. Where a point was stored twice, the later one counts.
+Only runs that lrbench recorded are read, and of those the trainings: not the studies and reports that sum them up,
+unless asked for by their role. One row is one evaluation; a run without any has no row. The rate at an evaluation is
+the point of `lr` at that very step. Where a point was stored twice, the later one counts.
 """
 
 import os
@@ -17,6 +18,7 @@ from lrbench.tracking.names import unescape_key
 from lrbench.tracking.tables import Tables
 
 _METRICS = [c.name for c in COLUMNS if c.level == "evaluation" and c.dtype == "Float64"]
+_SUMMARIES = ("study", "report")  # roles of what is no training
 # MLflow stores infinity as the largest double.
 _LARGEST = np.finfo(np.float64).max
 
@@ -32,7 +34,7 @@ def read_runs(
     Args:
         tracking_uri: absolute `sqlite:///`, another database, or the address of a server.
         experiments: names of MLflow experiments, None for all.
-        tags: keep the runs that carry all of these, None for all.
+        tags: keep the runs that carry all of these, e.g. {"role": "study"}; None for all trainings.
 
     Returns:
         The columns of `results.COLUMNS`, then one column per config value under its dotted name (Int64,
@@ -57,13 +59,15 @@ def assemble(tables: Tables, *, tags: Mapping[str, str]) -> pd.DataFrame:
 
     Args:
         tables: as a store delivers them, in any order.
-        tags: runs without all of these are left out.
+        tags: runs without all of these are left out; without a role among them, also those that sum others up.
     """
     about = _pivot(tables.tags)
     runs = tables.runs.set_index("run_id")
     runs = runs.join(about[about.columns.difference(runs.columns)])
     for name, value in tags.items():
         runs = runs[runs[name] == value] if name in runs else runs[:0]
+    if "role" not in tags and "role" in runs:
+        runs = runs[~runs["role"].isin(_SUMMARIES)]
     runs = runs.sort_index()
     points = _last_points(tables.points, runs.index)
     # Every evaluation has its seconds; the many points of `lr` in between are no evaluations.
@@ -72,7 +76,7 @@ def assemble(tables: Tables, *, tags: Mapping[str, str]) -> pd.DataFrame:
     of_run = rows.get_level_values("run").to_numpy(dtype=np.int64)
     steps = rows.get_level_values("step").to_numpy(dtype=np.int64)
 
-    params = _pivot(tables.params).reindex(runs.index)
+    params = _pivot(tables.params[tables.params["run_id"].isin(runs.index)]).reindex(runs.index)
     params.columns = pd.Index([unescape_key(name) for name in params.columns])
     run_level = _run_columns(runs, params)
     data: dict[str, object] = {}

@@ -1,8 +1,8 @@
 """The record directory of a run: facts, journal, artifacts and a lock, in plain files.
 
     results/runs/cosine-s0-1a2b3c4d/
-        run.json        static facts, written once at creation
-        journal.jsonl   evaluations and lifecycle marks (`lrbench.tracking.journal`)
+        run.json        static facts, written once at creation (`lrbench.tracking.facts`)
+        journal.jsonl   evaluations, late facts and lifecycle marks (`lrbench.tracking.journal`)
         artifacts/      files of the caller; all of them are uploaded
         lock            held by the process that trains
         mlflow.json     how much of this MLflow has (`lrbench.tracking.outbox`)
@@ -12,75 +12,33 @@ The training writes only here, so no tracking server can slow or fail it.
 
 import dataclasses
 import itertools
-import json
 import os
 import re
 import socket
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
 from lrbench.spec import Evaluation, RunState
-from lrbench.tracking.journal import Ended, EndStatus, Evaluated, Journal, Resumed, read_all
+from lrbench.tracking.facts import DatasetFacts, Facts, read_facts, write_json
+from lrbench.tracking.journal import Described, Ended, EndStatus, Evaluated, Journal, Resumed, read_all
+from lrbench.tracking.names import format_param
 
 
 class RecordBusyError(RuntimeError):
     """Another live process is training this record."""
 
 
-@dataclass(frozen=True)
-class DatasetFacts:
-    """The data of a run: name, content digest (MLflow keeps 36 characters of it), and what to show."""
-
-    name: str
-    digest: str
-    profile: Mapping[str, object] = dataclasses.field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of a run before it starts; the content of `run.json`.
-
-    Attributes:
-        record_id: unique, 32 hex digits; the tag by which MLflow's copy is found again.
-        name: readable, e.g. `cosine-s0`.
-        experiment: name of the MLflow experiment.
-        tracking_uri: absolute MLflow tracking URI.
-        fingerprint: digest of everything in the config that shapes the curve, >= 8 hex digits.
-        tags: short strings to group and filter by.
-        params: config values under their dotted names.
-        dataset: the data, if any.
-        note: markdown shown at the top of the run.
-        created: epoch milliseconds.
-        host, pid, boot_id: the process that made it.
-    """
-
-    record_id: str
-    name: str
-    experiment: str
-    tracking_uri: str
-    fingerprint: str
-    tags: Mapping[str, str]
-    params: Mapping[str, object]
-    dataset: DatasetFacts | None
-    note: str
-    created: int
-    host: str
-    pid: int
-    boot_id: str
-
-
 class Record:
     """A run being recorded; a context manager that gives the lock back.
 
     Leaving it with an exception ends the run truthfully: KILLED for an interrupt or exit, FAILED otherwise.
-    Use `Record.create` or `Record.open`.
+    Use `Record.create`, `Record.open` or `Record.restart`.
     """
 
     def __init__(self, path: Path, facts: Facts, lock: FileLock) -> None:
@@ -91,6 +49,7 @@ class Record:
         self.last_step = max((e.evaluation.step for e in entries if isinstance(e, Evaluated)), default=-1)
         self._last_time = entries[-1].time if entries else facts.created
         self.ended = entries[-1] if entries and isinstance(entries[-1], Ended) else None
+        self._late = [entry for entry in entries if isinstance(entry, Described)]
         self._journal = Journal(path / "journal.jsonl")
         # Space for the last line: a run that dies of a full disk can still say so (see `end`).
         (path / "reserve").write_bytes(b"\0" * 4096)
@@ -108,14 +67,20 @@ class Record:
         params: Mapping[str, object],
         dataset: DatasetFacts | None = None,
         note: str = "",
+        parent: Path | None = None,
     ) -> Self:
         """Make a new record directory under `root` and take its lock; see `Facts` for the arguments.
 
-        The directory is `<name>-<first 8 of fingerprint>`, with -2, -3 ... behind it when that exists.
+        The directory is `<name>-<first 8 of fingerprint>`, with -2, -3 ... behind it when that exists. A parent is the
+        directory of a record under `root` that this one is a part of, such as the study of a trial: MLflow shows one
+        inside the other.
 
         Raises:
             OSError: the directory cannot be made or written.
+            ValueError: the parent is no record under `root`, or goes to another experiment or tracking store.
         """
+        if parent is not None:
+            _check_parent(parent, root, experiment, tracking_uri)
         root.mkdir(parents=True, exist_ok=True)
         # Characters that some file system or shell would trip over; unicode letters are fine.
         stem = re.sub(r"[^\w.=,+-]", "_", name).lstrip(".")[:100] + f"-{fingerprint[:8]}"
@@ -132,10 +97,8 @@ class Record:
             params=dict(params),
             dataset=dataset,
             note=note,
-            created=_now(),
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            boot_id=_boot_id(),
+            **_origin(),
+            parent=parent.name if parent is not None else "",
         )
         (path / "artifacts").mkdir()
         # Last, and in one piece: a directory without run.json is not a record yet.
@@ -150,15 +113,9 @@ class Record:
             RecordBusyError: another process trains it.
             ValueError: it is finished, or damaged.
         """
-        facts = read_facts(path)
-        lock = FileLock(path / "lock", thread_local=False)
+        lock = _lock(path)
         try:
-            # Not 0: `is_busy` of another process holds the lock for an instant.
-            lock.acquire(timeout=0.5, poll_interval=0.02)
-        except Timeout as error:
-            raise RecordBusyError(f"{path} is being trained by another process") from error
-        try:
-            record = cls(path, facts, lock)
+            record = cls(path, read_facts(path), lock)
             if record.ended is not None and record.ended.status == "FINISHED":
                 record.close()
                 raise ValueError(f"{path} is finished; it cannot be resumed")
@@ -168,6 +125,39 @@ class Record:
             raise
         record.ended = None
         return record
+
+    @classmethod
+    def restart(cls, path: Path, *, tags: Mapping[str, str], params: Mapping[str, object], note: str = "") -> Self:
+        """Take up a record, finished or not, and begin it anew with these facts; its artifacts stay.
+
+        For a record that sums others up, such as a study that more runs have joined. MLflow changes neither params
+        nor points, so its copy becomes a new run, to which the children move; the old run is deleted there. Killed
+        half way, the record still has the old params and tags: whoever compares them restarts it again.
+
+        Raises:
+            RecordBusyError: another process writes it, or a sender has been at it for a minute.
+            ValueError: it is damaged.
+        """
+        lock = _lock(path)
+        try:
+            facts = read_facts(path)
+            # A sender must not see half of this.
+            with FileLock(path / "sender.lock", timeout=60.0):
+                replaces = (*facts.replaces, facts.record_id)
+                facts = dataclasses.replace(facts, record_id=uuid.uuid4().hex, replaces=replaces, **_origin())
+                # The id first: with the old one, MLflow's old run would be continued with what is written next.
+                write_json(path / "run.json", dataclasses.asdict(facts))
+                (path / "mlflow.json").unlink(missing_ok=True)
+                (path / "journal.jsonl").unlink(missing_ok=True)
+                facts = dataclasses.replace(facts, tags=dict(tags), params=dict(params), note=note)
+                write_json(path / "run.json", dataclasses.asdict(facts))
+            return cls(path, facts, lock)
+        except Timeout as error:
+            lock.release()
+            raise RecordBusyError(f"{path} is being sent to MLflow by another process") from error
+        except BaseException:
+            lock.release()
+            raise
 
     @property
     def artifacts(self) -> Path:
@@ -188,6 +178,46 @@ class Record:
             return
         self._journal.append(Evaluated(self._tick(), evaluation))
         self.last_step = evaluation.step
+
+    def describe(
+        self,
+        *,
+        params: Mapping[str, object] = MappingProxyType({}),
+        tags: Mapping[str, str] = MappingProxyType({}),
+        note: str | None = None,
+    ) -> None:
+        """Record facts that were not known at the start, such as the best values of a study.
+
+        Tags and note override earlier ones. What is known already is not written again, so a resumed run may say it
+        once more.
+
+        Raises:
+            ValueError: a param has another value already; MLflow never changes one.
+            OSError: as `append`.
+        """
+        assert self.ended is None, "an ended record takes no more facts"
+        known_params = {name: format_param(self.facts.params[name]) for name in params if name in self.facts.params}
+        known_tags, known_note = dict(self.facts.tags), self.facts.note
+        for late in self._late:
+            known_params |= late.params
+            known_tags |= late.tags
+            known_note = known_note if late.note is None else late.note
+        texts = {name: format_param(value) for name, value in params.items()}
+        for name, text in texts.items():
+            if known_params.get(name, text) != text:
+                raise ValueError(
+                    f"{self.path}: the param {name} is {known_params[name]} and cannot become {text}, because MLflow "
+                    "never changes a param; make it a tag, or restart the record"
+                )
+        new = Described(
+            self._tick(),
+            params={name: text for name, text in texts.items() if name not in known_params},
+            tags={name: text for name, text in tags.items() if known_tags.get(name) != text},
+            note=None if note == known_note else note,
+        )
+        if new.params or new.tags or new.note is not None:
+            self._journal.append(new)
+            self._late.append(new)
 
     def sync(self) -> None:
         """Force the journal to the disk; call it before a checkpoint is declared written."""
@@ -230,26 +260,6 @@ class Record:
         return self._last_time
 
 
-def find_unfinished(root: Path, fingerprint: str) -> Path | None:
-    """Find a record of this fingerprint that stopped before it was finished and that nobody trains now.
-
-    Looks at directory names first, so it is fast among thousands of records.
-    """
-    if not root.is_dir():
-        return None
-    pattern = re.compile(rf"-{re.escape(fingerprint[:8])}(-\d+)?$")
-    with os.scandir(root) as entries:
-        candidates = sorted(entry.path for entry in entries if pattern.search(entry.name))
-    for path in map(Path, candidates):
-        if not (path / "run.json").exists() or read_facts(path).fingerprint != fingerprint or is_busy(path):
-            continue
-        journal = read_all(path / "journal.jsonl")
-        last = journal[-1] if journal else None
-        if not (isinstance(last, Ended) and last.status == "FINISHED"):
-            return path
-    return None
-
-
 def is_busy(path: Path) -> bool:
     """Whether a live process holds the record."""
     lock = FileLock(path / "lock", thread_local=False)
@@ -261,27 +271,33 @@ def is_busy(path: Path) -> bool:
     return False
 
 
-def read_facts(path: Path) -> Facts:
-    """Read `run.json` of a record.
+def _lock(path: Path) -> FileLock:
+    """Take the lock of a record that exists.
 
     Raises:
-        ValueError: there is none, or it is damaged; names the file.
+        RecordBusyError: another process has it.
+        ValueError: it is no record.
     """
-    file = path / "run.json"
+    read_facts(path)
+    lock = FileLock(path / "lock", thread_local=False)
     try:
-        document = json.loads(file.read_text())
-        if document["dataset"] is not None:
-            document["dataset"] = DatasetFacts(**document["dataset"])
-        return Facts(**document)
-    except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} is not the description of a run: {error}") from error
+        # Not 0: `is_busy` of another process holds the lock for an instant.
+        lock.acquire(timeout=0.5, poll_interval=0.02)
+    except Timeout as error:
+        raise RecordBusyError(f"{path} is being trained by another process") from error
+    return lock
 
 
-def write_json(path: Path, document: Mapping[str, object]) -> None:
-    """Replace a JSON file in one step, so that a reader or a kill never meets half of it."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False, default=str))
-    os.replace(temporary, path)
+def _check_parent(parent: Path, root: Path, experiment: str, tracking_uri: str) -> None:
+    if parent.parent.resolve() != root.resolve():
+        raise ValueError(f"a record under {root} cannot have the parent {parent}: it must be there, too")
+    facts = read_facts(parent)
+    if (facts.experiment, facts.tracking_uri) != (experiment, tracking_uri):
+        raise ValueError(
+            f"a record for the experiment {experiment!r} in {tracking_uri!r} cannot have the parent {parent}, which is "
+            f"for {facts.experiment!r} in {facts.tracking_uri!r}: MLflow shows runs inside each other only in one "
+            "experiment"
+        )
 
 
 def _make_directory(root: Path, stem: str) -> Path:
@@ -298,6 +314,11 @@ def _make_directory(root: Path, stem: str) -> Path:
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _origin() -> dict[str, Any]:
+    """When, where and by whom a record is made, as `Facts` says it."""
+    return {"created": _now(), "host": socket.gethostname(), "pid": os.getpid(), "boot_id": _boot_id()}
 
 
 def _boot_id() -> str:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Self
 
 from filelock import FileLock, Timeout
 
+from lrbench.tracking.facts import read_facts
 from lrbench.tracking.journal import complete_bytes
 from lrbench.tracking.outbox import SendState, Unsent, find_unsent, is_complete, load_state, save_state
-from lrbench.tracking.record import is_busy, read_facts
+from lrbench.tracking.record import is_busy
 
 if TYPE_CHECKING:
     from lrbench.tracking.client import Store
@@ -162,6 +163,8 @@ class _Courier:
             return False
         try:
             progress = connection.store.send(record, abandoned=abandoned)
+        except Timeout:  # an OSError, too, but no fault of the store
+            raise
         except StoreError as error:
             if is_refusal(error):
                 return self._refuse(record, error)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lrbench.tracking.database import database_path
+from lrbench.tracking.facts import read_facts
 from lrbench.tracking.outbox import Unsent, is_complete
-from lrbench.tracking.record import is_busy, read_facts
+from lrbench.tracking.record import is_busy
 from lrbench.tracking.sender import Sender
 
 

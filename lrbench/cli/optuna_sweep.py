@@ -1,0 +1,179 @@
+"""`lrbench -m hydra/sweeper=optuna`: from the sweeper's words to the protocol, and to what a person sees of it."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge, Gt, Lt, MinLen
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig
+
+from lrbench.cli.destination import check_destination
+from lrbench.cli.environment import code_digest
+from lrbench.cli.jobs import Job
+from lrbench.cli.launching import compose_values, run_jobs
+from lrbench.cli.recorded import Recorded
+from lrbench.cli.result import Result
+from lrbench.cli.sweep_summary import compare, print_studies
+from lrbench.cli.sweeping import Contestant, Interrupted, Settings, make_contestants, run_sweep
+from lrbench.config.plan import plan_of
+from lrbench.config.targets import check_value, unknown
+from lrbench.launch import Died, Done, Pool
+from lrbench.spec import Count, CountOrZero, Fraction, Positive
+from lrbench.sweep.arguments import read_arguments
+from lrbench.sweep.objective import Objective
+from lrbench.sweep.study import Search
+from lrbench.sweep.suggest import SamplerName
+
+if TYPE_CHECKING:
+    from lrbench.cli.run import Session
+
+_RULES: dict[str, Any] = {
+    "num_trials": Count,
+    "sampler": SamplerName,
+    "seed": CountOrZero,
+    "at_once": Count | None,
+    "final_seeds": CountOrZero,
+    "budgets": Annotated[list[Fraction], MinLen(1)],
+    "retune": bool,
+    "objectives": Annotated[list[Objective], MinLen(1)],
+    "prune_share": Annotated[float, Gt(0), Lt(1)] | None,
+    "prune_from": Annotated[float, Ge(0), Lt(1)],
+    "storage": str | None,
+    "shared": bool,
+    "stale_seconds": Positive,
+    "force_new_study": bool,
+    "report": bool,
+}
+
+
+def optuna_sweep(
+    words: Sequence[str],
+    *,
+    params: Mapping[str, str],
+    settings: Mapping[str, Any],
+    session: "Session",
+    loader: ConfigLoader,
+    config: DictConfig,
+    launcher: Launcher,
+) -> None:
+    """Run the whole protocol.
+
+    Args:
+        words: overrides of the command line.
+        params: choices of an experiment; a word of the command line takes their place.
+        settings: values of conf/hydra/sweeper/optuna.yaml.
+        session: of the command.
+        loader: of the running application.
+        config: of the sweep.
+        launcher: what Hydra was told to launch jobs with.
+
+    Raises:
+        ValueError: before anything is trained, naming the place.
+    """
+    chosen = read_settings(settings)
+    parser = OverridesParser.create(config_loader=loader)
+    given = parser.parse_overrides(list(words))
+    known = {override.key_or_group for override in given}
+    defaults = parser.parse_overrides([f"{key}={value}" for key, value in params.items() if key not in known])
+    contestants = make_contestants(read_arguments([*given, *defaults]), chosen, partial(compose_values, loader, config))
+    uri = check_destination(contestants[0].plan)
+    if uri:
+        session.start_sender(Path(contestants[0].values["results_dir"]))
+    session.is_sweep = True
+    try:
+        run_sweep(
+            contestants,
+            chosen,
+            train=_trainer(launcher, session),
+            tracking_uri=uri,
+            follow=lambda record: session.follow(record, uri),
+            code=code_digest(),
+            digests=_dataset_digests(contestants),
+        )
+    except Interrupted:
+        session.arrange([])
+        return
+    session.arrange([])
+    print_studies(contestants)
+    if settings["report"] and uri and any(contestant.finals for contestant in contestants):
+        session.epilogue = partial(compare, contestants, uri)
+
+
+def read_settings(values: Mapping[str, Any]) -> Settings:
+    """Check the sweeper's values.
+
+    Raises:
+        ValueError: naming hydra.sweeper.KEY, the rule and the value.
+    """
+    for key in values:
+        if key not in _RULES:
+            raise ValueError(unknown(f"hydra.sweeper.{key}", key, sorted(_RULES), "setting"))
+    v = {key: check_value(f"hydra.sweeper.{key}", values[key], rule) for key, rule in _RULES.items()}
+    for key in ("budgets", "objectives"):
+        if len(set(v[key])) < len(v[key]):
+            raise ValueError(f"hydra.sweeper.{key} must differ from each other, got {v[key]}")
+    if v["prune_share"] is not None and len(v["objectives"]) > 1:
+        raise ValueError("hydra.sweeper.prune_share needs one objective; Optuna prunes no trial of several")
+    return Settings(
+        search=Search(v["num_trials"], v["sampler"], v["seed"], v["at_once"]),
+        final_seeds=v["final_seeds"],
+        budgets=v["budgets"],
+        retune=v["retune"],
+        objectives=v["objectives"],
+        prune_share=v["prune_share"],
+        prune_from=v["prune_from"],
+        storage=v["storage"],
+        force_new_study=v["force_new_study"],
+    )
+
+
+def _trainer(launcher: Launcher, session: "Session") -> Callable[[Sequence[Job]], list[Result]]:
+    def train(jobs: Sequence[Job]) -> list[Result]:
+        # Ours takes config values: composing thousands of jobs from words would take longer than training them.
+        num_workers = getattr(launcher, "num_workers", 0)
+        if num_workers != 0:
+            results = run_jobs([job.values for job in jobs], session, num_workers=num_workers)
+        else:
+            results = _launch(launcher, jobs, session)
+        if session.stop_code:
+            raise Interrupted
+        return results
+
+    return train
+
+
+def _launch(launcher: Launcher, jobs: Sequence[Job], session: "Session") -> list[Result]:
+    """Train by one of Hydra's other launchers what is not recorded yet."""
+    recorded = Recorded()
+    results = {i: known for i, job in enumerate(jobs) if (known := recorded.find(plan_of(job.values))) is not None}
+    missing = [i for i in range(len(jobs)) if i not in results]
+    if missing:
+        returns = launcher.launch([jobs[i].words for i in missing], initial_job_idx=0)
+        results |= {i: done.return_value for i, done in zip(missing, returns, strict=True)}
+    for result in results.values():
+        session.collect(result)
+    return [results[i] for i in range(len(jobs))]
+
+
+def _dataset_digests(contestants: Iterable[Contestant]) -> dict[str, str]:
+    """Digest the data of every contestant, in a worker: reading them needs torch."""
+    datasets = {json.dumps(c.values["dataset"], sort_keys=True): c for c in contestants}
+    digests: dict[str, str] = {}
+    with Pool(1, preload=["lrbench.cli.worker"]) as pool:
+        for contestant in datasets.values():
+            contestant.plan.dataset.check()
+            pool.submit(contestant.values["dataset"]["name"], "lrbench.cli.worker.dataset_digest", contestant.values)
+        for event in pool.events():
+            match event:
+                case Done(name, (digest, None)):
+                    digests[name] = digest
+                case Done(_, (_, error)):
+                    raise error
+                case Died(name, exit_code):
+                    raise ValueError(f"dataset={name} could not be read: its process ended with {exit_code}")
+    return digests

@@ -1,0 +1,56 @@
+"""What a person sees at the end of an Optuna sweep: a line a study, then the verdict on the finals."""
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from lrbench.cli.display import format_metric
+from lrbench.cli.study_record import summarized
+from lrbench.cli.sweeping import Contestant
+from lrbench.sweep.study import point_of
+
+
+def print_studies(contestants: Iterable[Contestant]) -> None:
+    """Print what was chosen and what it reached on fresh seeds: a table on a terminal, else tab-separated columns."""
+    rows = [_row(contestant) for contestant in contestants]
+    console = Console()
+    if not console.is_terminal:
+        sys.stdout.write("\t".join(rows[0]) + "\n")
+        sys.stdout.writelines("\t".join(row.values()) + "\n" for row in rows)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row.values())
+    console.print(table)
+
+
+def _row(contestant: Contestant) -> dict[str, str]:
+    best, metric = contestant.best, contestant.plan.dataset.task.objective
+    test = metric.replace("val/", "test/")
+    values = [result.found[test] for result in contestant.finals if math.isfinite(result.found.get(test, math.nan))]
+    sums = summarized("x", values)
+    interval = (
+        f"{format_metric(test, sums['x/low'])} to {format_metric(test, sums['x/high'])}" if "x/low" in sums else ""
+    )
+    source = contestant.point_from or contestant
+    assert source.tuned is not None
+    point = {} if best is None else point_of(best)
+    return {
+        "study": contestant.name,
+        "trials": str(len(source.tuned.trials)),
+        "best " + metric: "" if best is None else format_metric(metric, best.values[0]),
+        "point": " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in point.items()),
+        "finals": f"{len(values)} of {len(contestant.finals)}",
+        "mean " + test: format_metric(test, sums["x/mean"]) if values else "",
+        "95 % interval": interval,
+    }
+
+
+def compare(contestants: Sequence[Contestant], tracking_uri: str) -> int:
+    """Report on what this sweep trained; the exit code of the report."""
+    return 0
