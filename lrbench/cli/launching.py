@@ -20,7 +20,7 @@ from lrbench.cli.result import Result
 from lrbench.cli.signals import StopRequest
 from lrbench.config import Plan
 from lrbench.config.plan import plain_values, plan_of
-from lrbench.launch import Died, Done, Message, Pool
+from lrbench.launch import Died, Done, Message
 
 if TYPE_CHECKING:
     from lrbench.cli.run import Session
@@ -152,8 +152,8 @@ class _Training:
         with (
             StopRequest() as stop,
             sweep_bar(steps) as self._bar,
-            Pool(min(num_workers, len(groups)), preload=["lrbench.cli.worker"]) as self._pool,
         ):
+            self._pool = self._session.pool(num_workers)
             for group in groups:
                 self._submit(group, is_retry=False)
             for event in self._pool.events():

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
+from lrbench.cli.contestants import Contestant, Settings, make_contestants
 from lrbench.cli.destination import check_destination
 from lrbench.cli.environment import code_digest
 from lrbench.cli.jobs import Job
@@ -19,7 +20,8 @@ from lrbench.cli.launching import compose_values, run_jobs
 from lrbench.cli.recorded import Recorded
 from lrbench.cli.result import Result
 from lrbench.cli.sweep_summary import compare, print_studies
-from lrbench.cli.sweeping import Contestant, Interrupted, Settings, make_contestants, run_sweep
+from lrbench.cli.sweep_trials import Interrupted
+from lrbench.cli.sweeping import Surroundings, run_sweep
 from lrbench.config.plan import plan_of
 from lrbench.config.targets import check_value, unknown
 from lrbench.launch import Died, Done, Pool
@@ -86,15 +88,14 @@ def optuna_sweep(
         session.start_sender(Path(contestants[0].values["results_dir"]))
     session.is_sweep = True
     try:
-        run_sweep(
-            contestants,
-            chosen,
+        world = Surroundings(
             train=_trainer(launcher, session),
-            tracking_uri=uri,
             follow=lambda record: session.follow(record, uri),
+            tracking_uri=uri,
             code=code_digest(),
-            digests=_dataset_digests(contestants),
+            digests=_dataset_digests(contestants, session.pool(1)),
         )
+        run_sweep(contestants, chosen, world)
     except Interrupted:
         session.arrange([])
         return
@@ -129,6 +130,8 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
         prune_from=v["prune_from"],
         storage=v["storage"],
         force_new_study=v["force_new_study"],
+        shared=v["shared"],
+        stale_seconds=v["stale_seconds"],
     )
 
 
@@ -160,20 +163,19 @@ def _launch(launcher: Launcher, jobs: Sequence[Job], session: "Session") -> list
     return [results[i] for i in range(len(jobs))]
 
 
-def _dataset_digests(contestants: Iterable[Contestant]) -> dict[str, str]:
+def _dataset_digests(contestants: Iterable[Contestant], pool: Pool) -> dict[str, str]:
     """Digest the data of every contestant, in a worker: reading them needs torch."""
     datasets = {json.dumps(c.values["dataset"], sort_keys=True): c for c in contestants}
     digests: dict[str, str] = {}
-    with Pool(1, preload=["lrbench.cli.worker"]) as pool:
-        for contestant in datasets.values():
-            contestant.plan.dataset.check()
-            pool.submit(contestant.values["dataset"]["name"], "lrbench.cli.worker.dataset_digest", contestant.values)
-        for event in pool.events():
-            match event:
-                case Done(name, (digest, None)):
-                    digests[name] = digest
-                case Done(_, (_, error)):
-                    raise error
-                case Died(name, exit_code):
-                    raise ValueError(f"dataset={name} could not be read: its process ended with {exit_code}")
+    for contestant in datasets.values():
+        contestant.plan.dataset.check()
+        pool.submit(contestant.values["dataset"]["name"], "lrbench.cli.worker.dataset_digest", contestant.values)
+    for event in pool.events():
+        match event:
+            case Done(name, (digest, None)):
+                digests[name] = digest
+            case Done(_, (_, error)):
+                raise error
+            case Died(name, exit_code):
+                raise ValueError(f"dataset={name} could not be read: its process ended with {exit_code}")
     return digests

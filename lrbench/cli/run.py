@@ -16,6 +16,7 @@ from lrbench.cli.errors import USER_ERRORS, explain
 from lrbench.cli.hydra_app import run_app
 from lrbench.cli.result import Result, portable
 from lrbench.config import Plan, make_plan
+from lrbench.launch import Pool
 from lrbench.tracking.sender import Sender
 
 
@@ -49,9 +50,10 @@ class Session:
         self._arguments = arguments
         self._sender: Sender | None = None
         self._is_elsewhere = False
+        self._pool: Pool | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "results": [], "_sender": None, "epilogue": None, "_is_elsewhere": True}
+        return {**vars(self), "results": [], "_sender": None, "_pool": None, "epilogue": None, "_is_elsewhere": True}
 
     def job(self, cfg: DictConfig) -> Result:
         """Train what one composed config asks for.
@@ -100,8 +102,17 @@ class Session:
         if self._sender is None:
             self._sender = Sender(results_dir / "sender.log")
 
+    def pool(self, num_workers: int) -> Pool:
+        """The worker processes of this command, which keep what they have imported and read."""
+        if self._pool is None:
+            self._pool = Pool(num_workers, preload=["lrbench.cli.worker"]).__enter__()
+        self._pool.num_workers = max(self._pool.num_workers, num_workers)
+        return self._pool
+
     def close(self) -> int:
-        """Wait for the sender; return how many records it could not send, having named each."""
+        """End the workers and wait for the sender; return how many records it could not send, having named each."""
+        if self._pool is not None:
+            self._pool.__exit__(None, None, None)
         if self._sender is None:
             return 0
         unsent = self._sender.close()

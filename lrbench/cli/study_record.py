@@ -17,7 +17,7 @@ from lrbench.spec import Evaluation, RunState
 from lrbench.sweep.space import Dimension
 from lrbench.sweep.study import Search
 from lrbench.tracking.facts import read_facts
-from lrbench.tracking.find import find_finished, find_unfinished
+from lrbench.tracking.find import RecordIndex, find_finished, find_unfinished
 from lrbench.tracking.record import Record
 
 _FEWEST_FOR_INTERVAL = 3
@@ -28,7 +28,7 @@ class StudyRecord:
 
     def __init__(self, path: Path, record: Record | None) -> None:
         self.path = path
-        self._record = record  # None when an earlier command finished it and nothing has changed
+        self._record = record  # None when there is nothing to write: it is whole, or another process writes it
 
     @classmethod
     def open(
@@ -76,13 +76,16 @@ class StudyRecord:
             "note": f"Study of **{names['scheduler']}** on {plan.workload}: {search.num_trials} trials, of which the "
             f"best point is trained on {final_seeds} fresh seeds.",
         }
-        if (unfinished := find_unfinished(root, fingerprint)) is not None:
+        index = RecordIndex(root)
+        if (unfinished := find_unfinished(root, fingerprint, index=index)) is not None:
             return cls(unfinished, Record.open(unfinished))
-        if (finished := find_finished(root, fingerprint)) is not None:
+        if (finished := find_finished(root, fingerprint, index=index)) is not None:
             known = read_facts(finished).params
             if all(known.get(name) == value for name, value in facts["params"].items()):
                 return cls(finished, None)
             return cls(finished, Record.restart(finished, **facts))
+        if others := index.paths(fingerprint):
+            return cls(others[0], None)  # another process of a shared sweep has it
         record = Record.create(
             root,
             name=f"study-{names['scheduler']}",

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
+from lrbench.cli.contestants import Contestant
 from lrbench.cli.display import format_metric
 from lrbench.cli.study_record import summarized
-from lrbench.cli.sweeping import Contestant
 from lrbench.sweep.study import point_of
 
 
@@ -30,19 +30,17 @@ def print_studies(contestants: Iterable[Contestant]) -> None:
 
 
 def _row(contestant: Contestant) -> dict[str, str]:
-    best, metric = contestant.best, contestant.plan.dataset.task.objective
+    best, metric = contestant.source.best, contestant.plan.dataset.task.objective
     test = metric.replace("val/", "test/")
     values = [result.found[test] for result in contestant.finals if math.isfinite(result.found.get(test, math.nan))]
     sums = summarized("x", values)
     interval = (
         f"{format_metric(test, sums['x/low'])} to {format_metric(test, sums['x/high'])}" if "x/low" in sums else ""
     )
-    source = contestant.point_from or contestant
-    assert source.tuned is not None
     point = {} if best is None else point_of(best)
     return {
         "study": contestant.name,
-        "trials": str(len(source.tuned.trials)),
+        "trials": str(len(contestant.source.trials)),
         "best " + metric: "" if best is None else format_metric(metric, best.values[0]),
         "point": " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in point.items()),
         "finals": f"{len(values)} of {len(contestant.finals)}",

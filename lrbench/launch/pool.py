@@ -81,7 +81,7 @@ class Pool:
     """
 
     def __init__(self, num_workers: int, *, preload: Sequence[str] = ()) -> None:
-        self._num_workers = num_workers
+        self.num_workers = num_workers
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
         self._workers: list[_Worker] = []
@@ -141,7 +141,7 @@ class Pool:
         while self._tasks:
             worker = next((worker for worker in self._workers if not worker.is_busy), None)
             if worker is None:
-                if len(self._workers) >= self._num_workers:
+                if len(self._workers) >= self.num_workers:
                     return
                 worker = self._start()
             worker.key, function, argument = self._tasks.popleft()

@@ -13,9 +13,10 @@ from lrbench.sweep.quiet import quiet_optuna
 from lrbench.sweep.ranges import config_value
 from lrbench.sweep.space import Dimension
 from lrbench.sweep.storage import add_trial, create_or_load_study, finish_trial
-from lrbench.sweep.suggest import SamplerName, suggest, uses_history, visible_history
+from lrbench.sweep.suggest import SamplerName, Suggestion, suggest, uses_history, visible_history
 
 Trial: TypeAlias = FrozenTrial
+Storage: TypeAlias = RDBStorage
 End = Literal["complete", "pruned", "failed"]
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 _FEWEST_FOR_IMPORTANCE = 4
@@ -64,7 +65,7 @@ class TunedStudy:
 
     def __init__(
         self,
-        storage: RDBStorage,
+        storage: Storage,
         name: str,
         *,
         space: Sequence[Dimension],
@@ -108,6 +109,18 @@ class TunedStudy:
             for number in range(first, min(first + self.batch_size, self._search.num_trials))
             if not trials[number].state.is_finished()
         ]
+
+    def take(self, slot: int) -> Trial:
+        """Return the trial of a slot that this process has claimed: the one that a dead process left, or a new one.
+
+        Between processes that share a study, numbers follow the order in which trials begin; the slot decides the
+        point, so that none is tried twice.
+        """
+        for trial in self.trials:
+            if trial.user_attrs.get("slot", trial.number) == slot:
+                return trial
+        suggestion = self._suggest(slot, [t for t in self.trials if t.state is not TrialState.FAIL])
+        return add_trial(self.study, suggestion, {"slot": slot})
 
     def visible(self, number: int) -> list[FrozenTrial]:
         """What trial `number` may know of the others; see `visible_history`."""
@@ -165,21 +178,26 @@ class TunedStudy:
         if len(complete) < _FEWEST_FOR_IMPORTANCE or len({trial.values[0] for trial in complete}) < 2:
             return {}
         with quiet_optuna():
-            return dict(get_param_importances(self.study, target=lambda trial: trial.values[0]))
+            # PED-ANOVA asks what makes the target small.
+            sign = 1 if self.study.directions[0] is StudyDirection.MINIMIZE else -1
+            return dict(get_param_importances(self.study, target=lambda trial: sign * trial.values[0]))
 
-    def _add(self, number: int, trials: Sequence[FrozenTrial]) -> FrozenTrial:
-        suggestion = suggest(
+    def _add(self, number: int, trials: Sequence[Trial]) -> Trial:
+        history = visible_history(trials, number=number, batch_size=self.batch_size)
+        trial = add_trial(self.study, self._suggest(number, history), {})
+        assert trial.number == number, "another process works on this study"
+        return trial
+
+    def _suggest(self, number: int, history: Sequence[Trial]) -> Suggestion:
+        return suggest(
             self.space,
             sampler=self._search.sampler,
             seed=self._search.seed,
             number=number,
             num_trials=self._planned_trials,
             directions=self._directions,
-            history=visible_history(trials, number=number, batch_size=self.batch_size),
+            history=history,
         )
-        trial = add_trial(self.study, suggestion, {})
-        assert trial.number == number, "another process works on this study"
-        return trial
 
 
 def point_of(trial: FrozenTrial) -> dict[str, Any]:
