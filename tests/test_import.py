@@ -232,7 +232,9 @@ def test_the_command_writes_a_file_that_reads_back_the_same(tmp_path, capsys):
         (["tidy", "absent.csv"], "no file matches absent.csv"),
         (["tidy", "x.csv", "to=disk"], "to must be mlflow"),
         (["tidy", "x.csv", "out=x.xlsx"], "out must end in one of .csv, .csv.gz, .parquet"),
-        (["tidy", "x.csv", "colour=red"], "no option and no column of a run named 'colour'"),
+        (["tidy", "x.csv", "colour=red"], "lrbench import does not know 'colour=red'; options are out"),
+        (["tidy", "x.csv", "uri=x"], "does not know 'uri=x'; did you mean tracking.uri? options are"),
+        (["tidy", "x.csv", "tracking.experimnt=x"], "did you mean tracking.experiment?"),
         (["tidy", "x.csv", "tracking.uri=sqlite:////x.db"], "tracking.uri can only be given with to=mlflow"),
     ],
 )

@@ -12,7 +12,7 @@ import lrbench
 PACKAGE = Path(lrbench.__file__).parent
 # Ground floor first. Rooms on one floor do not import each other, except where a pair is named below.
 FLOORS = [
-    {"spec"},
+    {"spec", "typos"},
     {"schedules", "models", "data", "optimizers", "results"},
     {"training", "analysis", "lint"},
     {"checkpoints"},

@@ -259,7 +259,9 @@ def test_inputs_that_a_model_cannot_take_are_refused_when_it_is_built(name, shap
 
 
 def test_unknown_torchvision_names_are_refused_with_close_ones():
-    with pytest.raises(ValueError, match=r"model.architecture must be .* got 'resnet19'; close ones are .*resnet18"):
+    with pytest.raises(
+        ValueError, match=r"model.architecture must be .* 'resnet19'; did you mean resnet18\? there are"
+    ):
         make("torchvision", CIFAR, architecture="resnet19")
     with pytest.raises(ValueError, match=r"got 'zzz'; there are alexnet, .*wide_resnet50_2"):
         make("torchvision", CIFAR, architecture="zzz")

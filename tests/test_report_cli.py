@@ -107,7 +107,10 @@ def test_what_is_wrong_is_one_sentence_with_what_exists(results, without_page, t
     assert "direction must be minimize or maximize, got 'up'" in refusal(capsys, "report", file, "direction=up")
     assert "target must be a number, got 'high'" in refusal(capsys, "report", file, "target=high")
     assert "does not know 'scheduler=cosine'; it takes results" in refusal(capsys, "report", file, "scheduler=cosine")
-    assert "give one of them" in refusal(capsys, "report", file, "experiment=a")
+    assert "does not know 'uri=x'; did you mean tracking.uri? it takes" in refusal(capsys, "report", "uri=x")
+    assert "'experiment=x'; did you mean tracking.experiment?" in refusal(capsys, "report", "experiment=x")
+    assert "does not know 'steps=9'; did you mean budget.steps?" in refusal(capsys, "recommend", file, "steps=9")
+    assert "give one of them" in refusal(capsys, "report", file, "tracking.experiment=a")
     assert "target names the workloads ['v']; the runs have ['w']" in refusal(capsys, "report", file, "target.v=1")
     assert "there is no database" in refusal(capsys, "report")
     (tmp_path / "empty.csv").write_text("run_id,step,scheduler,val/loss\n")
@@ -142,12 +145,12 @@ def test_recommend_says_what_to_use_for_the_described_workload(results, capsys):
     file = results(rows)
     assert main(["recommend", file, "model=mlp"]) == 0
     assert "w0, 100 steps: use linear" in capsys.readouterr().out
-    assert main(["recommend", file, "model=cnn", "budget=300"]) == 0
+    assert main(["recommend", file, "model=cnn", "budget.steps=300"]) == 0
     said = capsys.readouterr().out
     assert "No run was planned for 300 steps; the evidence is from 400 steps" in said
     assert "other, 400 steps: use constant" in said
     assert "model=gru: no runs of it; they have cnn, mlp" in refusal(capsys, "recommend", file, "model=gru")
-    assert "budget must be a positive number" in refusal(capsys, "recommend", file, "budget=soon")
+    assert "budget.steps must be a positive number" in refusal(capsys, "recommend", file, "budget.steps=soon")
     diverged = results(field({"constant": [1.0] * 3}, state="diverged"))
     assert main(["recommend", diverged]) == 4
 
@@ -169,7 +172,7 @@ def test_a_report_on_runs_of_mlflow_is_logged_there_as_a_run_of_its_own(tmp_path
     assert read_facts(record).experiment == "trial"
     places = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("verdict.json")}
     assert len(places - {"runs", "report"}) == 1  # MLflow's own copy
-    assert "no experiment 'x'" in refusal(capsys, "report", f"results_dir={tmp_path}", "experiment=x")
+    assert "no experiment 'x'" in refusal(capsys, "report", f"results_dir={tmp_path}", "tracking.experiment=x")
     assert "no runs selected by tag.seed=7" in refusal(capsys, "report", f"results_dir={tmp_path}", "tag.seed=7")
 
 

@@ -8,7 +8,6 @@ In CSV an empty cell (or R's NA) is missing and `nan` is a NaN that was measured
 and as null in Parquet: a diverged run that went through pandas looks unmeasured there, unless its column was `Float64`.
 """
 
-import difflib
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ import pyarrow.parquet
 from lrbench.analysis.column_types import typed
 from lrbench.analysis.completion import METRICS, complete_frame, merge_repeated
 from lrbench.results import BY_NAME
+from lrbench.typos import did_you_mean, nearest
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
@@ -112,8 +112,7 @@ def rename(table: pd.DataFrame, columns: Mapping[str, str], *, source: str) -> p
     """
     for name, theirs in columns.items():
         if theirs not in table.columns:
-            close = nearest(theirs, table.columns)
-            hint = f"; did you mean {close!r}?" if close else ";"
+            hint = did_you_mean(theirs, map(str, table.columns))
             raise ValueError(
                 f"column.{name}={theirs}: {source} has no column {theirs!r}{hint} it has {list(table.columns)}"
             )
@@ -142,12 +141,6 @@ def needed(names: Collection[str], *, source: str) -> None:
         raise ValueError(
             f"{source} has no metric, one of {', '.join(METRICS)}; write {' or '.join(words)}; it has {sorted(names)}"
         )
-
-
-def nearest(name: str, existing: Collection[str]) -> str | None:
-    """Return the existing name that looks most like `name`, None when none does."""
-    close = difflib.get_close_matches(name, list(existing), n=1, cutoff=0.55)
-    return close[0] if close else None
 
 
 def _suffix(path: Path) -> str:

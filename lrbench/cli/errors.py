@@ -1,9 +1,5 @@
 """One clear message for every error that a user can cause: the config path, the rule, the value, what exists."""
 
-import difflib
-import re
-from collections.abc import Sequence
-
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import (
@@ -13,6 +9,8 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from lrbench.typos import did_you_mean
+
 # What a wrong config, file, server or disk raises; anything else is a bug of ours and keeps its traceback.
 USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError)
 
@@ -21,7 +19,8 @@ def explain(error: BaseException) -> str:
     """Word an error of `USER_ERRORS` in one message."""
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        return f"{group}={name}: no such option{_nearest(name, error.options)} There are: {', '.join(error.options)}"
+        hint = did_you_mean(name.removesuffix(".yaml"), error.options)
+        return f"{group}={name}: no such option{hint} There are: {', '.join(error.options)}"
     cause = error.__cause__
     if isinstance(error, ConfigCompositionException) and cause is not None:
         if isinstance(cause, ConfigAttributeError | ConfigKeyError):
@@ -41,9 +40,4 @@ def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
     parent = error.parent_node
     existing = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
     where = f" in {group}" if group else ""
-    return f"{path}: no key {key!r}{where}{_nearest(key, existing)} There are: {', '.join(sorted(existing))}"
-
-
-def _nearest(name: str, existing: Sequence[str]) -> str:
-    close = difflib.get_close_matches(re.sub(r"\.yaml$", "", name), existing, n=1)
-    return f"; did you mean {close[0]}?" if close else ";"
+    return f"{path}: no key {key!r}{where}{did_you_mean(key, existing)} There are: {', '.join(sorted(existing))}"

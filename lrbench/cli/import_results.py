@@ -19,6 +19,7 @@ from lrbench.analysis.files import SUFFIXES, write_file
 from lrbench.analysis.formats import formats, read_format
 from lrbench.cli.recording import record_runs
 from lrbench.results import BY_NAME
+from lrbench.typos import did_you_mean
 
 _OPTIONS = ("out", "to", "results_dir", "tracking.uri", "tracking.experiment")
 
@@ -58,6 +59,7 @@ def _sorted_out(words: Sequence[str]) -> _Words:
         ValueError: a word is none of them, or an option has a value that it cannot have.
     """
     sources, columns, constants, options = [], {}, {}, {}
+    run_columns = [column.name for column in BY_NAME.values() if column.level == "run"]
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or os.path.exists(word):
@@ -66,13 +68,13 @@ def _sorted_out(words: Sequence[str]) -> _Words:
             options[key] = value
         elif key.startswith("column."):
             columns[key.removeprefix("column.")] = value
-        elif "." in key or (key in BY_NAME and BY_NAME[key].level == "run"):
+        elif not key.startswith("tracking.") and ("." in key or key in run_columns):
             constants[key] = value
         else:
-            known = [column.name for column in BY_NAME.values() if column.level == "run"]
+            hint = did_you_mean(key, (*_OPTIONS, *run_columns))
             raise ValueError(
-                f"{word}: there is no option and no column of a run named {key!r}; options are {', '.join(_OPTIONS)} "
-                f"and column.NAME, columns are {', '.join(known)} and parameters such as optimizer.lr"
+                f"lrbench import does not know {word!r}{hint} options are {', '.join(_OPTIONS)} and column.NAME, "
+                f"columns of a run are {', '.join(run_columns)} and parameters such as optimizer.lr"
             )
     if options.get("to", "mlflow") != "mlflow":
         raise ValueError(f"to must be mlflow, got {options['to']!r}; a file is written with out=FILE")

@@ -1,8 +1,8 @@
-"""`lrbench recommend [results=FILE | experiment=NAME] [workload=NAME] [dataset=NAME] [model=NAME] [budget=STEPS]`.
+"""`lrbench recommend [results=FILE | tracking.experiment=A,B] [dataset=NAME] [model=NAME] [budget.steps=STEPS]`.
 
 Which schedule to use, from the runs there are: the choice, what it gains and risks, and how many more seeds would
 settle the pairs that are undecided. `workload`, `dataset`, `model` and `optimizer` say which runs are evidence for
-yours, and `budget` takes those of the nearest budget; every other option is one of `lrbench report`.
+yours, and `budget.steps` takes those of the nearest budget; every other option is one of `lrbench report`.
 """
 
 import math
@@ -22,10 +22,10 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0
-    words = parse(arguments, command="recommend", own=(*_FACTS, "budget"))
+    words = parse(arguments, command="recommend", own=(*_FACTS, "budget.steps"))
     frame = read_results(words)
     described = {name: words.options[name] for name in _FACTS if name in words.options}
-    frame, notes = nearest_budget(like(frame, described), words.options.get("budget"))
+    frame, notes = nearest_budget(like(frame, described), words.options.get("budget.steps"))
     settings = settings_of(words, frame)
     analysis = analyse(frame, settings=settings)
     found = [
@@ -62,7 +62,7 @@ def nearest_budget(frame: pd.DataFrame, budget: str | None) -> tuple[pd.DataFram
     if budget is None:
         return frame, []
     if not budget.isdecimal() or int(budget) == 0:
-        raise ValueError(f"budget must be a positive number of steps, got {budget!r}")
+        raise ValueError(f"budget.steps must be a positive number, got {budget!r}")
     wanted = int(budget)
     known = sorted({int(steps) for steps in frame["budget"]})
     nearest = min(known, key=lambda steps: (abs(math.log(steps / wanted)), steps))

@@ -1,12 +1,12 @@
-"""`lrbench report [results=FILE | experiment=NAME] [metric=val/loss direction=minimize] [target=VALUE] [out=DIR]`.
+"""`lrbench report [results=FILE | tracking.experiment=A,B] [metric=NAME direction=minimize] [target=VALUE] [out=DIR]`.
 
 Who is fastest, who ends best, how sure that is: report.html, report.md, ranking.csv, metrics.csv and verdict.json.
 
-Runs come from MLflow (`results_dir=results` or `uri=...`, selected by `experiment=a,b` and `tag.NAME=VALUE`), or from a
-tidy CSV or Parquet file (`column.scheduler=sched` reads its column `sched` as `scheduler`). The direction of `val/loss`
-and `val/accuracy` is known, that of any other metric must be given. Without `target=` (or `target.WORKLOAD=`) it is the
-median final value of `constant`. `bootstrap_seed=0` fixes every bootstrap. A report on runs of MLflow is logged there
-as a run of its own; `log=false` leaves that out.
+Runs come from MLflow (`results_dir=results` or `tracking.uri=...`, selected by `tracking.experiment=A,B` and
+`tag.NAME=VALUE`), or from a tidy CSV or Parquet file (`column.scheduler=sched` reads its column `sched` as
+`scheduler`). The direction of `val/loss` and `val/accuracy` is known, that of any other metric must be given. Without
+`target=` (or `target.WORKLOAD=`) it is the median final value of `constant`. `bootstrap_seed=0` fixes every bootstrap.
+A report on runs of MLflow is logged there as a run of its own; `log=false` leaves that out.
 """
 
 import hashlib

@@ -12,9 +12,10 @@ from lrbench.analysis.terms import Direction
 from lrbench.results import as_floats
 from lrbench.spec import Task
 from lrbench.tracking.read import read_runs
+from lrbench.typos import did_you_mean
 
 NAMES = (
-    "results", "experiment", "uri", "results_dir", "metric", "direction", "target", "bootstrap_seed",
+    "results", "tracking.experiment", "tracking.uri", "results_dir", "metric", "direction", "target", "bootstrap_seed",
 )  # fmt: skip
 _WORDS: dict[str, Direction] = {"minimize": "minimize", "maximize": "maximize"}
 # Directions that the meaning of a column declares; those of any other metric must be given.
@@ -45,7 +46,7 @@ class Words:
     @property
     def uri(self) -> str:
         """MLflow's tracking URI."""
-        return self.options.get("uri", f"sqlite:///{self.results_dir / 'mlflow.db'}")
+        return self.options.get("tracking.uri", f"sqlite:///{self.results_dir / 'mlflow.db'}")
 
 
 def parse(arguments: list[str], *, command: str, own: tuple[str, ...]) -> Words:
@@ -69,12 +70,12 @@ def parse(arguments: list[str], *, command: str, own: tuple[str, ...]) -> Words:
         elif equals and key in (*NAMES, *own):
             options[key] = value
         else:
-            known = ", ".join((*NAMES, *own))
+            known = (*NAMES, *own)
             raise ValueError(
-                f"lrbench {command} does not know {word!r}; it takes {known}, tag.NAME, column.NAME and "
-                "target.WORKLOAD, each followed by =VALUE"
+                f"lrbench {command} does not know {word!r}{did_you_mean(key, known)} it takes {', '.join(known)}, "
+                "tag.NAME, column.NAME and target.WORKLOAD, each followed by =VALUE"
             )
-    for name in ("experiment", "uri"):
+    for name in ("tracking.experiment", "tracking.uri"):
         if "results" in options and name in options:
             raise ValueError(f"results={options['results']} is a file and {name} asks MLflow; give one of them")
     if "results" in options and prefixed["tag"]:
@@ -100,11 +101,13 @@ def read_results(words: Words) -> pd.DataFrame:
         if not path.is_file():
             raise ValueError(f"results={words.options['results']}: there is no such file")
         return read_file(path, columns=words.columns)
-    experiments = words.options["experiment"].split(",") if "experiment" in words.options else None
+    given = words.options.get("tracking.experiment")
+    experiments = None if given is None else given.split(",")
     frame = read_runs(words.uri, experiments=experiments, tags=words.tags)
     if frame.empty:
         selected = " ".join(
-            [f"experiment={e}" for e in experiments or ()] + [f"tag.{k}={v}" for k, v in words.tags.items()]
+            ([] if given is None else [f"tracking.experiment={given}"])
+            + [f"tag.{name}={value}" for name, value in words.tags.items()]
         )
         which = f"selected by {selected} " if selected else ""
         raise ValueError(f"no runs {which}in {words.uri}; train some with `lrbench`, or give results=FILE")

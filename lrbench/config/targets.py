@@ -5,7 +5,6 @@ leads to: `lrbench.data.os.system` starts in a trusted module and ends in anothe
 imported or executed.
 """
 
-import difflib
 import importlib
 import inspect
 import sys
@@ -16,6 +15,7 @@ from typing import Any, cast
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lrbench.spec import DOCUMENTATION
+from lrbench.typos import did_you_mean
 
 TRUSTED = (
     "lrbench.schedules",
@@ -137,9 +137,7 @@ def check_value(path: str, value: Any, annotation: Any) -> Any:
 
 def unknown(path: str, name: str, existing: list[str], kind: str) -> str:
     """Word the message for a name that does not exist."""
-    close = difflib.get_close_matches(name, existing, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{path}: no {kind} {name!r}{hint} There are: {', '.join(existing) or 'none'}"
+    return f"{path}: no {kind} {name!r}{did_you_mean(name, existing)} There are: {', '.join(existing) or 'none'}"
 
 
 def _bind_nested(path: str, value: Any, trusted_modules: Collection[str]) -> Any:

@@ -1,6 +1,5 @@
 """Any of torchvision's image classifiers, by name, from random weights."""
 
-import difflib
 from typing import Any
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from lrbench.models.shapes import image_shape
 from lrbench.spec import Count
+from lrbench.typos import did_you_mean
 
 # Their training mode would return auxiliary outputs besides the logits, and without an explicit choice of
 # initialisation they warn that it will change.
@@ -42,9 +42,11 @@ class TorchvisionClassifier(nn.Module):
 
         names: list[str] = models.list_models(module=models)
         if architecture not in names:
-            close = difflib.get_close_matches(architecture, names, n=3)
-            found = f"close ones are {', '.join(close)}" if close else f"there are {', '.join(names)}"
-            raise ValueError(f"model.architecture must be a classifier of torchvision, got {architecture!r}; {found}")
+            hint = did_you_mean(architecture, names)
+            raise ValueError(
+                f"model.architecture must be a classifier of torchvision, got {architecture!r}{hint} there are "
+                f"{', '.join(names)}"
+            )
         channels, _, _ = image_shape(f"torchvision model.architecture={architecture}", input_shape)
         if channels not in (1, 3):
             raise ValueError(
