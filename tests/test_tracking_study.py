@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from mlflow import MlflowClient
 from test_tracking_mlflow import stored_points, uri_of
 from test_tracking_record import evaluation, make_record
@@ -89,7 +89,7 @@ def test_mlflow_nests_a_child_even_when_it_is_sent_before_its_parent(results):
 def test_a_child_waits_for_a_parent_that_is_being_sent_and_outlives_one_that_was_deleted(results, monkeypatch):
     monkeypatch.setattr(client_module, "_PARENT_SECONDS", 0.0)
     with make_study(results) as study, make_record(results, parent=study.path) as trial:
-        with FileLock(study.path / "sender.lock"), pytest.raises(Timeout):
+        with FileLock(study.path / "sender.lock"), pytest.raises(RecordBusyError):
             Store(uri_of(results)).send(trial.path, abandoned=False)
         assert runs_by_name(results) == {}
     shutil.rmtree(study.path)
@@ -190,7 +190,7 @@ def test_a_restart_killed_after_any_of_its_steps_can_be_repeated(results, monkey
         return step
 
     with monkeypatch.context() as patch:
-        patch.setattr(record_module, "write_json", until_killed(record_module.write_json))
+        patch.setattr(record_module, "write_facts", until_killed(record_module.write_facts))
         patch.setattr(Path, "unlink", until_killed(Path.unlink))
         with pytest.raises(KeyboardInterrupt):
             Record.restart(study.path, tags=STUDY["tags"], params={"num_trials": 40})

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -23,8 +22,10 @@ from lrbench.spec import RunState
 from lrbench.tracking.database import check_tracking, create_database, database_path
 from lrbench.tracking.facts import Facts, read_facts
 from lrbench.tracking.journal import Described, Ended, EndStatus, Entry, Evaluated, complete_bytes, read_entries
+from lrbench.tracking.lock import try_lock
 from lrbench.tracking.names import MAX_TAG_LENGTH, NOTE_TAG, PARENT_TAG, RECORD_TAG, cut, escape_key, format_param
 from lrbench.tracking.outbox import SendState, load_state, save_state
+from lrbench.tracking.record import RecordBusyError
 
 # What can go wrong between us and the store. requests' errors are OSErrors; ValueError is our own refusal.
 StoreError = (MlflowException, SQLAlchemyError, OSError)
@@ -73,7 +74,7 @@ class Store:
             Whether anything was sent.
 
         Raises:
-            filelock.Timeout: its parent, which must be there first, is being sent by another process.
+            RecordBusyError: its parent, which must be there first, is being sent by another process.
         """
         facts, state = read_facts(record), load_state(record)
         before = dataclasses.replace(state)
@@ -142,7 +143,10 @@ class Store:
             return None
         record_id = read_facts(path).record_id
         if record_id not in self._parents:
-            with FileLock(path / "sender.lock", timeout=_PARENT_SECONDS):
+            lock = try_lock(path / "sender.lock", patience=_PARENT_SECONDS)
+            if lock is None:
+                raise RecordBusyError(f"{path} is being sent by another process")
+            with lock:
                 state = load_state(path)
                 if not state.run_id:
                     self._begin(path, read_facts(path), state)

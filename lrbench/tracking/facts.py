@@ -62,7 +62,7 @@ def read_facts(path: Path) -> Facts:
     """
     file = path / "run.json"
     try:
-        document = json.loads(file.read_text())
+        document = json.loads(file.read_text(encoding="utf-8"))
         if document["dataset"] is not None:
             document["dataset"] = DatasetFacts(**document["dataset"])
         return Facts(**{**document, "replaces": tuple(document.get("replaces", ()))})
@@ -70,8 +70,14 @@ def read_facts(path: Path) -> Facts:
         raise ValueError(f"{file} is not the description of a run: {error}") from error
 
 
+def write_facts(path: Path, facts: Facts) -> None:
+    """Write or replace `run.json` of a record."""
+    # Not `asdict`: its deep copies take longer than the writing.
+    write_json(path / "run.json", {**vars(facts), "dataset": facts.dataset and vars(facts.dataset)})
+
+
 def write_json(path: Path, document: Mapping[str, object]) -> None:
     """Replace a JSON file in one step, so that a reader or a kill never meets half of it."""
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False, default=str))
+    temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
     os.replace(temporary, path)

@@ -197,7 +197,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        os.ftruncate(self._file, complete_bytes(path))
+        if os.fstat(self._file).st_size:
+            os.ftruncate(self._file, complete_bytes(path))
 
     def append(self, entry: Entry) -> None:
         """Write one line and hand it to the operating system, which keeps it when this process is killed.

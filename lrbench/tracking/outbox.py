@@ -1,6 +1,5 @@
 """What of a record MLflow has already: `mlflow.json`, written by the sender, read without mlflow."""
 
-import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +58,7 @@ def load_state(record: Path) -> SendState:
 
 def save_state(record: Path, state: SendState) -> None:
     """Replace the progress file in one step."""
-    write_json(record / "mlflow.json", dataclasses.asdict(state))
+    write_json(record / "mlflow.json", vars(state))
 
 
 def is_complete(record: Path) -> bool:

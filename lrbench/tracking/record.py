@@ -11,6 +11,7 @@ The training writes only here, so no tracking server can slow or fail it.
 """
 
 import dataclasses
+import functools
 import itertools
 import os
 import re
@@ -22,16 +23,15 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
-
 from lrbench.spec import Evaluation, RunState
-from lrbench.tracking.facts import DatasetFacts, Facts, read_facts, write_json
+from lrbench.tracking.facts import DatasetFacts, Facts, read_facts, write_facts
 from lrbench.tracking.journal import Described, Ended, EndStatus, Evaluated, Journal, Resumed, read_all
+from lrbench.tracking.lock import Lock, is_locked, try_lock
 from lrbench.tracking.names import format_param
 
 
 class RecordBusyError(RuntimeError):
-    """Another live process is training this record."""
+    """Another live process is at this record."""
 
 
 class Record:
@@ -41,7 +41,7 @@ class Record:
     Use `Record.create`, `Record.open` or `Record.restart`.
     """
 
-    def __init__(self, path: Path, facts: Facts, lock: FileLock) -> None:
+    def __init__(self, path: Path, facts: Facts, lock: Lock) -> None:
         self.path = path
         self.facts = facts
         self._lock = lock
@@ -81,12 +81,10 @@ class Record:
         """
         if parent is not None:
             _check_parent(parent, root, experiment, tracking_uri)
-        root.mkdir(parents=True, exist_ok=True)
         # Characters that some file system or shell would trip over; unicode letters are fine.
         stem = re.sub(r"[^\w.=,+-]", "_", name).lstrip(".")[:100] + f"-{fingerprint[:8]}"
         path = _make_directory(root, stem)
-        lock = FileLock(path / "lock", thread_local=False)
-        lock.acquire(timeout=0)
+        lock = _lock(path)
         facts = Facts(
             record_id=uuid.uuid4().hex,
             name=name,
@@ -102,7 +100,7 @@ class Record:
         )
         (path / "artifacts").mkdir()
         # Last, and in one piece: a directory without run.json is not a record yet.
-        write_json(path / "run.json", dataclasses.asdict(facts))
+        write_facts(path, facts)
         return cls(path, facts, lock)
 
     @classmethod
@@ -113,6 +111,7 @@ class Record:
             RecordBusyError: another process trains it.
             ValueError: it is finished, or damaged.
         """
+        read_facts(path)  # says what is wrong when it is no record
         lock = _lock(path)
         try:
             record = cls(path, read_facts(path), lock)
@@ -138,23 +137,23 @@ class Record:
             RecordBusyError: another process writes it, or a sender has been at it for a minute.
             ValueError: it is damaged.
         """
+        read_facts(path)  # says what is wrong when it is no record
         lock = _lock(path)
         try:
             facts = read_facts(path)
-            # A sender must not see half of this.
-            with FileLock(path / "sender.lock", timeout=60.0):
+            sending = try_lock(path / "sender.lock", patience=60.0)
+            if sending is None:
+                raise RecordBusyError(f"{path} is being sent to MLflow by another process")
+            with sending:  # a sender must not see half of this
                 replaces = (*facts.replaces, facts.record_id)
                 facts = dataclasses.replace(facts, record_id=uuid.uuid4().hex, replaces=replaces, **_origin())
                 # The id first: with the old one, MLflow's old run would be continued with what is written next.
-                write_json(path / "run.json", dataclasses.asdict(facts))
+                write_facts(path, facts)
                 (path / "mlflow.json").unlink(missing_ok=True)
                 (path / "journal.jsonl").unlink(missing_ok=True)
                 facts = dataclasses.replace(facts, tags=dict(tags), params=dict(params), note=note)
-                write_json(path / "run.json", dataclasses.asdict(facts))
+                write_facts(path, facts)
             return cls(path, facts, lock)
-        except Timeout as error:
-            lock.release()
-            raise RecordBusyError(f"{path} is being sent to MLflow by another process") from error
         except BaseException:
             lock.release()
             raise
@@ -262,29 +261,19 @@ class Record:
 
 def is_busy(path: Path) -> bool:
     """Whether a live process holds the record."""
-    lock = FileLock(path / "lock", thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+    return is_locked(path / "lock")
 
 
-def _lock(path: Path) -> FileLock:
-    """Take the lock of a record that exists.
+def _lock(path: Path) -> Lock:
+    """Take the lock of a record.
 
     Raises:
         RecordBusyError: another process has it.
-        ValueError: it is no record.
     """
-    read_facts(path)
-    lock = FileLock(path / "lock", thread_local=False)
-    try:
-        # Not 0: `is_busy` of another process holds the lock for an instant.
-        lock.acquire(timeout=0.5, poll_interval=0.02)
-    except Timeout as error:
-        raise RecordBusyError(f"{path} is being trained by another process") from error
+    # With patience: `is_busy` of another process holds the lock for an instant.
+    lock = try_lock(path / "lock", patience=0.5)
+    if lock is None:
+        raise RecordBusyError(f"{path} is being trained by another process")
     return lock
 
 
@@ -306,6 +295,9 @@ def _make_directory(root: Path, stem: str) -> Path:
         path = root / (stem if number == 1 else f"{stem}-{number}")
         try:
             path.mkdir()
+        except FileNotFoundError:
+            root.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
         except FileExistsError:
             continue
         return path
@@ -321,6 +313,7 @@ def _origin() -> dict[str, Any]:
     return {"created": _now(), "host": socket.gethostname(), "pid": os.getpid(), "boot_id": _boot_id()}
 
 
+@functools.cache
 def _boot_id() -> str:
     """The kernel's id of this boot: a pid means nothing after a restart."""
     source = Path("/proc/sys/kernel/random/boot_id")

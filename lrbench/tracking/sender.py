@@ -19,12 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from filelock import FileLock, Timeout
-
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.journal import complete_bytes
+from lrbench.tracking.lock import try_lock
 from lrbench.tracking.outbox import SendState, Unsent, find_unsent, is_complete, load_state, save_state
-from lrbench.tracking.record import is_busy
+from lrbench.tracking.record import RecordBusyError, is_busy
 
 if TYPE_CHECKING:
     from lrbench.tracking.client import Store
@@ -144,10 +143,13 @@ class _Courier:
             connection = self.connections.setdefault(read_facts(record).tracking_uri, _Connection())
             if time.monotonic() < connection.retry_at:
                 return False
-            with FileLock(record / "sender.lock", timeout=0):
+            lock = try_lock(record / "sender.lock")
+            if lock is None:
+                return False  # another sender is at it; look again later
+            with lock:
                 return self._send(record, connection, abandoned=abandoned, size=size)
-        except Timeout:
-            return False  # another sender is at it; look again later
+        except RecordBusyError:
+            return False  # so it is with its parent
         except (ValueError, OSError) as error:  # damaged, deleted or unreadable
             return self._refuse(record, error)
 
@@ -163,8 +165,6 @@ class _Courier:
             return False
         try:
             progress = connection.store.send(record, abandoned=abandoned)
-        except Timeout:  # an OSError, too, but no fault of the store
-            raise
         except StoreError as error:
             if is_refusal(error):
                 return self._refuse(record, error)
