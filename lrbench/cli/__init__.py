@@ -17,6 +17,7 @@ COMMANDS = {
     "export": "print a schedule as plain PyTorch",
     "report": "compare the schedules of all runs, say who wins and how sure that is",
     "recommend": "say which schedule to use, from the runs there are",
+    "ui": "look at the runs in the browser: learning curves and rates of all of them",
     "sync": "send records that have not reached MLflow yet",
     "import": "turn results in the formats of others into a file or into MLflow runs",
     "selftest": "check this installation on two problems with known answers",
