@@ -26,9 +26,6 @@ def main(arguments: list[str]) -> int:
     Raises:
         ValueError: there is no database or it cannot be used, the port is in use, or the server does not start.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__)
-        return 0
     options, rest = split_options(arguments, "results_dir", "uri", "port")
     if rest:
         raise ValueError(f"lrbench ui takes results_dir=DIRECTORY, uri=URI and port=NUMBER, got {rest[0]!r}")
