@@ -27,9 +27,8 @@ check: lint types test  ## lint, types and default tests
 gallery:  ## draw docs/gallery.md anew from conf/scheduler
 	$(PYTHON) scripts/gallery.py
 
-ui:  ## look at results/mlflow.db in the browser: light server on this machine only
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(PYTHON) -m mlflow server \
-	  --backend-store-uri sqlite:///$(CURDIR)/results/mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+ui:  ## look at results/mlflow.db in the browser; make ui PORT=5001 takes another port
+	$(PYTHON) -m lrbench ui $(if $(PORT),port=$(PORT))
 
 clean:  ## remove caches and builds, never results
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -20,6 +20,7 @@ FLOORS = [
     {"range_test"},
     {"config", "sweep", "launch", "tracking"},
     {"cli"},
+    {"own_loop"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 EDGES = {  # library -> the rooms that may import it

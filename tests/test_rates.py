@@ -231,3 +231,17 @@ def test_a_users_torch_class_and_factor_function_work_as_they_are():
     assert table(lambda step, total_steps: 1 - step / total_steps).lr[60] == pytest.approx(LR / 2)
     own_length = table(partial(lr_scheduler.OneCycleLR, max_lr=1.0, total_steps=500))
     assert own_length.lr.argmax() == T - 1, "a length that the user gave is not replaced"
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "steps"),
+    [(0, 0, []), (0, 1, [1]), (0, 3, [1, 2, 3]), (0, 30, [1, 10, 20, 30]), (7, 17, [9, 13, 17]), (119, 120, [120])],
+)
+def test_thinned_points_keep_the_last_update_and_the_very_first_one(begin, end, steps):
+    rates = table(schedules.linear)
+    assert rates.points(begin, end, at_most=3) == [(s, rates.lr[s - 1], None) for s in steps]
+
+
+def test_points_carry_the_momentum_where_it_moves():
+    rates = table(schedules.one_cycle)
+    assert rates.points(5, 6, at_most=10) == [(6, rates.lr[5], rates.momentum[5])]

@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from lrbench.cli import COMMANDS
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.record import Record
 
@@ -152,12 +151,6 @@ def test_bad_input_ends_with_one_message_before_any_training(command, tmp_path, 
 def test_the_traceback_is_shown_when_asked_for(command, monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     assert "Traceback" in command("optimizer.lr=-1", check=False).stderr
-
-
-def test_help_names_the_groups_and_commands(command):
-    text = command("--help").stdout
-    for word in ("cosine_restarts", "dataset: ", "python -m lrbench", *COMMANDS):
-        assert word in text
 
 
 @pytest.mark.slow

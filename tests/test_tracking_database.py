@@ -161,12 +161,9 @@ def test_a_build_that_fails_leaves_no_database(tmp_path):
     assert path.read_bytes() == b"whole"
 
 
-def test_the_server_command_is_light_and_local_and_quotes_its_path():
+def test_the_command_that_shows_a_database_quotes_its_path_and_the_link_leads_to_the_charts():
     command = server_command("sqlite:////a b/mlflow.db", port=5001)
-    assert command == (
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server "
-        "--backend-store-uri 'sqlite:////a b/mlflow.db' --host 127.0.0.1 --port 5001 --workers 1"
-    )
+    assert command == "lrbench ui 'uri=sqlite:////a b/mlflow.db' port=5001"
     assert server_command("https://host") is None
     query = "/#/experiments/7/runs?workflowType=machine_learning&compareRunsMode=CHART"
     assert chart_link("sqlite:////a/mlflow.db", "7", port=5001) == "http://127.0.0.1:5001" + query

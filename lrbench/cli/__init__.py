@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+import lrbench
+
 COMMANDS = {
     "run": "train one run, or a grid with -m (the default command)",
     "preview": "draw the rates of schedules, write them as CSV",
@@ -17,6 +19,7 @@ COMMANDS = {
     "export": "print a schedule as plain PyTorch",
     "report": "compare the schedules of all runs, say who wins and how sure that is",
     "recommend": "say which schedule to use, from the runs there are",
+    "ui": "look at the runs in the browser: learning curves and rates of all of them",
     "sync": "send records that have not reached MLflow yet",
     "import": "turn results in the formats of others into a file or into MLflow runs",
     "selftest": "check this installation on two problems with known answers",
@@ -36,13 +39,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Console scripts do not put the working directory on the path, `python -m` does; a user's own model needs it.
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.insert(0, os.getcwd())
-    module = _MODULES.get(name, name.replace("-", "_"))
     try:
-        command: Callable[[list[str]], int] = importlib.import_module(f"lrbench.cli.{module}").main
-        return command(rest)
+        return _run(name, rest)
     except USER_ERRORS as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         print(f"lrbench: {explain(error)}", file=sys.stderr)
         print("(HYDRA_FULL_ERROR=1 shows the traceback)", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("lrbench: interrupted; the same command continues", file=sys.stderr)
+        return 130
+
+
+def _run(name: str, words: list[str]) -> int:
+    """Run a command, or show what it or lrbench as a whole is."""
+    wants_help = bool({"-h", "--help"} & set(words))
+    if name == "run" and words[:1] == ["--version"]:
+        print(f"lrbench {lrbench.__version__}")
+    elif name == "run" and wants_help:
+        from lrbench.cli.help import page
+
+        print(page(COMMANDS), end="")
+    elif name == "run" and words[:1] == ["-sc"] and words[1:2] and words[1].startswith("query="):
+        from lrbench.cli.completion import complete
+
+        complete(words, commands=COMMANDS)
+    else:
+        module = importlib.import_module(f"lrbench.cli.{_MODULES.get(name, name.replace('-', '_'))}")
+        if not wants_help or name == "import":  # whose help lists the formats it finds
+            command: Callable[[list[str]], int] = module.main
+            return command(words)
+        print(module.__doc__)
+    return 0

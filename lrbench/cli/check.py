@@ -31,9 +31,6 @@ def main(arguments: list[str]) -> int:
         ValueError: wrong words, or a file that is no Python.
         OSError: a file that cannot be read.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__)
-        return 0
     chosen = [word.removeprefix("strict=") for word in arguments if word.startswith("strict=")]
     strict = chosen[-1] if chosen else "false"
     if strict not in ("true", "false"):

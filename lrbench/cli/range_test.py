@@ -51,9 +51,6 @@ def main(arguments: list[str]) -> int:
     Raises:
         ValueError: an option outside its range, several combinations, or what `lrbench run` refuses as well.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__)
-        return 0
     options, words = split_options(arguments, "min_lr", "max_lr", "num_steps", "seeds", "out")
     settings = read_settings(options)
     plans = compose_plans(words)

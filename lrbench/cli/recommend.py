@@ -19,9 +19,6 @@ _FACTS = ("workload", "dataset", "model", "optimizer")
 
 def main(arguments: list[str]) -> int:
     """Print one recommendation a workload; 4 when there is nothing to recommend."""
-    if arguments and arguments[0] in ("-h", "--help"):
-        print(__doc__)
-        return 0
     words = parse(arguments, command="recommend", own=(*_FACTS, "budget.steps"))
     frame = read_results(words)
     described = {name: words.options[name] for name in _FACTS if name in words.options}

@@ -42,9 +42,6 @@ def main(arguments: list[str]) -> int:
         0; 3 when it could not be logged to MLflow; 4 when it is a report on why nothing can be compared: one
         schedule, or no two that have a run which finished without diverging.
     """
-    if arguments and arguments[0] in ("-h", "--help"):
-        print(__doc__)
-        return 0
     words = parse(arguments, command="report", own=("out", "log"))
     is_logged = words.options.get("log", "true")
     if is_logged not in ("true", "false"):

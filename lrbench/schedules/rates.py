@@ -12,6 +12,7 @@ so the rate that is drawn, used and logged is one number.
 """
 
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -76,6 +77,21 @@ class Rates:
         self._controller.scheduler.step(val_loss)
         self.lr[step:] = self._controller.lr
         _check(self.lr[step : step + 1], self.name, first_step=step)
+
+    def points(self, begin: int, end: int, *, at_most: int) -> list[tuple[int, float, float | None]]:
+        """Return (updates completed, rate, momentum or None) of the updates `begin` to `end` - 1, evenly thinned.
+
+        The last update is always among them, and so is the very first of a run.
+
+        Args:
+            begin: zero-based step of the first update.
+            end: steps completed after the last one, >= begin.
+            at_most: number of points to thin to, the very first aside.
+        """
+        stride = max(1, math.ceil((end - begin) / at_most))
+        steps = sorted({*range(end, begin, -stride), *([1] if begin == 0 and end > 0 else [])})
+        momentum = self.momentum
+        return [(s, float(self.lr[s - 1]), None if momentum is None else float(momentum[s - 1])) for s in steps]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `observe` has changed; empty for open-loop schedules."""

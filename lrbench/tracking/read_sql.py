@@ -11,6 +11,7 @@ from sqlalchemy import (
     Select,
     column,
     create_engine,
+    func,
     select,
     table,
     tuple_,
@@ -24,7 +25,7 @@ from lrbench.tracking.tables import Tables, choose_experiments
 _LOCK_SECONDS = 30.0  # a writer's transaction is short, but disks can be slow
 
 _EXPERIMENTS = table("experiments", *map(column, ("experiment_id", "name", "lifecycle_stage")))
-_RUNS = table("runs", *map(column, ("run_uuid", "name", "experiment_id", "status", "lifecycle_stage")))
+_RUNS = table("runs", *map(column, ("run_uuid", "name", "experiment_id", "status", "lifecycle_stage", "start_time")))
 _TAGS = table("tags", *map(column, ("run_uuid", "key", "value")))
 _PARAMS = table("params", *map(column, ("run_uuid", "key", "value")))
 _METRICS = table("metrics", *map(column, ("run_uuid", "key", "step", "timestamp", "value", "is_nan")))
@@ -53,6 +54,33 @@ def read_tables(uri: str, experiments: Sequence[str] | None, metrics: Sequence[s
         if "readonly" not in str(error):
             raise
         return _read(_sqlite(f"{path.as_uri()}?mode=rw"), uri, experiments, metrics)
+
+
+def recorded_experiments(uri: str) -> list[tuple[str, str]]:
+    """List (id, name) of the experiments that hold runs of lrbench, that of the newest run first.
+
+    Args:
+        uri: tracking URI of a database that exists.
+    """
+    newest = func.max(_RUNS.c.start_time)
+    query = (
+        select(_EXPERIMENTS.c.experiment_id, _EXPERIMENTS.c.name)
+        .join(_RUNS, _RUNS.c.experiment_id == _EXPERIMENTS.c.experiment_id)
+        .join(_TAGS, _TAGS.c.run_uuid == _RUNS.c.run_uuid)
+        .where(
+            _TAGS.c.key == RECORD_TAG,
+            _RUNS.c.lifecycle_stage == "active",
+            _EXPERIMENTS.c.lifecycle_stage == "active",
+        )
+        .group_by(_EXPERIMENTS.c.experiment_id, _EXPERIMENTS.c.name)
+        .order_by(newest.desc())
+    )
+    path = database_path(uri)
+    engine = create_engine(uri) if path is None else _sqlite(f"{path.as_uri()}?mode=rw")
+    with engine.connect() as connection:
+        found = [(str(number), str(name)) for number, name in connection.execute(query)]
+    engine.dispose()
+    return found
 
 
 def _sqlite(address: str) -> Engine:

@@ -3,23 +3,19 @@
 import shlex
 
 from lrbench.tracking.database import scheme_of
+from lrbench.tracking.server import HOST
+
+PORT = 5000
 
 
-def server_command(uri: str, *, port: int = 5000) -> str | None:
-    """Command that shows a database in the browser; None when the tracking URI is a server already.
-
-    One worker and no job runner: MLflow's defaults are 15 processes and 2 GB. Reachable from this machine
-    only.
-    """
+def server_command(uri: str, *, port: int = PORT) -> str | None:
+    """Command that shows a database in the browser; None when the tracking URI is a server already."""
     if scheme_of(uri) in ("http", "https"):
         return None
-    return (
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false "
-        f"mlflow server --backend-store-uri {shlex.quote(uri)} --host 127.0.0.1 --port {port} --workers 1"
-    )
+    return shlex.join(["lrbench", "ui", f"uri={uri}", *([f"port={port}"] if port != PORT else [])])
 
 
-def chart_link(uri: str, experiment_id: str, *, port: int = 5000) -> str:
+def chart_link(uri: str, experiment_id: str, *, port: int = PORT) -> str:
     """Link to the charts of an experiment's runs; MLflow's own start page is about language models."""
-    server = uri.rstrip("/") if scheme_of(uri) in ("http", "https") else f"http://127.0.0.1:{port}"
+    server = uri.rstrip("/") if scheme_of(uri) in ("http", "https") else f"http://{HOST}:{port}"
     return f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"

@@ -196,13 +196,7 @@ class Training:
         return {k: loss for k, (loss, _) in first_batch.items()}
 
     def _thinned_rates(self, k: int, step: int) -> list[tuple[int, float, float | None]]:
-        first = max(self._last_evaluated, 0)
-        stride = max(1, math.ceil((step - first) / RATES_PER_EVALUATION))
-        steps = sorted({*range(step, first, -stride), *([1] if first == 0 and step > 0 else [])})
-        rates = self.rates[k]
-        return [
-            (s, float(rates.lr[s - 1]), None if rates.momentum is None else float(rates.momentum[s - 1])) for s in steps
-        ]
+        return self.rates[k].points(max(self._last_evaluated, 0), step, at_most=RATES_PER_EVALUATION)
 
     def _order(self, begin: int, end: int) -> Iterator[Tensor]:
         return batch_order(

@@ -1,0 +1,48 @@
+"""Compare schedules in a training loop of your own: here scikit-learn's digits and a small network in plain PyTorch.
+
+    python own_loop.py
+    lrbench report
+
+lrbench calls `train` once for every schedule, rate and seed, and records what it yields.
+"""
+
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from lrbench.own_loop import run
+
+
+def train(rate, steps, seed):
+    """Yield (updates completed, metrics) ten times on the way through the budget, which lrbench sets."""
+    torch.manual_seed(seed)  # the same initial weights and batches for every schedule
+    pixels, digits = load_digits(return_X_y=True)
+    inputs, targets = torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(digits)
+    model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate(0), momentum=0.9)
+
+    def evaluate():
+        with torch.no_grad():
+            outputs = model(inputs[1400:])
+        loss = cross_entropy(outputs, targets[1400:])
+        hits = outputs.argmax(1) == targets[1400:]
+        return {"val/loss": loss.item(), "val/accuracy": hits.float().mean().item()}
+
+    yield 0, evaluate()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate(step)
+        batch = torch.randint(1400, (64,))
+        loss = cross_entropy(model(inputs[batch]), targets[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if (step + 1) % (steps // 10) == 0:
+            yield step + 1, evaluate()
+
+
+if __name__ == "__main__":
+    choices = ["scheduler=constant,linear,cosine", "optimizer.lr=0.02,0.1", "seed=0,1,2", "budget.steps=300"]
+    for record in run(train, choices, name="my-digits"):
+        print(record)

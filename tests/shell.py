@@ -1,0 +1,44 @@
+"""Commands as a reader types them, for the tests of the documentation and the examples."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Variables in which `lrbench` and `python` are this checkout's, wherever the tests were started.
+
+    Args:
+        folder: gets a `bin` with the two programs, and the data cache.
+    """
+    programs = folder / "bin"
+    programs.mkdir(exist_ok=True)
+    (programs / "lrbench").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lrbench "$@"\n')
+    (programs / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    return {
+        **os.environ,
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PYTHONPATH": str(REPO),
+        "LRBENCH_CACHE_DIR": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def run_shell(script: str, *, cwd: Path, env: dict[str, str], timeout: float = 300) -> str:
+    """Run a script as bash would, stop at its first failing command, and return what it printed."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def indented_commands(docstring: str) -> str:
+    """The indented lines of a docstring: the commands that it shows."""
+    return "\n".join(line[4:] for line in docstring.splitlines() if re.match(r"    \S|        ", line))
