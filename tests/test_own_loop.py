@@ -9,9 +9,9 @@ import pytest
 
 from lrbench.own_loop import run
 from lrbench.spec import RunState
+from lrbench.tracking.facts import read_facts
 from lrbench.tracking.journal import Ended, Evaluated, read_all
 from lrbench.tracking.read import read_runs
-from lrbench.tracking.facts import read_facts
 from lrbench.tracking.record import Record
 
 STEPS = 20

@@ -102,7 +102,8 @@ def optuna_sweep(
     session.arrange([])
     print_studies(contestants)
     if settings["report"] and uri and any(contestant.finals for contestant in contestants):
-        session.epilogue = partial(compare, contestants, uri)
+        records = [result.record for result in session.results if result.record is not None]
+        session.epilogue = partial(compare, records, Path(contestants[0].values["results_dir"]), uri)
 
 
 def read_settings(values: Mapping[str, Any]) -> Settings:

@@ -23,7 +23,7 @@ from lrbench.analysis.analyse import Settings, analyse
 from lrbench.analysis.machine_files import ranking_table, write_machine_files
 from lrbench.analysis.model import Analysis
 from lrbench.analysis.verdict import Verdict, verdict
-from lrbench.cli.results_source import Words, parse, read_results, settings_of
+from lrbench.cli.results_source import parse, read_results, settings_of
 from lrbench.spec import RunState
 from lrbench.tracking.record import Record
 from lrbench.tracking.sender import Sender
@@ -48,18 +48,32 @@ def main(arguments: list[str]) -> int:
         raise ValueError(f"log must be true or false, got {is_logged!r}")
     frame = read_results(words)
     settings = settings_of(words, frame)
-    analysis = analyse(frame, settings=settings)
-    said = verdict(analysis)
     default = "report" if "results" in words.options else str(words.results_dir / "report")
     directory = Path(words.options.get("out", default)).expanduser().absolute()
+    log_to = (words.results_dir, words.uri) if "results" not in words.options and is_logged == "true" else None
+    return report_on(frame, settings, directory, log_to=log_to)
+
+
+def report_on(frame: pd.DataFrame, settings: Settings, directory: Path, *, log_to: tuple[Path, str] | None) -> int:
+    """Analyse runs, write the report's files, and print its summary.
+
+    Args:
+        frame: tidy, see lrbench.results.
+        settings: what is declared about the metric.
+        directory: gets the files.
+        log_to: folder of the records and tracking URI of the run that keeps the report; None for no such run.
+
+    Returns:
+        See `main`.
+    """
+    analysis = analyse(frame, settings=settings)
+    said = verdict(analysis)
     files = write_machine_files(analysis, said, directory)
     files.insert(0, write_page(analysis, said, directory))
     print_summary(analysis, said)
     for path in files:
         print(f"wrote\t{path}")
-    code = 0
-    if "results" not in words.options and is_logged == "true":
-        code = log_report(files, frame, settings, words)
+    code = 0 if log_to is None else log_report(files, frame, settings, *log_to)
     return code or (0 if compares_something(analysis) else NOTHING_COMPARED)
 
 
@@ -98,7 +112,9 @@ def print_summary(analysis: Analysis, said: Verdict) -> None:
         console.print(line, markup=False, highlight=False)
 
 
-def log_report(files: Sequence[Path], frame: pd.DataFrame, settings: Settings, words: Words) -> int:
+def log_report(
+    files: Sequence[Path], frame: pd.DataFrame, settings: Settings, results_dir: Path, tracking_uri: str
+) -> int:
     """Record the report as a run of its own, whose artifacts are its files; 3 when MLflow did not get it.
 
     The directory may hold other files of the user, so only these and the pictures are copied.
@@ -106,15 +122,15 @@ def log_report(files: Sequence[Path], frame: pd.DataFrame, settings: Settings, w
     page = next(path for path in files if path.suffix == ".md")
     experiments = sorted(set(frame["experiment"].dropna()))
     content = "\n".join(sorted(set(frame["run_id"]))) + repr(settings)
-    root = words.results_dir / "runs"
+    root = results_dir / "runs"
     root.mkdir(parents=True, exist_ok=True)
     with (
-        Sender(words.results_dir / "sender.log") as sender,
+        Sender(results_dir / "sender.log") as sender,
         Record.create(
             root,
             name="report",
             experiment=experiments[0] if len(experiments) == 1 else "lrbench-reports",
-            tracking_uri=words.uri,
+            tracking_uri=tracking_uri,
             fingerprint=hashlib.sha256(content.encode()).hexdigest(),
             tags={"role": "report"},
             params={

@@ -70,7 +70,7 @@ def claimed(claims: Claims, slots: Sequence[str], stop: StopRequest) -> Iterator
         Interrupted: a signal came while we waited for others.
     """
     while remaining := claims.remaining(slots):
-        mine = []
+        mine: list[str] = []
         while len(mine) < (os.cpu_count() or 1) and (slot := claims.claim(remaining)) is not None:
             mine.append(slot)
         if mine:

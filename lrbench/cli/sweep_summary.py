@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +12,8 @@ from lrbench.cli.contestants import Contestant
 from lrbench.cli.display import format_metric
 from lrbench.cli.study_record import summarized
 from lrbench.sweep.study import point_of
+from lrbench.tracking.facts import read_facts
+from lrbench.tracking.outbox import load_state
 
 
 def print_studies(contestants: Iterable[Contestant]) -> None:
@@ -49,6 +52,19 @@ def _row(contestant: Contestant) -> dict[str, str]:
     }
 
 
-def compare(contestants: Sequence[Contestant], tracking_uri: str) -> int:
-    """Report on what this sweep trained; the exit code of the report."""
-    return 0
+def compare(records: Sequence[Path], results_dir: Path, tracking_uri: str) -> int:
+    """Report on the runs of these records, whatever else the database holds.
+
+    Returns:
+        The exit code of `lrbench report`.
+    """
+    # pandas and matplotlib take a while, and a sweep that is stopped needs neither.
+    from lrbench.cli.report import report_on
+    from lrbench.cli.results_source import Words, settings_of
+    from lrbench.tracking.read import read_runs
+
+    run_ids = {load_state(record).run_id for record in records}
+    frame = read_runs(tracking_uri, experiments=sorted({read_facts(record).experiment for record in records}))
+    frame = frame[frame["run_id"].isin(run_ids)].reset_index(drop=True)
+    settings = settings_of(Words({}, {}, {}, {}), frame)
+    return report_on(frame, settings, results_dir / "report", log_to=(results_dir, tracking_uri))

@@ -25,7 +25,9 @@ _NOT_IN_FINGERPRINT = (
     "trusted_modules",
     "threads",
     "device",
+    "workload",
     "experiment",
+    "data_dir",
     "study",
 )
 _MACHINE_KEYS = {"dataset": ("root", "cache_dir", "num_workers", "in_memory"), "training": ("checkpoint_seconds",)}
@@ -131,7 +133,9 @@ def plan_of(values: dict[str, Any]) -> Plan:
 def plain_values(cfg: DictConfig) -> dict[str, Any]:
     """Resolve interpolations, make folders absolute, and return plain dictionaries."""
     private = OmegaConf.create(cast("dict[str, Any]", OmegaConf.to_container(cfg)))
-    for folder in ("results_dir", "cache_dir"):
+    for folder in ("results_dir", "cache_dir", "data_dir"):
+        if private[folder] is None:
+            continue
         private[folder] = str(Path(private[folder]).expanduser().absolute())
     values = OmegaConf.to_container(private, resolve=True, throw_on_missing=True)
     assert isinstance(values, dict)

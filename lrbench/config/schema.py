@@ -76,12 +76,14 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     study: StudyConfig = field(default_factory=StudyConfig)
+    workload: Any = None
     experiment: Any = None
     seed: int = 0
     device: str = "auto"
     threads: int = 1
     strict: bool = False
     results_dir: str = "results"
+    data_dir: str | None = None
     cache_dir: str = ""
     trusted_modules: list[str] = field(default_factory=list)
 

@@ -88,12 +88,10 @@ def _seeds(override: Override) -> tuple[int, ...]:
         values = list(override.sweep_iterator())
     else:
         values = [override.input_line]
-    for value in values:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ValueError(f"seed must be whole numbers >= 0, got {override.input_line!r}")
-    if len(set(values)) < len(values):
-        raise ValueError(f"seed must be different numbers, got {override.input_line!r}")
-    return tuple(values)
+    seeds = [v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 0]
+    if len(seeds) < len(values) or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seed must be different whole numbers >= 0, got {override.input_line!r}")
+    return tuple(seeds)
 
 
 def _spec(override: Override) -> dict[str, Any]:
@@ -104,8 +102,9 @@ def _spec(override: Override) -> dict[str, Any]:
         return {"low": sweep.start, "high": sweep.end, **log}
     if isinstance(sweep, RangeSweep):
         values = list(override.sweep_iterator())
-        if isinstance(sweep.step, int) and sweep.step == 1 and values and all(isinstance(v, int) for v in values):
-            return {"low": min(values), "high": max(values), **log}
+        whole = [value for value in values if isinstance(value, int)]
+        if sweep.step == 1 and whole and len(whole) == len(values):
+            return {"low": min(whole), "high": max(whole), **log}
         return {"choices": values}
     assert isinstance(sweep, ChoiceSweep)
     return {"choices": list(override.sweep_iterator())}
