@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from lrbench.config import CONFIG_DIR, register_schema
@@ -18,9 +20,21 @@ def run_app(arguments: list[str], task: Callable[[DictConfig], object]) -> None:
         What Hydra, OmegaConf or the task raise, unwrapped.
     """
     register_schema()
+    _replace_basic_sweeper()
     app = hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")(task)
     with _hydra_raises(), _argv(arguments):
         app()
+
+
+def _replace_basic_sweeper() -> None:
+    """Let `hydra/sweeper=basic`, the default, be ours, in this process only.
+
+    A default of our own in conf/config.yaml would win over the sweeper that an experiment asks for, and a file
+    conf/hydra/sweeper/basic.yaml would be checked against the schema of Hydra's.
+    """
+    Plugins.instance()  # finds Hydra's own, which must not come after
+    node = {"_target_": "hydra_plugins.lrbench.GridSweeper", "params": None}
+    ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=node, provider="lrbench")
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
+from lrbench.cli.code import code_digest
 from lrbench.cli.contestants import Contestant, Settings, make_contestants
 from lrbench.cli.destination import check_destination
-from lrbench.cli.environment import code_digest
 from lrbench.cli.jobs import Job
 from lrbench.cli.launching import compose_values, run_jobs
 from lrbench.cli.recorded import Recorded

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from lrbench.cli.environment import code_digest
+from lrbench.cli.code import code_digest
 from lrbench.cli.result import Result
 from lrbench.config import Plan
 from lrbench.spec import RunState

@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from lrbench.cli.environment import code_digest
+from lrbench.cli.code import code_digest
 from lrbench.config import Plan
 from lrbench.config.plan import flat_values
 from lrbench.data import Splits

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from optuna.importance import get_param_importances
 from optuna.storages import RDBStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -177,6 +176,8 @@ class TunedStudy:
         complete = [trial for trial in self.trials if trial.state is TrialState.COMPLETE]
         if len(complete) < _FEWEST_FOR_IMPORTANCE or len({trial.values[0] for trial in complete}) < 2:
             return {}
+        from optuna.importance import get_param_importances  # scikit-learn, pandas: seconds
+
         with quiet_optuna():
             # PED-ANOVA asks what makes the target small.
             sign = 1 if self.study.directions[0] is StudyDirection.MINIMIZE else -1

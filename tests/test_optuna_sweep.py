@@ -1,0 +1,286 @@
+"""The Optuna sweeper as a person uses it: real processes, real kills, real databases."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+
+from lrbench.tracking.facts import read_facts
+from lrbench.tracking.journal import Ended, read_all
+
+TINY = ["tracking=none", "budget.epochs=2", "model.hidden=[16]", "hydra.sweeper.report=false"]
+SWEEP = ["-m", "hydra/sweeper=optuna", *TINY]
+
+
+def environment(folder):
+    return {**os.environ, "LRBENCH_CACHE_DIR": str(folder.parent / "cache"), "OMP_NUM_THREADS": "1"}
+
+
+def start(folder, *words):
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "lrbench", *words],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(folder, *words, check=True):
+    process = start(folder, *words)
+    out, err = process.communicate(timeout=280)
+    done = subprocess.CompletedProcess(words, process.returncode, out, err)
+    assert not check or done.returncode == 0, err
+    return done
+
+
+def studies(folder):
+    """Everything that a sweep found, by study: number -> state, params, values, curve."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/results/studies.db")
+    found = {}
+    for study in optuna.get_all_study_names(storage):
+        trials = optuna.load_study(study_name=study, storage=storage).get_trials()
+        found[study] = {
+            t.number: (t.state.name, t.params, t.values, t.intermediate_values, t.user_attrs["num_diverged"])
+            for t in trials
+        }
+    storage.engine.dispose()
+    return found
+
+
+def records(folder, role):
+    """Records of runs of a role, by (study, trial, seed)."""
+    found = {}
+    for path in sorted((folder / "results" / "runs").iterdir()):
+        facts = read_facts(path)
+        if facts.tags["role"] == role:
+            key = (facts.tags["study"], facts.tags.get("trial"), facts.tags.get("seed"))
+            assert key not in found, f"{key} was trained twice"
+            found[key] = path
+    return found
+
+
+def finals(folder):
+    """Last validation and test loss of every final."""
+    return {
+        key: {
+            name: value
+            for name, value in json.loads((path / "artifacts" / "outcome.json").read_text()).items()
+            if not name.startswith("time/")
+        }
+        for key, path in records(folder, "final").items()
+    }
+
+
+@pytest.mark.slow
+def test_every_contestant_gets_equal_trials_and_its_best_point_is_measured_on_fresh_seeds(tmp_path):
+    words = [*SWEEP, "scheduler=cosine,step", "seed=0,1", "hydra.sweeper.num_trials=3", "hydra.sweeper.final_seeds=3"]
+    done = run(tmp_path, *words)
+    found = studies(tmp_path)
+    assert [name.rpartition("/")[2] for name in sorted(found)] == ["cosine", "step"]
+    assert len({name.rpartition("/")[0] for name in found}) == 1, "one workload"
+    for name, trials in found.items():
+        assert sorted(trials) == [0, 1, 2]
+        assert all(state == "COMPLETE" for state, *_ in trials.values())
+        best = max(trials, key=lambda number: trials[number][2][0])
+        measured = {key: path for key, path in records(tmp_path, "final").items() if key[0] == name}
+        assert {(trial, seed) for _, trial, seed in measured} == {(str(best), str(1000 + i)) for i in range(3)}
+        for path in measured.values():
+            assert read_facts(path).params["optimizer.lr"] == trials[best][1]["optimizer.lr"]
+    tuning = records(tmp_path, "tuning")
+    assert len(tuning) == 2 * 3 * 2
+    for (study, trial, _), path in tuning.items():
+        assert "test/loss" not in (path / "artifacts" / "curve.csv").read_text(), "tuning never reads the test split"
+        assert read_facts(path).params["optimizer.lr"] == found[study][int(trial)][1]["optimizer.lr"]
+    for study, trials in found.items():
+        for number, (_, _, (value,), _, _) in trials.items():
+            paths = [tuning[study, str(number), seed] for seed in ("0", "1")]
+            values = [json.loads((p / "artifacts" / "outcome.json").read_text())["val/accuracy"] for p in paths]
+            assert value == pytest.approx(sum(values) / 2)
+    assert len(done.stdout.splitlines()) == 3, "a head and one line a study"
+
+    again = run(tmp_path, *words)
+    assert again.stdout == done.stdout
+    assert len(records(tmp_path, "tuning")) == 12, "nothing is trained twice"
+
+    more = [word.replace("num_trials=3", "num_trials=4") for word in words]
+    run(tmp_path, *more)
+    extended = studies(tmp_path)
+    for name, trials in found.items():
+        assert {n: extended[name][n] for n in trials} == trials
+        assert sorted(extended[name]) == [0, 1, 2, 3], "the number of trials is a total"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("repetition", range(3))
+def test_a_sweep_killed_again_and_again_ends_as_an_unbroken_one(tmp_path, repetition):
+    words = [*SWEEP, "scheduler=cosine,step", "hydra.sweeper.num_trials=6", "hydra.sweeper.final_seeds=2"]
+    words += ["hydra.sweeper.sampler=tpe", "hydra.sweeper.at_once=2", "budget.epochs=20"]
+    unbroken = tmp_path / "unbroken"
+    run(unbroken, *words)
+    broken = tmp_path / "broken"
+    moments = random.Random(repetition)
+    num_kills = 0
+    while num_kills < 5:
+        process = start(broken, *words)
+        # From before the database exists to the middle of the finals: the sweep's own progress sets the clock.
+        deadline = time.monotonic() + moments.uniform(1, 7)
+        while time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.02)
+        if process.poll() is not None:
+            break
+        os.killpg(process.pid, signal.SIGKILL) if moments.random() < 0.5 else process.kill()
+        process.communicate()
+        num_kills += 1
+    run(broken, *words)
+    assert studies(broken) == studies(unbroken)
+    assert finals(broken) == finals(unbroken)
+    assert records(broken, "tuning").keys() == records(unbroken, "tuning").keys()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_processes_that_share_a_study_finish_exactly_the_number_asked_for(tmp_path):
+    words = [*SWEEP, "scheduler=cosine,step", "hydra.sweeper.num_trials=6", "hydra.sweeper.final_seeds=2"]
+    words += ["hydra.sweeper.shared=true", "hydra.sweeper.stale_seconds=3", "budget.epochs=40"]
+    processes = [start(tmp_path / "shared", *words) for _ in range(3)]
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("shared/results/runs/*/artifacts/outcome.json")):
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes), [p.communicate()[1] for p in processes]
+        time.sleep(0.05)
+    for process in processes[:2]:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    restarted = [start(tmp_path / "shared", *words) for _ in range(2)]
+    for process in [processes[2], *restarted]:
+        _, err = process.communicate(timeout=280)
+        assert process.returncode == 0, err
+    for trials in studies(tmp_path / "shared").values():
+        assert [state for state, *_ in trials.values()] == ["COMPLETE"] * 6
+        points = [json.dumps(params, sort_keys=True) for _, params, *_ in trials.values()]
+        assert len(set(points)) == 6
+    assert len(records(tmp_path / "shared", "tuning")) == 12
+    assert len(records(tmp_path / "shared", "final")) == 4
+    assert len(records(tmp_path / "shared", "study")) == 2
+    for path in (tmp_path / "shared" / "results" / "runs").iterdir():
+        last = read_all(path / "journal.jsonl")[-1]
+        assert isinstance(last, Ended)
+        assert last.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_a_second_sweep_on_the_same_study_is_refused_while_the_first_runs(tmp_path):
+    words = [*SWEEP, "scheduler=cosine", "hydra.sweeper.num_trials=2", "budget.epochs=200"]
+    first = start(tmp_path, *words)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("results/runs/*/journal.jsonl")):
+        assert time.monotonic() < deadline
+        assert first.poll() is None, first.communicate()[1]
+        time.sleep(0.05)
+    second = run(tmp_path, *words, check=False)
+    first.terminate()
+    _, err = first.communicate(timeout=60)
+    assert second.returncode == 1
+    assert "another sweep is running in" in second.stderr
+    assert first.returncode == 143
+    assert "the same command continues" in err
+    (trials,) = studies_of_states(tmp_path)
+    assert "RUNNING" in trials, "the trial in hand waits for the same command"
+
+
+def studies_of_states(folder):
+    with sqlite3.connect(folder / "results" / "studies.db") as database:
+        rows = database.execute("select study_id, state from trials").fetchall()
+    states = {}
+    for study, state in rows:
+        states.setdefault(study, []).append(state)
+    return list(states.values())
+
+
+@pytest.mark.slow
+def test_diverged_trials_are_the_worst_and_the_sweep_goes_on(tmp_path):
+    run(
+        tmp_path,
+        *SWEEP,
+        "scheduler=constant",
+        "optimizer.lr=tag(log,interval(0.01,1e8))",
+        "hydra.sweeper.num_trials=6",
+        "hydra.sweeper.final_seeds=1",
+    )
+    (trials,) = studies(tmp_path).values()
+    diverged = [values for _, _, values, _, num_diverged in trials.values() if num_diverged]
+    assert diverged
+    assert all(values == [0.0] for values in diverged)
+    assert max(values[0] for _, _, values, *_ in trials.values()) > 0.1
+
+
+@pytest.mark.slow
+def test_pruning_cuts_runs_at_equal_fractions_and_says_so(tmp_path):
+    words = ["scheduler=constant", "optimizer.lr=tag(log,interval(1e-4,0.3))", "hydra.sweeper.num_trials=12"]
+    words += ["hydra.sweeper.at_once=4", "hydra.sweeper.prune_share=0.5", "hydra.sweeper.final_seeds=0"]
+    run(tmp_path, *SWEEP, *words)
+    (trials,) = studies(tmp_path).values()
+    states = [state for state, *_ in trials.values()]
+    assert states[:4] == ["COMPLETE"] * 4, "there is no line before some have finished"
+    assert "PRUNED" in states
+    total = max(max(curve) for *_, curve, _ in trials.values())
+    for state, _, _, curve, _ in trials.values():
+        assert (max(curve) < total) == (state == "PRUNED")
+        assert max(curve) >= total / 2
+    (study,) = records(tmp_path, "study").values()
+    said = json.loads((study / "artifacts" / "study.json").read_text())
+    assert said["states"]["PRUNED"] == states.count("PRUNED") == len(said["pruned_at_step"])
+
+
+@pytest.mark.slow
+def test_a_changed_space_is_refused_with_a_diff_and_a_new_study_can_be_forced(tmp_path):
+    words = [*SWEEP, "scheduler=step", "hydra.sweeper.num_trials=1", "hydra.sweeper.final_seeds=1"]
+    run(tmp_path, *words)
+    changed = run(tmp_path, *words, "scheduler.search.gamma.high=0.5", check=False)
+    assert changed.returncode == 1
+    assert "scheduler.gamma" in changed.stderr
+    assert "0.9" in changed.stderr
+    assert "0.5" in changed.stderr
+    assert "hydra.sweeper.force_new_study=true" in changed.stderr
+    run(tmp_path, *words, "scheduler.search.gamma.high=0.5", "hydra.sweeper.force_new_study=true")
+    assert len(studies(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["scheduler.search.gama={low: 0.1, high: 0.9}"], "gama"),
+        (["+scheduler.search.gama={low: 0.1, high: 0.9}"], "scheduler.search.gama"),
+        (["scheduler.search.gamma.low=0.95"], "scheduler.search.gamma"),
+        (["optimizer.search.lr.low=0"], "optimizer.search.lr.low"),
+        (["optimizer.lr=tag(log,interval(0,1))"], "optimizer.lr"),
+        (["scheduler.search.gamma={choices: []}"], "scheduler.search.gamma"),
+        (["scheduler=step", "optimizer.lr=0.1", "optimizer.lr=0.1,0.2"], "optimizer.lr is given twice"),
+        (["hydra.sweeper.num_trials=0"], "hydra.sweeper.num_trials should be greater than or equal to 1, got 0"),
+        (["hydra.sweeper.sampler=tpee"], "hydra.sweeper.sampler"),
+        (
+            ["+hydra.sweeper.num_trails=3"],
+            "no setting 'num_trails'; did you mean num_trials?",
+        ),
+        (["warmup.fraction=0.1,0.2"], "warmup.fraction"),
+    ],
+)
+def test_what_is_wrong_is_refused_before_the_first_trial(tmp_path, words, message):
+    words = words if any(word.startswith("scheduler=") for word in words) else ["scheduler=step", *words]
+    done = run(tmp_path, *SWEEP, *words, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("results/runs/*"))
