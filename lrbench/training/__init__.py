@@ -1,7 +1,8 @@
 """Training: one loop over a learner; it knows tensors and rates, and none of its consumers."""
 
+from lrbench.training.branches import common_steps, train_branches
 from lrbench.training.learner import Learner, SequentialLearner, StepOptions
 from lrbench.training.loop import Progress, Training
 from lrbench.training.order import batch_order
 
-__all__ = ["Learner", "Progress", "SequentialLearner", "StepOptions", "Training", "batch_order"]
+__all__ = ["Learner", "Progress", "SequentialLearner", "StepOptions", "Training", "batch_order", "common_steps", "train_branches"]

@@ -46,7 +46,7 @@ class Progress:
 class Training:
     """K trials of one workload and seed on their way through the budget; iterate it to train.
 
-    `learner` and `rates` are those it was given. `state_dict()` between two items, given to `load_state_dict()` of a
+    `learner`, `rates`, `evaluate_at` and `stop_diverged` are those it was given. `state_dict()` between two items, given to `load_state_dict()` of a
     new Training with the same arguments, continues bit for bit on the same kind of CPU and number of threads.
     """
 
@@ -84,11 +84,11 @@ class Training:
         self._task = task
         self._seed = seed
         self._batch_size = batch_size
-        self._evaluate_at = list(evaluate_at)
+        self.evaluate_at = list(evaluate_at)
         self._eval_batch_size = eval_batch_size
-        self._stop_diverged = stop_diverged
+        self.stop_diverged = stop_diverged
         self._read_test = read_test
-        self.total_steps = self._evaluate_at[-1]
+        self.total_steps = self.evaluate_at[-1]
         self.step = 0
         self.seconds = 0.0
         self.live = list(range(learner.num_trials))
@@ -102,7 +102,7 @@ class Training:
         batches = self.train_batches()
         chunk = 1
         while self.live and self._last_evaluated < self.total_steps:
-            stop_at = next(step for step in self._evaluate_at if step > self._last_evaluated)
+            stop_at = next(step for step in self.evaluate_at if step > self._last_evaluated)
             if self.step == stop_at:
                 yield self._evaluated()
                 continue
@@ -112,11 +112,44 @@ class Training:
                 chunk *= 2
             elif seconds > CHUNK_SECONDS:
                 chunk = max(1, chunk // 2)
-            yield Progress(self.step, self.seconds, self._stop_nonfinite(num_steps))
+            yield Progress(self.step, self.seconds, self.stop_nonfinite(num_steps))
 
     def end(self, k: int) -> None:
         """Take no further step with trial k; the consumer may call it between two items."""
         self.live.remove(k)
+
+    def advance_to(self, step: int) -> Tensor:
+        """Take the steps up to `step` without evaluating; return their losses, shape (num_trials, steps taken)."""
+        self._losses = torch.empty(self.learner.num_trials, 0)
+        self._advance(self.train_batches(), step - self.step)
+        return self._losses
+
+    def evaluate_as(self, trunk: "Training", losses: Tensor) -> Progress:
+        """Be evaluated where `trunk` stands, which has taken the same steps; see lrbench.training.branches.
+
+        Args:
+            trunk: has the weights.
+            losses: of the steps since this training's last evaluation, shape (num_trials, steps).
+        """
+        own, self.learner = self.learner, trunk.learner
+        self.step, self.seconds, self._losses = trunk.step, trunk.seconds, losses
+        try:
+            stopped = self.stop_nonfinite(losses.shape[1])
+            return Progress(self.step, self.seconds, stopped) if stopped else self._evaluated()
+        finally:
+            self.learner = own
+
+    def branch_off(self, step: int, seconds: float, losses: Tensor, learner_state: dict[str, Any]) -> None:
+        """Take over what another training had at `step`; the next item of an iterator follows from there.
+
+        Args:
+            step: updates completed.
+            seconds: training time so far.
+            losses: of the steps since this training's last evaluation.
+            learner_state: of the other's learner at that step.
+        """
+        self.step, self.seconds, self._losses = step, seconds, losses
+        self.learner.load_state_dict(learner_state)
 
     def _advance(self, batches: Iterator[Batch], num_steps: int) -> float:
         began = time.perf_counter()
@@ -137,9 +170,9 @@ class Training:
         self.seconds += seconds / len(self.live)
         return seconds
 
-    def _stop_nonfinite(self, num_steps: int) -> dict[int, Evaluation]:
+    def stop_nonfinite(self, num_steps: int) -> dict[int, Evaluation]:
         """End the live trials with a non-finite loss in the last `num_steps`, at the step where it occurred."""
-        if not self._stop_diverged:
+        if not self.stop_diverged or not num_steps:
             return {}
         stopped = {}
         for k in list(self.live):
@@ -173,7 +206,7 @@ class Training:
             if k in test:
                 metrics |= _named("test", test[k])
             evaluations[k] = Evaluation(self.step, self.seconds, metrics, self._thinned_rates(k, self.step))
-            if self._stop_diverged and not math.isfinite(metrics["val/loss"]):
+            if self.stop_diverged and not math.isfinite(metrics["val/loss"]):
                 evaluations[k] = self._diverged(k, self.step)
                 self.live.remove(k)
                 continue
