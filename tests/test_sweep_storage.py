@@ -191,9 +191,12 @@ def test_a_new_study_beside_an_old_one_is_found_again(study_database):
     assert name_for(2, force_new=True) == "a-4"
 
 
-def test_a_study_whose_creation_was_killed_is_completed(study_database):
+@pytest.mark.parametrize("attrs", [{}, {"series": "a"}])
+def test_a_study_whose_creation_was_killed_is_completed(study_database, attrs):
     storage = open_storage(study_database)
-    optuna.create_study(storage=storage, study_name="a", direction="minimize")
+    killed = optuna.create_study(storage=storage, study_name="a", direction="minimize")
+    for key, value in attrs.items():
+        killed.set_user_attr(key, value)
     assert create_or_load_study(storage, "a", ["minimize"], DOCUMENT).study_name == "a"
     assert len(storage.get_all_studies()) == 1
 

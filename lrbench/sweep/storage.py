@@ -74,7 +74,8 @@ def create_or_load_study(
     url = storage.engine.url
     with exclusively(url), quiet_optuna():
         existing = {study.study_name: study.user_attrs for study in storage.get_all_studies()}
-        series = {n: attrs[_DOCUMENT] for n, attrs in existing.items() if attrs.get(_SERIES) == name}
+        ours = {n: attrs for n, attrs in existing.items() if attrs.get(_SERIES) == name}
+        series = {n: attrs[_DOCUMENT] for n, attrs in ours.items() if _DOCUMENT in attrs}
         for known, remembered in reversed(series.items()):
             if remembered == wanted:
                 return optuna.load_study(study_name=known, storage=storage)
