@@ -1,8 +1,11 @@
 import os
 import shutil
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from postgres_server import running_postgres
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -33,3 +36,30 @@ def results(tmp_path, empty_database) -> Path:
     path.mkdir()
     shutil.copy(empty_database, path / "mlflow.db")
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Path]:
+    """A PostgreSQL server of Debian's package; yields the folder of its socket."""
+    with running_postgres() as folder:
+        yield folder
+
+
+@pytest.fixture
+def postgres_url(postgres: Path) -> Iterator[str]:
+    """A new, empty database on that server."""
+    import psycopg
+
+    name = f"test_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(host=str(postgres), user="postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield f"postgresql://postgres@/{name}?host={postgres}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def study_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a database for studies that does not exist yet, or is empty; once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'new' / 'studies.db'}"
+    return request.getfixturevalue("postgres_url")

@@ -13,7 +13,7 @@ PACKAGE = Path(lrbench.__file__).parent
 # Ground floor first. Rooms on one floor do not import each other, except where a pair is named below.
 FLOORS = [
     {"spec", "typos"},
-    {"schedules", "models", "data", "optimizers", "results"},
+    {"schedules", "models", "data", "optimizers", "results", "databases"},
     {"training", "analysis", "lint"},
     {"checkpoints"},
     {"trials", "export", "report"},
@@ -74,6 +74,9 @@ def test_imports_go_downwards_and_libraries_stay_at_their_edges(path):
         ("lrbench.config", ["torch", "torchvision", "mlflow", "optuna", "matplotlib", "sklearn", "pandas"]),
         ("lrbench.cli.run", ["torch", "mlflow", "optuna", "matplotlib", "sklearn", "pandas"]),
         ("lrbench.tracking.record", ["torch", "mlflow"]),
+        ("lrbench.sweep.suggest", ["torch", "hydra", "omegaconf", "mlflow", "pandas"]),
+        ("lrbench.sweep.storage", ["torch", "hydra", "omegaconf", "mlflow", "pandas"]),
+        ("lrbench.sweep.claims", ["torch", "hydra", "omegaconf", "mlflow", "pandas"]),
     ],
 )
 def test_a_light_import_stays_light(imported, absent):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from test_tracking_record import small_disk
 
-from lrbench.tracking.database import absolute_uri, check_tracking, create_database, database_path
+from lrbench.databases import create_database
+from lrbench.tracking.database import absolute_uri, check_tracking, database_path
 from lrbench.tracking.view import chart_link, server_command
 
 

@@ -18,8 +18,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.exc import SQLAlchemyError
 
+from lrbench.databases import create_database
 from lrbench.spec import RunState
-from lrbench.tracking.database import check_tracking, create_database, database_path
+from lrbench.tracking.database import check_tracking, database_path
 from lrbench.tracking.facts import Facts, read_facts
 from lrbench.tracking.journal import Described, Ended, EndStatus, Entry, Evaluated, complete_bytes, read_entries
 from lrbench.tracking.lock import try_lock

@@ -1,24 +1,17 @@
-"""The tracking store: whether it can be used, and how a local database comes into being. Imports no mlflow.
-
-MLflow and Optuna both create their tables on first use without a lock: two processes that start together on a
-new database fail, and a kill in the middle leaves one that never works again. So it is built aside and moved
-in place.
-"""
+"""The tracking store: its address, and whether it can be used. Imports no mlflow."""
 
 import importlib.util
-import os
 import re
 import socket
 import sqlite3
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from contextlib import closing
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from filelock import FileLock
+from lrbench.databases import check_place, is_made
 
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
 _DEFAULT_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -74,45 +67,10 @@ def check_tracking(uri: str) -> None:
         _check_port(uri, scheme)
 
 
-def create_database(path: Path, build: Callable[[Path], None]) -> None:
-    """Create a database file once, whoever asks first; afterwards it is there and whole.
-
-    Args:
-        path: where it shall be.
-        build: makes a complete database at the path it is given.
-    """
-    if _is_made(path):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if _is_made(path):
-            return
-        # Under the lock nobody else builds: these are left from a kill.
-        for stale in path.parent.glob(f"{path.name}.tmp-*"):
-            stale.unlink()
-        temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-        build(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-
-
-def _is_made(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0
-
-
 def _check_file(path: Path) -> None:
-    if not _is_made(path):
-        existing = next(parent for parent in path.parents if parent.exists())
-        if not existing.is_dir():
-            raise ValueError(f"tracking.uri: cannot create {path}: {existing} is not a directory")
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise ValueError(f"tracking.uri: cannot create {path}: {existing} is not writable")
+    check_place(path, "tracking.uri")
+    if not is_made(path):
         return
-    # SQLite writes its rollback journal beside the database.
-    for needed in (path, path.parent):
-        if not os.access(needed, os.W_OK):
-            raise ValueError(f"tracking.uri: {needed} is not writable")
     try:
         # rw, not ro: SQLite must be allowed to roll back what a killed writer left.
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=1)) as database:

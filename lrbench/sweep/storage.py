@@ -1,0 +1,224 @@
+"""Studies and their trials in Optuna's storage, written so that a kill at any moment leaves nothing half done.
+
+A study remembers what it is a study of. A trial appears with all its parameters or not at all, and is finished with all
+its results or not at all.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb import models
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
+
+from lrbench.sweep.database import SETTING, engine_options, ensure_tables, exclusively, full_text, parse_url, place_of
+from lrbench.sweep.quiet import quiet_optuna
+from lrbench.sweep.space import space_diff
+from lrbench.sweep.suggest import Suggestion
+
+# User attributes of a study: the name that was asked for, and what it is a study of.
+_SERIES = "series"
+_DOCUMENT = "document"
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Open the studies' database, made first if need be; any number of processes may do so at once.
+
+    Args:
+        url: sqlite:/// and an absolute path, or postgresql://user:password@host/database.
+
+    Raises:
+        ValueError: naming hydra.sweeper.storage and what is wrong, never a password.
+    """
+    parsed = parse_url(url)
+    ensure_tables(parsed)
+    try:
+        return RDBStorage(full_text(parsed), engine_options(parsed), skip_table_creation=True)
+    except RuntimeError as error:
+        # Optuna's own words: another version of it made the tables, and how to upgrade them.
+        raise ValueError(f"{SETTING}: {error}") from error
+
+
+def create_or_load_study(
+    storage: RDBStorage,
+    name: str,
+    directions: Sequence[str],
+    document: Mapping[str, Any],
+    *,
+    force_new: bool = False,
+) -> Study:
+    """Load the study of this name and document, or create it.
+
+    Args:
+        storage: see `open_storage`.
+        name: of the study.
+        directions: "minimize" or "maximize" for each objective.
+        document: JSON of everything that shapes its trials; under "space" that of lrbench.sweep.space.space_document.
+        force_new: where the name is taken by studies of other documents, create NAME-2, NAME-3 and so on instead of
+            refusing. Given again with the same document, it goes on with the study that it made.
+
+    Raises:
+        ValueError: the name is taken by a study of something else; says what differs.
+    """
+    wanted = json.loads(json.dumps({"directions": list(directions), **document}, allow_nan=False))
+    url = storage.engine.url
+    with exclusively(url), quiet_optuna():
+        existing = {study.study_name: study.user_attrs for study in storage.get_all_studies()}
+        ours = {n: attrs for n, attrs in existing.items() if attrs.get(_SERIES) == name}
+        series = {n: attrs[_DOCUMENT] for n, attrs in ours.items() if _DOCUMENT in attrs}
+        for known, remembered in reversed(series.items()):
+            if remembered == wanted:
+                return optuna.load_study(study_name=known, storage=storage)
+        if not force_new:
+            newest = next(reversed(series), None)
+            if newest is not None:
+                raise ValueError(_refusal(newest, series[newest], wanted))
+        new = next(n for n in _names(name) if n not in existing or _is_empty(storage, n, existing[n], directions))
+        if new != name and not force_new:
+            raise ValueError(
+                f"the study {name!r} in {place_of(url)} was not made by lrbench; rename it, or give "
+                f"hydra.sweeper.force_new_study=true to start {new!r} beside it"
+            )
+        if new not in existing:
+            kinds = [StudyDirection[word.upper()] for word in directions]
+            optuna.create_study(study_name=new, storage=storage, directions=kinds)
+        study = optuna.load_study(study_name=new, storage=storage)
+        study.set_user_attr(_SERIES, name)
+        study.set_user_attr(_DOCUMENT, wanted)
+        return study
+
+
+def add_trial(study: Study, suggestion: Suggestion, user_attrs: Mapping[str, Any]) -> FrozenTrial:
+    """Add a running trial with everything that is known of it, in one transaction.
+
+    Asking Optuna instead would write one parameter after the other, and a kill would leave a trial with some of them.
+
+    Returns:
+        the trial as stored, with its number.
+    """
+    template = optuna.trial.create_trial(
+        state=TrialState.RUNNING,
+        params=suggestion.params,
+        distributions=suggestion.distributions,
+        user_attrs=dict(user_attrs),
+        system_attrs=suggestion.system_attrs,
+    )
+    storage = study._storage
+    return storage.get_trial(storage.create_new_trial(study._study_id, template_trial=template))
+
+
+def finish_trial(
+    study: Study,
+    trial: FrozenTrial,
+    values: Sequence[float] | None,
+    state: TrialState,
+    user_attrs: Mapping[str, Any],
+    intermediate: Mapping[int, float],
+) -> FrozenTrial:
+    """Write the results of a trial and its state in one transaction; a trial that is finished stays as it is.
+
+    Through Optuna's tables, because its own setters commit every value alone: a kill between two of them leaves some,
+    and twenty values take twenty times as long.
+
+    Args:
+        study: its study.
+        trial: of `add_trial`, or found running.
+        values: one for each objective, finite or infinite; None for a failed trial.
+        state: COMPLETE, PRUNED or FAIL.
+        user_attrs: JSON.
+        intermediate: the objective by step; NaN is allowed.
+
+    Returns:
+        the trial as stored: the result of whoever finished it first.
+    """
+    if state == TrialState.COMPLETE:
+        assert values is not None
+        assert len(values) == len(study.directions)
+    assert not any(math.isnan(value) for value in values or ())
+    storage, trial_id = study._storage, trial._trial_id
+    rows = [
+        *_rows_of_values(trial_id, values or ()),
+        *_rows_of_steps(trial_id, intermediate),
+        *(
+            models.TrialUserAttributeModel(trial_id=trial_id, key=k, value_json=json.dumps(v))
+            for k, v in user_attrs.items()
+        ),
+    ]
+    with Session(_engine_of(study)) as session, session.begin():
+        finished = sa.update(models.TrialModel).where(
+            models.TrialModel.trial_id == trial_id, models.TrialModel.state == TrialState.RUNNING
+        )
+        # The first statement, so that it also keeps every other process from finishing the same trial.
+        if session.connection().execute(finished.values(state=state)).rowcount == 1:
+            attrs, steps = models.TrialUserAttributeModel, models.TrialIntermediateValueModel
+            session.execute(sa.delete(attrs).where(attrs.trial_id == trial_id, attrs.key.in_(user_attrs)))
+            session.execute(sa.delete(steps).where(steps.trial_id == trial_id))
+            session.add_all(rows)
+            session.get_one(models.TrialModel, trial_id).datetime_complete = datetime.now()
+    return storage.get_trial(trial_id)
+
+
+def _rows_of_values(trial_id: int, values: Sequence[float]) -> Iterator[models.TrialValueModel]:
+    for objective, value in enumerate(values):
+        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+        yield models.TrialValueModel(trial_id=trial_id, objective=objective, value=stored, value_type=kind)
+
+
+def _rows_of_steps(trial_id: int, values: Mapping[int, float]) -> Iterator[models.TrialIntermediateValueModel]:
+    for step, value in values.items():
+        stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+        yield models.TrialIntermediateValueModel(
+            trial_id=trial_id, step=step, intermediate_value=stored, intermediate_value_type=kind
+        )
+
+
+def _engine_of(study: Study) -> Engine:
+    cached = study._storage
+    assert isinstance(cached, _CachedStorage)
+    return cached._backend.engine
+
+
+def _names(name: str) -> Iterator[str]:
+    yield name
+    for number in count(2):
+        yield f"{name}-{number}"
+
+
+def _is_empty(storage: RDBStorage, name: str, attrs: Mapping[str, Any], directions: Sequence[str]) -> bool:
+    """Whether a study is what a kill in the middle of its creation leaves."""
+    study_id = storage.get_study_id_from_name(name)
+    same = [d.name.lower() for d in storage.get_study_directions(study_id)] == list(directions)
+    return _DOCUMENT not in attrs and same and storage.get_n_trials(study_id) == 0
+
+
+def _refusal(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    lines = "".join(f"\n  {line}" for line in _diff(old, new))
+    return (
+        f"the study {name!r} was made for something else (then -> now):{lines}\n"
+        "Go back to what it was made for, or give hydra.sweeper.force_new_study=true to start another beside it."
+    )
+
+
+def _diff(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """A line for each difference of two documents."""
+    lines = []
+    for key in [*old, *(key for key in new if key not in old)]:
+        before, after = old.get(key, "absent"), new.get(key, "absent")
+        if before == after:
+            continue
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            is_space = not prefix and key == "space"
+            lines += space_diff(before, after) if is_space else _diff(before, after, f"{prefix}{key}.")
+        else:
+            lines.append(f"{prefix}{key}: {before} -> {after}")
+    return lines
