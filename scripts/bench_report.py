@@ -1,99 +1,190 @@
-"""Time and memory of `analyse` and `verdict` on 100, 1,000 and 10,000 runs of 200 evaluations each.
+"""Time and memory of the whole way from MLflow to a report: `python scripts/bench_report.py [NUM_RUNS ...] [--out FILE]`.
 
-    python scripts/bench_report.py [NUM_RUNS ...]
+Made-up results of 100, 1,000 and 10,000 runs with 200 evaluations each go into an MLflow database as `lrbench` leaves
+them there: every metric, rate, tag and config value. Then the stages are measured, one size after the other, each in a
+process of its own so that its peak memory is its own:
 
-Each size runs in a process of its own, so that its peak memory is its own. Made-up results: ten schedules, as many
-workloads as it takes, of every (workload, schedule) three quarters tuning runs on a grid of rates and the rest final
-runs. Prints one line a size: runs, rows of the frame, seconds of analyse and of verdict, MB of the frame, and by how
-many MB the peak of the process grew beyond that of making the frame.
+`read`: database to tidy frame (`lrbench.tracking.read`). `analyse`: frame to statistics. `verdict`: to words. `files`:
+report.md, the CSV files and verdict.json. `page`: report.html and its pictures.
+
+Prints a line a size and stage: seconds of wall and CPU time, and the largest memory that the process has held up to the
+end of the stage. Writes the same as JSON, `results/bench_report.json`. The database of 10,000 runs takes some minutes
+and 3 GB of the temporary folder.
 """
 
+import argparse
+import json
 import resource
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-import pandas as pd
 
-from lrbench.analysis.analyse import Settings, analyse
-from lrbench.analysis.verdict import verdict
-from lrbench.results import float_column
-
-NUM_EVALUATIONS = 200
 SCHEDULERS = ("constant", "cosine", "exponential", "linear", "one_cycle", "polynomial", "rex", "sqrt", "step", "wsd")
-RUNS_A_CELL = 100
-TUNING_SHARE = 0.75
+NUM_EVALUATIONS, TOTAL_STEPS = 200, 10_000
+RUNS_A_CELL, TUNING_SHARE = 100, 0.75
 SIZES = (100, 1_000, 10_000)
+Result = TypeVar("Result")
 
 
-def make_frame(num_runs: int) -> pd.DataFrame:
-    """Make a tidy frame of losses that fall towards a final value, which depends on schedule, rate and seed."""
+def main() -> None:
+    """Measure every size, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sizes", nargs="*", type=int, default=SIZES, metavar="NUM_RUNS")
+    parser.add_argument("--out", type=Path, default=Path("results/bench_report.json"))
+    arguments = parser.parse_args()
+    print(f"{'runs':>8} {'stage':>9} {'wall s':>9} {'CPU s':>9} {'peak MB':>9}")
+    rows = []
+    for num_runs in arguments.sizes:
+        with tempfile.TemporaryDirectory(prefix="lrbench-bench-") as directory:
+            database = str(Path(directory) / "mlflow.db")
+            # A process starts with the peak of the one that started it, so this one stays small.
+            subprocess.run([sys.executable, __file__, "--fill", database, str(num_runs)], check=True)
+            command = [sys.executable, __file__, "--measure", database]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as measured:
+                assert measured.stdout is not None
+                for line in measured.stdout:
+                    row = {"runs": num_runs, **json.loads(line)}
+                    rows.append(row)
+                    print(
+                        f"{num_runs:>8,} {row['stage']:>9} {row['wall_seconds']:>9.2f} {row['cpu_seconds']:>9.2f} "
+                        f"{row['peak_mb']:>9.0f}",
+                        flush=True,
+                    )
+            if measured.returncode:
+                raise SystemExit(measured.returncode)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+    print(f"wrote {arguments.out}")
+
+
+def measure(database: Path) -> None:
+    """Go the whole way in this process and print one line of JSON a stage."""
+    timed("import", lambda: __import__("lrbench.report.page"))
+    from lrbench.analysis.analyse import Settings, analyse
+    from lrbench.analysis.machine_files import write_machine_files
+    from lrbench.analysis.verdict import verdict
+    from lrbench.report.page import write_html
+    from lrbench.tracking.read import read_runs
+
+    frame = timed("read", lambda: read_runs(f"sqlite:///{database}"))
+    analysis = timed("analyse", lambda: analyse(frame, settings=Settings("val/loss", "minimize")))
+    said = timed("verdict", lambda: verdict(analysis))
+    timed("files", lambda: write_machine_files(analysis, said, database.parent / "report"))
+    timed("page", lambda: write_html(analysis, said, database.parent / "report"))
+
+
+def timed(stage: str, work: Callable[[], Result]) -> Result:
+    """Do the work of a stage and say what it took."""
+    began = time.perf_counter(), time.process_time()
+    result = work()
+    row = {
+        "stage": stage,
+        "wall_seconds": time.perf_counter() - began[0],
+        "cpu_seconds": time.process_time() - began[1],
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps(row), flush=True)
+    return result
+
+
+def write_database(path: Path, num_runs: int) -> None:
+    """Fill an MLflow database with what its runs would have left there, past its client, which takes hours."""
+    from lrbench.cli.compose import compose_plans
+    from lrbench.config.plan import flat_values
+    from lrbench.tracking.client import Store
+    from lrbench.tracking.names import RECORD_TAG, escape_key, format_param
+
+    Store(f"sqlite:///{path}")
+    (plan,) = compose_plans([f"results_dir={path.parent}"])
+    params = {escape_key(name): format_param(value) for name, value in flat_values(plan.values).items()}
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("PRAGMA synchronous=OFF")
+        indices = database.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'metrics' AND sql IS NOT NULL"
+        ).fetchall()
+        for name, _ in indices:
+            database.execute(f"DROP INDEX {name}")
+        database.execute(
+            "INSERT INTO experiments (experiment_id, name, lifecycle_stage) VALUES (1, 'made up', 'active')"
+        )
+        for number, (tags, rate, losses) in enumerate(made_up_runs(num_runs)):
+            run_id = f"{number:032x}"
+            database.execute(
+                "INSERT INTO runs (run_uuid, name, status, lifecycle_stage, experiment_id) "
+                "VALUES (?, ?, 'FINISHED', 'active', 1)",
+                (run_id, f"{tags['scheduler']}-s{tags['seed']}"),
+            )
+            own = {RECORD_TAG: run_id, "fingerprint": f"{number:064x}", "device": "cpu", "state": "ok", **tags}
+            database.executemany("INSERT INTO tags VALUES (?, ?, ?)", [(k, v, run_id) for k, v in own.items()])
+            own = params | {"scheduler.name": tags["scheduler"], "seed": tags["seed"], "optimizer.lr": str(rate)}
+            database.executemany("INSERT INTO params VALUES (?, ?, ?)", [(k, v, run_id) for k, v in own.items()])
+            database.executemany(
+                "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES (?, ?, ?, ?, ?, 0)",
+                points_of(run_id, 1_000 * number, rate, losses),
+            )
+        for _, statement in indices:
+            database.execute(statement)
+
+
+def made_up_runs(num_runs: int) -> Iterator[tuple[dict[str, str], float, np.ndarray]]:
+    """Make runs of ten schedules on as many workloads as it takes.
+
+    Of every (workload, schedule) three quarters are tuning runs on a grid of rates and the rest final runs.
+
+    Yields:
+        Tags, base rate, and the loss at every evaluation, falling to a value of its schedule, rate and seed.
+    """
     rng = np.random.default_rng(0)
-    run = np.arange(num_runs)
     runs_a_cell = min(RUNS_A_CELL, num_runs // len(SCHEDULERS))
-    cell, place = np.divmod(run, runs_a_cell)
-    workload, schedule = np.divmod(cell, len(SCHEDULERS))
     num_tuning = int(TUNING_SHARE * runs_a_cell)
-    is_tuning = place < num_tuning
-    rate = np.where(is_tuning, 10.0 ** (-3 + 2 * place / max(1, num_tuning - 1)), 0.03)
-    final = 1 + 0.02 * schedule + 0.2 * np.log10(rate / 0.03) ** 2 + 0.02 * rng.standard_normal(num_runs)
-
-    steps = np.linspace(0, 10_000, NUM_EVALUATIONS).astype(int)
-    fall = 0.02 ** (steps / steps[-1])
-    losses = final[:, None] + (3 - final[:, None]) * (fall - fall[-1]) / (1 - fall[-1])
-    losses[:, 1:-1] += 0.01 * rng.standard_normal((num_runs, NUM_EVALUATIONS - 2))
-
-    def repeated(values: np.ndarray, dtype: str) -> pd.Series:
-        return pd.Series(np.repeat(values, NUM_EVALUATIONS)).astype(dtype)
-
-    names = np.array([f"run{number:06d}" for number in run])
-    return pd.DataFrame(
-        {
-            "run_id": repeated(names, "string"),
-            "workload": repeated(np.array([f"workload{w:03d}" for w in workload]), "string"),
-            "scheduler": repeated(np.array(SCHEDULERS)[schedule], "string"),
-            "seed": repeated(np.where(is_tuning, 0, 1 + place - num_tuning), "Int64"),
-            "budget": repeated(np.full(num_runs, 10_000), "Int64"),
-            "batch_size": repeated(np.full(num_runs, 64), "Int64"),
-            "role": repeated(np.where(is_tuning, "tuning", "final"), "string"),
-            "state": repeated(np.full(num_runs, "ok"), "string"),
-            "step": pd.Series(np.tile(steps, num_runs)).astype("Int64"),
-            "time/seconds": float_column(np.tile(steps * 0.001, num_runs)),
-            "lr": float_column(np.repeat(rate, NUM_EVALUATIONS)),
-            "val/loss": float_column(losses.ravel()),
-            "optimizer.lr": float_column(np.repeat(rate, NUM_EVALUATIONS)),
+    fall = 0.02 ** np.linspace(0, 1, NUM_EVALUATIONS)
+    for number in range(num_runs):
+        cell, place = divmod(number, runs_a_cell)
+        workload, schedule = divmod(cell, len(SCHEDULERS))
+        is_tuning = place < num_tuning
+        rate = float(10.0 ** (-3 + 2 * place / max(1, num_tuning - 1))) if is_tuning else 0.03
+        final = 1 + 0.02 * schedule + 0.2 * np.log10(rate / 0.03) ** 2 + 0.02 * rng.standard_normal()
+        losses = final + (3 - final) * (fall - fall[-1]) / (1 - fall[-1])
+        losses[1:-1] += 0.01 * rng.standard_normal(NUM_EVALUATIONS - 2)
+        tags = {
+            "scheduler": SCHEDULERS[schedule],
+            "seed": str(0 if is_tuning else 1 + place - num_tuning),
+            "role": "tuning" if is_tuning else "final",
+            "workload": f"workload{workload:03d}",
+            "budget": str(TOTAL_STEPS),
+            "batch_size": "64",
+            **{name: "made-up" for name in ("model", "dataset", "optimizer")},
         }
-    )
+        yield tags, rate, losses
 
 
-def measure(num_runs: int) -> None:
-    """Analyse one size in this process and print its line."""
-    frame = make_frame(num_runs)
-    before = peak_mb()
-    began = time.perf_counter()
-    analysis = analyse(frame, settings=Settings("val/loss", "minimize"))
-    analysed = time.perf_counter()
-    verdict(analysis)
-    ended = time.perf_counter()
-    size = frame.memory_usage(deep=True).sum() / 2**20
-    print(
-        f"{num_runs:>8,} {len(frame):>10,} {analysed - began:>10.2f} {ended - analysed:>10.2f} {size:>10.0f} "
-        f"{peak_mb() - before:>10.0f}"
-    )
-
-
-def peak_mb() -> float:
-    """Largest memory that this process ever held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def points_of(run_id: str, began: int, rate: float, losses: np.ndarray) -> Iterator[tuple[str, float, int, str, int]]:
+    """All points of a run in the order in which they are sent: (key, value, timestamp, run, step)."""
+    steps = np.linspace(0, TOTAL_STEPS, NUM_EVALUATIONS).astype(int).tolist()
+    for place, (step, loss) in enumerate(zip(steps, losses.tolist(), strict=True)):
+        values = {
+            "train/loss": loss - 0.1, "val/loss": loss, "val/accuracy": 1 - loss / 4, "time/seconds": step * 0.001,
+            "lr": rate * (1 - step / TOTAL_STEPS),
+        }  # fmt: skip
+        if place == len(steps) - 1:
+            values |= {"test/loss": loss + 0.01, "test/accuracy": 0.99 - loss / 4}
+        for key, value in values.items():
+            yield key, value, began + place, run_id, step
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        measure(int(sys.argv[2]))
-    else:
-        print(
-            f"{'runs':>8} {'rows':>10} {'analyse s':>10} {'verdict s':>10} {'frame MB':>10} {'more MB':>10}", flush=True
-        )
-        for num_runs in [int(word) for word in sys.argv[1:]] or SIZES:
-            subprocess.run([sys.executable, __file__, "--one", str(num_runs)], check=True)
+    match sys.argv[1:]:
+        case ["--fill", database, num_runs]:
+            write_database(Path(database), int(num_runs))
+        case ["--measure", database]:
+            measure(Path(database))
+        case _:
+            main()

@@ -200,7 +200,7 @@ def test_thirty_schedules_are_all_told_apart():
     styles = styles_of([f"schedule_{i:02}" for i in range(30)])
     assert len({(s.color, s.dash) for s in styles.values()}) == 30
     assert len({(s.color, s.marker) for s in styles.values()}) == 30
-    panels = panels_of(styles)
+    panels = panels_of([*styles.values()])
     assert sum(map(len, panels)) == 30
     assert all(len({s.color for s in panel}) == len(panel) for panel in panels)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -59,11 +60,17 @@ class Field:
         An incomplete run that was not there yet is neither a miss nor a time, so it is left out, and so is a
         schedule of another cadence.
         """
-        if scheduler in self.off_cadence:
-            return np.empty(0)
-        hits = [self.hit(run) for run in self.runs(scheduler)]
+        return np.empty(0) if scheduler in self.off_cadence else self._times[scheduler]
+
+    @cached_property
+    def _times(self) -> dict[str, FloatArray]:
+        """Once for all, since every pair of schedules asks for them."""
         end = self.facts.total_steps
-        return np.array([h.value if h.observed else np.inf for h in hits if h.observed or h.value >= end])
+        hits = {scheduler: [self.hit(run) for run in self.runs(scheduler)] for scheduler in self.compared}
+        return {
+            scheduler: np.array([h.value if h.observed else np.inf for h in here if h.observed or h.value >= end])
+            for scheduler, here in hits.items()
+        }
 
 
 def make_field(

@@ -1,11 +1,12 @@
 """Learning curves of the compared runs, and the rates that made them."""
 
+import math
+
 import numpy as np
 
-from lrbench.analysis.cells import median
 from lrbench.analysis.field import Field
 from lrbench.analysis.model import LearningCurve
-from lrbench.analysis.terms import MIN_SEEDS, FloatArray, as_costs, sign, worst
+from lrbench.analysis.terms import MIN_SEEDS, FloatArray, worst
 
 
 def learning_curves_of(field: Field) -> list[LearningCurve]:
@@ -17,38 +18,38 @@ def _curve(field: Field, scheduler: str) -> LearningCurve:
     runs = field.runs(scheduler)
     steps = np.unique(np.concatenate([run.curve.steps for run in runs]))
     values, lrs = (np.full((len(steps), len(runs)), np.nan) for _ in range(2))
-    present = np.zeros((len(steps), len(runs)), dtype=bool)
     for column, run in enumerate(runs):
         rows = np.searchsorted(steps, run.curve.steps)
         measured = run.curve.values
         values[rows, column] = np.where(np.isfinite(measured), measured, worst(field.direction))
-        present[rows, column] = True
         lrs[rows, column] = run.lrs
-    middle, low, high, rates = [], [], [], []
-    for row, there, lr in zip(values, present, lrs, strict=True):
-        here = row[there]
-        finite = here[np.isfinite(here)]
-        middle.append(_or_none(sign(field.direction) * float(median(as_costs(here, direction=field.direction)))))
-        banded = finite.size >= MIN_SEEDS
-        low.append(float(finite.min()) if banded else None)
-        high.append(float(finite.max()) if banded else None)
-        rates.append(_median_or_none(lr))
+    finite = np.isfinite(values)
+    banded = finite.sum(axis=1) >= MIN_SEEDS
+    low = np.where(banded, np.where(finite, values, np.inf).min(axis=1), np.nan)
+    high = np.where(banded, np.where(finite, values, -np.inf).max(axis=1), np.nan)
     return LearningCurve(
         workload=field.facts.name,
         scheduler=scheduler,
         steps=tuple(float(step) for step in steps),
-        middle=tuple(middle),
-        low=tuple(low),
-        high=tuple(high),
-        rates=tuple(rates),
+        middle=_or_none(_medians(values)),
+        low=_or_none(low),
+        high=_or_none(high),
+        rates=_or_none(_medians(lrs)),
         num_runs=len(runs),
     )
 
 
-def _or_none(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def _medians(values: FloatArray) -> FloatArray:
+    """Median of each row, NaN left out: (num_rows, num_runs) to (num_rows,), NaN where a row has nothing else.
+
+    numpy's nanmedian goes row by row in Python, which for many evaluations takes longer than all other statistics.
+    """
+    ascending = np.sort(values, axis=1)  # NaN last
+    counts = (~np.isnan(values)).sum(axis=1)
+    rows = np.arange(len(values))
+    # Of a row without any number both places hold NaN.
+    return np.asarray((ascending[rows, (counts - 1) // 2] + ascending[rows, counts // 2]) / 2)
 
 
-def _median_or_none(values: FloatArray) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if known.size else None
+def _or_none(values: FloatArray) -> tuple[float | None, ...]:
+    return tuple(value if math.isfinite(value) else None for value in values.tolist())

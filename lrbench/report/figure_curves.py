@@ -23,10 +23,10 @@ _LOG_FROM = 30.0  # ratio of the largest rate of two schedules above which a lin
 def curve_pictures(section: Section, styles: Styles, question: Question, *, stem: str) -> list[Picture]:
     """Draw every learning curve, the median over seeds with the range over them."""
     curves = {(curve.workload, curve.scheduler): curve for curve in section.learning_curves if curve.steps}
-    workloads = [facts.name for facts in section.workloads if any(w == facts.name for w, _ in curves)]
     horizons = {facts.name: facts.total_steps for facts in section.workloads}
+    panels = [(name, [style for style in styles.values() if (name, style.name) in curves]) for name in horizons]
     pictures = []
-    for sheet in sheets_of(workloads, styles) if workloads else []:
+    for sheet in sheets_of([(name, present) for name, present in panels if present]):
         figure, stacks = draw_sheet(sheet, heights=[_HEIGHT, _RATE_HEIGHT], gaps=[0.1])
         picture = Picture(
             f"{stem}{sheet.suffix}",
@@ -48,9 +48,7 @@ def curve_pictures(section: Section, styles: Styles, question: Question, *, stem
             _step_axis(axes, below, horizon)
             _rate_axis(below, here)
             for style in block.styles:
-                curve = curves.get((block.workload, style.name))
-                if curve is not None:
-                    _draw(axes, below, curve, style, question, picture.marks)
+                _draw(axes, below, curves[block.workload, style.name], style, question, picture.marks)
         for axes, below in stacks[::3]:
             axes.set_ylabel(axis_of(question.metric, question), fontsize=7.5)
             below.set_ylabel("learning rate", fontsize=7.5)

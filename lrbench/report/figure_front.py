@@ -10,6 +10,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 from lrbench.analysis.model import FrontPoint, Question, Section
 from lrbench.analysis.terms import Unavailable
 from lrbench.report.layout import WIDTH, axes_at, draw_key, key_height, new_figure, plain_numbers, say, title_of
+from lrbench.report.not_drawn import without_speed
 from lrbench.report.pictures import FAINT, GRID, PAPER, Mark, Picture
 from lrbench.report.styles import Style, Styles, shortened
 from lrbench.report.words import axis_of, between, count, number
@@ -19,9 +20,9 @@ _LABELLED = 5  # points on a front that get their name written next to them
 
 
 def front_pictures(section: Section, styles: Styles, question: Question, *, stem: str) -> list[Picture]:
-    """Draw the plane of every workload, and the overall one where there are several workloads."""
+    """Draw the plane of every workload where speed was judged, and the overall one where there are several."""
     pictures = []
-    names = [facts.name for facts in section.workloads]
+    names = [facts.name for facts in section.workloads if facts.name not in without_speed(section)]
     for index in range(0, len(names), 6):
         chunk = names[index : index + 6]
         suffix = f"-{index // 6 + 1}" if len(names) > 6 else ""

@@ -11,6 +11,7 @@ from lrbench.analysis.model import Across, Pair, Section
 from lrbench.analysis.pareto import Relation
 from lrbench.analysis.terms import Unavailable
 from lrbench.report.layout import WIDTH, axes_at, new_figure
+from lrbench.report.not_drawn import without_tests
 from lrbench.report.pictures import FAINT, GRID, INK, Mark, Picture
 from lrbench.report.styles import Styles, shortened
 from lrbench.report.words import between, number, p_value
@@ -46,11 +47,12 @@ def pair_pictures(section: Section, styles: Styles, order: Sequence[str], *, ste
         pictures.append(_improvement_matrix(section.across, styles, order, name=f"{stem}-overall"))
         if not isinstance(section.across.critical_difference, Unavailable):
             pictures.append(cd_diagram(section.across, styles, name=f"{stem}-critical-difference"))
-    if len(section.workloads) > 1 and len(order) > _MOST_MATRICES:
+    untested = without_tests(section)
+    if len(section.workloads) > 1 and len(order) > _MOST_MATRICES and len(untested) < len(section.workloads):
         return [*pictures, _count_matrix(section, styles, order, name=f"{stem}-claims")]
     for index, facts in enumerate(section.workloads):
         pairs = [pair for pair in section.pairs if pair.workload == facts.name]
-        if pairs:
+        if pairs and facts.name not in untested:
             suffix = f"-{index + 1}" if len(section.workloads) > 1 else ""
             pictures.append(_relation_matrix(pairs, facts.name, styles, order, name=f"{stem}{suffix}"))
     return pictures

@@ -7,9 +7,9 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from lrbench.analysis.model import Profile, Section, TargetEcdf
 from lrbench.analysis.terms import Unavailable
-from lrbench.report.layout import Block, Sheet, draw_sheet
+from lrbench.report.layout import draw_sheet, sheets_of
 from lrbench.report.pictures import Mark, Picture
-from lrbench.report.styles import Style, Styles, panels_of
+from lrbench.report.styles import Style, Styles
 from lrbench.report.words import number
 
 _HEIGHT = 2.5
@@ -27,22 +27,21 @@ def profile_pictures(section: Section, styles: Styles, *, stem: str) -> list[Pic
 
 
 def _ecdf_picture(curves: Sequence[TargetEcdf], styles: Styles, *, name: str) -> Picture:
-    figure, stacks = draw_sheet(_sheet("targets of the ladder", styles), heights=[_HEIGHT])
+    by_name = {curve.scheduler: curve for curve in curves}
+    (sheet,) = sheets_of([("targets of the ladder", [style for style in styles.values() if style.name in by_name])])
+    figure, stacks = draw_sheet(sheet, heights=[_HEIGHT])
     note = "Every rung of the target ladder counts once a workload and seed. Bands: 95 %, too narrow where targets of "
     picture = Picture(
         name, "Targets reached by a fraction of the budget", figure, note + "one run depend on each other."
     )
-    by_name = {curve.scheduler: curve for curve in curves}
-    for styles_here, (axes,) in zip(panels_of(styles), stacks, strict=True):
+    for block, (axes,) in zip(sheet.blocks, stacks, strict=True):
         axes.set(xlim=(0, 1), ylim=(-0.02, 1.04), xlabel="fraction of the budget")
-        for style in styles_here:
-            curve = by_name.get(style.name)
-            if curve is None:
-                continue
+        for style in block.styles:
+            curve = by_name[style.name]
             if curve.low is not None and curve.high is not None:
                 axes.fill_between(
                     curve.fractions, curve.low, curve.high, step="post", color=style.color, linewidth=0,
-                    alpha=0.45 / (len(styles_here) + 2), gid=f"band_{style.key}",
+                    alpha=0.45 / (len(block.styles) + 2), gid=f"band_{style.key}",
                 )  # fmt: skip
             _steps(axes, curve.fractions, curve.share, style)
             for x, y in _some(curve.fractions, curve.share):
@@ -58,26 +57,26 @@ def _ecdf_picture(curves: Sequence[TargetEcdf], styles: Styles, *, name: str) ->
 def _profile_picture(curves: Sequence[Profile], styles: Styles, *, name: str) -> Picture:
     num_workloads = max((curve.num_workloads for curve in curves), default=0)
     plural = "s" if num_workloads != 1 else ""
-    figure, stacks = draw_sheet(_sheet(f"{num_workloads} workload{plural}", styles), heights=[_HEIGHT])
+    by_name = {curve.scheduler: curve for curve in curves}
+    present = [style for style in styles.values() if style.name in by_name]
+    (sheet,) = sheets_of([(f"{num_workloads} workload{plural}", present)])
+    figure, stacks = draw_sheet(sheet, heights=[_HEIGHT])
     picture = Picture(
         name,
         "Performance profile: workloads on which a schedule is within a factor of the fastest",
         figure,
         f"n = {num_workloads} workload{plural}. The score is the area under the line up to tau_max.",
     )
-    by_name = {curve.scheduler: curve for curve in curves}
     last = max((curve.taus[-1] for curve in curves if curve.taus), default=8.0)
-    for styles_here, (axes,) in zip(panels_of(styles), stacks, strict=True):
+    for block, (axes,) in zip(sheet.blocks, stacks, strict=True):
         axes.set_xscale("log")
         axes.set(xlim=(1, last), ylim=(-0.02, 1.04), xlabel="tau: time to target / fastest time (log scale)")
         ticks = [tau for tau in (1, 1.5, 2, 3, 4, 6, 8) if tau <= last]
         axes.xaxis.set_major_locator(FixedLocator(ticks))
         axes.xaxis.set_major_formatter(FixedFormatter([f"{tau:g}" for tau in ticks]))
         axes.xaxis.set_minor_locator(NullLocator())
-        for style in styles_here:
-            curve = by_name.get(style.name)
-            if curve is None:
-                continue
+        for style in block.styles:
+            curve = by_name[style.name]
             _steps(axes, curve.taus, curve.share, style)
             scores = ", ".join(f"{number(s.exact)} (tau_max {s.tau_max:g})" for s in curve.scores)
             for x, y in _some(curve.taus, curve.share):
@@ -86,12 +85,6 @@ def _profile_picture(curves: Sequence[Profile], styles: Styles, *, name: str) ->
     for (axes,) in stacks[::3]:
         axes.set_ylabel("share of workloads")
     return picture
-
-
-def _sheet(title: str, styles: Styles) -> Sheet:
-    panels = panels_of(styles)
-    titles = [title] if len(panels) == 1 else [f"{title} ({n} of {len(panels)})" for n in range(1, len(panels) + 1)]
-    return Sheet("", "", [Block("", words, panel) for words, panel in zip(titles, panels, strict=True)])
 
 
 def _steps(axes: Axes, x: Sequence[float], y: Sequence[float], style: Style) -> None:

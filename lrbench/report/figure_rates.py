@@ -8,6 +8,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from lrbench.analysis.model import Question, RateCurve, RatePoint, Section
 from lrbench.analysis.terms import Direction, sign
 from lrbench.report.layout import draw_sheet, plain_numbers, say, sheets_of
+from lrbench.report.not_drawn import without_search
 from lrbench.report.pictures import FAINT, GRID, INK, Mark, Picture
 from lrbench.report.styles import Style, Styles
 from lrbench.report.words import axis_of, number
@@ -16,11 +17,12 @@ _STRIP, _HEIGHT = 0.2, 2.1
 
 
 def rate_pictures(section: Section, styles: Styles, question: Question, *, stem: str) -> list[Picture]:
-    """Draw the searched rates of every workload on a logarithmic axis; empty when nothing was searched."""
+    """Draw the rates of every workload on a logarithmic axis, of those on which a schedule ran at several."""
     curves = {(curve.workload, curve.scheduler): curve for curve in section.rate_curves if curve.points}
-    workloads = [facts.name for facts in section.workloads if any(w == facts.name for w, _ in curves)]
+    names = [facts.name for facts in section.workloads if facts.name not in without_search(section)]
+    panels = [(name, [style for style in styles.values() if (name, style.name) in curves]) for name in names]
     pictures = []
-    for sheet in sheets_of(workloads, styles) if workloads else []:
+    for sheet in sheets_of(panels):
         figure, stacks = draw_sheet(sheet, heights=[_STRIP, _HEIGHT], gaps=[0.04])
         picture = Picture(
             f"{stem}{sheet.suffix}",
@@ -40,11 +42,10 @@ def rate_pictures(section: Section, styles: Styles, question: Question, *, stem:
                 continue
             _frame(strip, axes, min(rates), max(rates), limits)
             for position, style in enumerate(block.styles):
-                curve = curves.get((block.workload, style.name))
-                if curve is not None:
-                    _line(axes, curve, style, question, picture.marks)
-                    height = (position + 0.5) / len(block.styles)
-                    _diverged(strip, curve, style, height, picture.marks)
+                curve = curves[block.workload, style.name]
+                _line(axes, curve, style, question, picture.marks)
+                height = (position + 0.5) / len(block.styles)
+                _diverged(strip, curve, style, height, picture.marks)
         for _, axes in stacks[::3]:
             axes.set_ylabel(axis_of(question.metric, question), fontsize=7.5)
         pictures.append(picture)

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from lrbench.analysis.model import Across, Analysis, Question
+from lrbench.analysis.model import Across, Analysis, Question, SweepPoint
 from lrbench.analysis.ranks import RankInterval
 from lrbench.analysis.terms import Unavailable
 from lrbench.report.figure_rates import value_limits
-from lrbench.report.layout import Block, Sheet, axes_at, draw_sheet, new_figure, plain_numbers, say, tick, title_of
+from lrbench.report.layout import axes_at, draw_sheet, new_figure, plain_numbers, say, sheets_of, tick, title_of
 from lrbench.report.pictures import Mark, Picture
-from lrbench.report.styles import Styles, panels_of, shortened
+from lrbench.report.styles import Styles
 from lrbench.report.words import axis_of, between, mean_of, number
 
 _ROW, _LEFT, _WIDTH, _GAP = 0.22, 2.0, 3.6, 0.4
@@ -76,24 +76,24 @@ def _rank_rows(
 
 def sweep_pictures(analysis: Analysis, styles: Styles, question: Question, *, stem: str) -> list[Picture]:
     """Draw finals against the planned length; every point was tuned and trained for its own length."""
-    tasks = sorted({point.task for point in analysis.sweep})
-    panels = panels_of(styles)
+    points: dict[str, list[SweepPoint]] = {}
+    for point in analysis.sweep:
+        points.setdefault(point.task, []).append(point)
+    panels = [(task, [styles[name] for name in sorted({p.scheduler for p in here})]) for task, here in points.items()]
     pictures = []
-    for index, task in enumerate(tasks):
-        here = [point for point in analysis.sweep if point.task == task]
-        lengths = sorted({point.total_steps for point in here})
-        titles = [shortened(task, 44)] * len(panels)
-        sheet = Sheet("", "", [Block(task, title, panel) for title, panel in zip(titles, panels, strict=True)])
+    for sheet in sheets_of(panels):
         figure, stacks = draw_sheet(sheet, heights=[2.4])
         picture = Picture(
-            f"{stem}-{index + 1}" if len(tasks) > 1 else stem,
-            f"Final {question.endpoint} against the planned budget: {task}",
+            f"{stem}{sheet.suffix}",
+            f"Final {question.endpoint} against the planned budget" + (f": {sheet.heading}" if sheet.heading else ""),
             figure,
             "Every point is its own set of runs, planned for that length. Lines only guide the eye.",
         )
-        means = [p.final.mean for p in here if not isinstance(p.final.mean, Unavailable)]
-        limits = value_limits(means, direction=question.direction)
-        for panel, (axes,) in zip(panels, stacks, strict=True):
+        for block, (axes,) in zip(sheet.blocks, stacks, strict=True):
+            here = points[block.workload]
+            lengths = sorted({point.total_steps for point in here})
+            means = [p.final.mean for p in here if not isinstance(p.final.mean, Unavailable)]
+            limits = value_limits(means, direction=question.direction)
             if limits is None:
                 say(axes, "no schedule has a final value")
                 continue
@@ -105,9 +105,9 @@ def sweep_pictures(analysis: Analysis, styles: Styles, question: Question, *, st
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
             axes.set_xlabel("planned budget (steps, log scale)")
             plain_numbers(axes, x=False)
-            for style in panel:
-                points = [(p, p.final.mean) for p in here if p.scheduler == style.name]
-                shown = [(p, mean) for p, mean in points if not isinstance(mean, Unavailable)]
+            for style in block.styles:
+                own = [(p, p.final.mean) for p in here if p.scheduler == style.name]
+                shown = [(p, mean) for p, mean in own if not isinstance(mean, Unavailable)]
                 axes.plot(
                     [p.total_steps for p, _ in shown], [mean for _, mean in shown], color=style.color,
                     linestyle=style.line, marker=style.marker, gid=style.key,

@@ -9,6 +9,7 @@ from lrbench.analysis.model import Cell, Question, Section
 from lrbench.analysis.terms import Unavailable
 from lrbench.report.figure_rates import value_limits
 from lrbench.report.layout import WIDTH, axes_at, new_figure, plain_numbers, say, title_of
+from lrbench.report.not_drawn import without_seeds
 from lrbench.report.pictures import FAINT, GRID, INK, Mark, Picture
 from lrbench.report.styles import Styles, shortened
 from lrbench.report.words import axis_of, mean_of, number
@@ -19,8 +20,10 @@ _ROW, _LEFT, _STRIP, _GAP = 0.24, 1.95, 0.7, 0.35
 def seed_pictures(
     section: Section, styles: Styles, question: Question, order: Sequence[str], *, stem: str
 ) -> list[Picture]:
-    """Draw two workloads side by side a sheet; schedules are rows in the order given."""
-    names = [facts.name for facts in section.workloads]
+    """Draw two workloads side by side a sheet, those with several seeds; schedules are rows in the order given."""
+    names = [facts.name for facts in section.workloads if facts.name not in without_seeds(section)]
+    if not names:
+        return []
     columns = min(2, len(names))
     width = (WIDTH - _LEFT - 0.15 - (columns - 1) * _GAP) / columns
     rows_height = max(0.6, _ROW * len(order))

@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lrbench.report.pictures import FAINT
-from lrbench.report.styles import Style, Styles, panels_of, shortened
+from lrbench.report.styles import ONE_PANEL, Style, panels_of, shortened
 
 WIDTH = 10.0  # of every sheet; the page shows it at 960 pixels
 _LEFT, _RIGHT, _BETWEEN = 0.72, 0.15, 0.62
 _KEY_ROW, _KEY_COLUMN = 0.17, 2.3
 _TITLE, _UNDER = 0.26, 0.5
+_LABEL_BELOW, _LABEL_LEFT = 0.23, 0.5
 _MOST_COLUMNS, _MOST_BLOCKS = 3, 6
 
 
@@ -39,33 +40,34 @@ class Sheet:
     blocks: list[Block]
 
 
-def sheets_of(workloads: Sequence[str], styles: Styles) -> list[Sheet]:
-    """Arrange workloads and schedules so that no panel shows more lines than there are colours.
+def sheets_of(panels: Sequence[tuple[str, Sequence[Style]]]) -> list[Sheet]:
+    """Arrange what is drawn so that no panel shows more lines than there are colours.
 
-    Few schedules: several workloads a sheet, one panel each. Many: one workload a sheet, a panel for every
-    seven schedules, on one scale.
+    Args:
+        panels: the title of each workload (or task), in order, with the schedules that have something to show there.
+
+    Returns:
+        Sheets of several workloads, one panel each, where they have few schedules; a workload of many has a sheet of
+        its own with a panel for every seven schedules, on one scale.
     """
-    panels = panels_of(styles)
-    if len(panels) == 1:
-        chunks = [workloads[i : i + _MOST_BLOCKS] for i in range(0, len(workloads), _MOST_BLOCKS)]
-        return [
-            Sheet(
-                _suffix(index, len(chunks)),
-                "",
-                [Block(name, shortened(name, 44), panels[0]) for name in chunk],
-            )
-            for index, chunk in enumerate(chunks)
-        ]
+    found: list[tuple[str, list[Block]]] = []
+    for name, styles in panels:
+        parts = panels_of(styles)
+        if len(parts) > 1:
+            blocks = [
+                Block(name, f"{shortened(name, 32)} ({number} of {len(parts)})", part)
+                for number, part in enumerate(parts, 1)
+            ]
+            found.append((name, blocks))
+            continue
+        block = Block(name, shortened(name, 44), parts[0])
+        if found and not found[-1][0] and len(found[-1][1]) < _MOST_BLOCKS:
+            found[-1][1].append(block)
+        else:
+            found.append(("", [block]))
     return [
-        Sheet(
-            _suffix(index, len(workloads)),
-            name,
-            [
-                Block(name, f"{shortened(name, 32)} ({number} of {len(panels)})", p)
-                for number, p in enumerate(panels, 1)
-            ],
-        )
-        for index, name in enumerate(workloads)
+        Sheet(f"-{index}" if len(found) > 1 else "", heading, blocks)
+        for index, (heading, blocks) in enumerate(found, 1)
     ]
 
 
@@ -75,23 +77,24 @@ def draw_sheet(
     """Make a figure with a column of axes for every block, and its key.
 
     Args:
-        sheet: its blocks share one key when they show the same schedules, else each has its own.
+        sheet: its blocks share one key when all their schedules fit into a panel, else each has its own.
         heights: of the stacked axes of a block from top to bottom, inches.
         gaps: between them, len(heights) - 1, inches.
 
     Returns:
         The figure, and the axes by [block][position].
     """
-    shared = all(block.styles == sheet.blocks[0].styles for block in sheet.blocks)
+    everyone = sorted({style for block in sheet.blocks for style in block.styles}, key=lambda style: int(style.key[1:]))
+    shared = len(everyone) <= ONE_PANEL
     columns = min(_MOST_COLUMNS, len(sheet.blocks))
     rows = math.ceil(len(sheet.blocks) / columns)
     width = (WIDTH - _LEFT - _RIGHT - (columns - 1) * _BETWEEN) / columns
     own_key = 0.0 if shared else max(key_height(len(b.styles), width) for b in sheet.blocks)
-    top_key = key_height(len(sheet.blocks[0].styles), WIDTH - _LEFT) if shared else 0.0
+    top_key = key_height(len(everyone), WIDTH - _LEFT) if shared else 0.0
     block_height = _TITLE + own_key + sum(heights) + sum(gaps) + _UNDER
     figure = new_figure(top_key + rows * block_height + 0.05)
     if shared:
-        draw_key(figure, sheet.blocks[0].styles, left=_LEFT, top=0.05, width=WIDTH - _LEFT)
+        draw_key(figure, everyone, left=_LEFT, top=0.05, width=WIDTH - _LEFT)
     found = []
     for index, block in enumerate(sheet.blocks):
         left = _LEFT + index % columns * (width + _BETWEEN)
@@ -116,9 +119,13 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 def axes_at(figure: Figure, *, left: float, top: float, width: float, height: float) -> Axes:
     """Place axes in inches from the upper left corner."""
     full_width, full_height = figure.get_size_inches()
-    return figure.add_axes(
+    axes = figure.add_axes(
         (left / full_width, 1 - (top + height) / full_height, width / full_width, height / full_height)
     )
+    # Fixed places again: to find free ones, all ticks would be laid out three times.
+    axes.xaxis.set_label_coords(0.5, -_LABEL_BELOW / height)
+    axes.yaxis.set_label_coords(-_LABEL_LEFT / width, 0.5)
+    return axes
 
 
 def title_of(axes: Axes, words: str) -> None:
@@ -193,7 +200,3 @@ def _wrapped(words: str, width: int) -> str:
 
 def _key_columns(width: float) -> int:
     return max(1, int(width // _KEY_COLUMN))
-
-
-def _suffix(index: int, count: int) -> str:
-    return f"-{index + 1}" if count > 1 else ""

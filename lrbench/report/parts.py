@@ -18,6 +18,7 @@ from lrbench.report.figure_robustness import rank_picture, sweep_pictures
 from lrbench.report.figure_seeds import seed_pictures
 from lrbench.report.items import Claims, Facts, Findings, Group, Item, Lines, Part, Words
 from lrbench.report.methods import METHODS
+from lrbench.report.not_drawn import sentences_on, without_search, without_seeds, without_speed, without_tests
 from lrbench.report.pictures import Picture
 from lrbench.report.styles import Styles
 from lrbench.report.words import better_is
@@ -69,17 +70,20 @@ def parts_of(analysis: Analysis, verdict: Verdict, styles: Styles) -> list[Part]
 
         add(trust, _trust(section, own))
         add(verdicts, [*_said(verdict.sections[index]), *_rankings(section, own, analysis)])
-        add(front, _or_words(front_pictures(section, own, question, stem=f"03-front{suffix}"), "no schedule to show"))
+        add(front, [*front_pictures(section, own, question, stem=f"03-front{suffix}"),
+                    *_absent(without_speed(section), section)])  # fmt: skip
         add(heat, heatmap_pictures(section, own, question, order, stem=f"04-heatmap{suffix}"))
-        found = rate_pictures(section, own, question, stem=f"05-rates{suffix}")
-        add(rates, [*_or_words(found, "no rate was recorded or searched"), *_rate_tables(section, own)])
+        add(rates, [*rate_pictures(section, own, question, stem=f"05-rates{suffix}"),
+                    *_absent(without_search(section), section), *_rate_tables(section, own)])  # fmt: skip
         found = curve_pictures(section, own, question, stem=f"06-curves{suffix}")
         add(curves, _or_words(found, f"no run has an evaluation of {question.metric}"))
         add(profiles, [*profile_pictures(section, own, stem=f"07-targets{suffix}"), *_profile_words(section)])
-        add(pairs, [*_pair_words(section), *pair_pictures(section, own, order, stem=f"08-pairs{suffix}"),
+        found = pair_pictures(section, own, order, stem=f"08-pairs{suffix}")
+        add(pairs, [*_pair_words(section), *found, *_absent(without_tests(section), section),
                     *_maybe(tables.pairs_table(section, own, order, question))])  # fmt: skip
-        add(seeds, [*seed_pictures(section, own, question, order, stem=f"09-seeds{suffix}"),
-                    tables_robustness.spread_table(section, own)])  # fmt: skip
+        found = seed_pictures(section, own, question, order, stem=f"09-seeds{suffix}")
+        add(seeds, [*found, *_absent(without_seeds(section), section),
+                    *_maybe(tables_robustness.spread_table(section, own))])  # fmt: skip
         add(robust, _robustness(section, own, order, stem=f"10-ranks{suffix}"))
         add(methods, [tables.costs_table(section.costs, own)])
     if verdict.budgets:
@@ -208,6 +212,10 @@ def _robustness(section: Section, styles: Styles, order: Sequence[str], *, stem:
         items += _maybe(tables_robustness.ladder_table(section, facts.name, styles))
     spread = tables_robustness.spread_facts(section)
     return [*items, Facts(spread)] if spread else items
+
+
+def _absent(absent: dict[str, str], section: Section) -> list[Item]:
+    return [Words(sentence) for sentence in sentences_on(absent, section)]
 
 
 def _maybe(item: Item | None) -> list[Item]:

@@ -15,7 +15,7 @@ PALETTE: tuple[tuple[str, str], ...] = (
     ("#56b4e9", "#a3d8f8"),
 )
 PANEL = len(PALETTE)  # schedules a panel, where there are several: no colour twice in one
-_ONE_PANEL = 10  # up to here one panel shows all: a colour that comes twice has another dash and marker
+ONE_PANEL = 10  # up to here one panel shows all: a colour that comes twice has another dash and marker
 # matplotlib's dash patterns in widths of the line; None is a solid line.
 _DASHES: tuple[tuple[float, ...] | None, ...] = (None, (5, 2), (1, 1.4), (7, 2, 1, 2), (9, 3))
 # Ten of matplotlib's markers and seven colours have no common divisor: a pair repeats only after seventy schedules.
@@ -97,12 +97,12 @@ def styles_of(names: Sequence[str]) -> dict[str, Style]:
     return styles
 
 
-def panels_of(styles: Styles) -> list[list[Style]]:
+def panels_of(styles: Sequence[Style]) -> list[list[Style]]:
     """Split many schedules into panels of at most `PANEL`; a few stay together."""
-    if len(styles) <= _ONE_PANEL:
-        return [list(styles.values())]
+    if len(styles) <= ONE_PANEL:
+        return [list(styles)]
     panels: dict[int, list[Style]] = {}
-    for style in styles.values():
+    for style in styles:
         panels.setdefault(style.panel, []).append(style)
     return list(panels.values())
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lrbench.analysis.model import Cell, Cost, Pair, Question, Section, StateRow
 from lrbench.analysis.terms import Unavailable
+from lrbench.report.not_drawn import without_tests
 from lrbench.report.styles import Style, Styles
 from lrbench.report.words import between, mean_of, number, or_reason, p_value, share_of, time_of
 
@@ -144,8 +145,9 @@ def overall_table(section: Section, styles: Styles, question: Question) -> Table
 
 
 def pairs_table(section: Section, styles: Styles, best: Sequence[str], question: Question) -> Table | None:
-    """List the tests of pairs within workloads; None without pairs."""
-    pairs: list[Pair] = list(section.pairs)
+    """List the tests of pairs within workloads; None where no pair was tested."""
+    untested = without_tests(section)
+    pairs = [pair for pair in section.pairs if pair.workload not in untested]
     note = (
         "Differences are first minus second. Holm over all pairs and workloads of this budget. sd: pooled over seeds."
     )

@@ -2,6 +2,7 @@
 
 from lrbench.analysis.model import Analysis, FriedmanTest, Section
 from lrbench.analysis.terms import Unavailable
+from lrbench.report.not_drawn import without_seeds
 from lrbench.report.styles import Styles
 from lrbench.report.tables import Row, Table, count_of_workloads
 from lrbench.report.words import between, mean_of, number, or_reason, p_value
@@ -89,10 +90,11 @@ def sensitivity_table(section: Section, styles: Styles) -> Table | None:
     return Table("How much the rate matters", heads, rows) if rows else None
 
 
-def spread_table(section: Section, styles: Styles) -> Table:
-    """List the spread over seeds of every cell."""
+def spread_table(section: Section, styles: Styles) -> Table | None:
+    """List the spread over seeds of every cell on workloads with several; None where there is none."""
     rows = []
-    for cell in section.cells:
+    single = without_seeds(section)
+    for cell in [cell for cell in section.cells if cell.workload not in single]:
         spread = cell.spread
         rows.append(
             Row(
@@ -108,7 +110,8 @@ def spread_table(section: Section, styles: Styles) -> Table:
                 ),
             )
         )
-    return Table("Spread over seeds", ["schedule", "workload", "standard deviation", "worst seed"], rows)
+    heads = ["schedule", "workload", "standard deviation", "worst seed"]
+    return Table("Spread over seeds", heads, rows) if rows else None
 
 
 def sweep_table(analysis: Analysis, styles: Styles) -> Table:
