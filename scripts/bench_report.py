@@ -1,4 +1,4 @@
-"""Time and memory of the whole way from MLflow to a report: `python scripts/bench_report.py [NUM_RUNS ...] [--out FILE]`.
+"""Time and memory of the whole way from MLflow to a report: `python scripts/bench_report.py [NUM_RUNS ...] [--out F]`.
 
 Made-up results of 100, 1,000 and 10,000 runs with 200 evaluations each go into an MLflow database as `lrbench` leaves
 them there: every metric, rate, tag and config value. Then the stages are measured, one size after the other, each in a
@@ -161,7 +161,7 @@ def made_up_runs(num_runs: int) -> Iterator[tuple[dict[str, str], float, np.ndar
             "workload": f"workload{workload:03d}",
             "budget": str(TOTAL_STEPS),
             "batch_size": "64",
-            **{name: "made-up" for name in ("model", "dataset", "optimizer")},
+            **dict.fromkeys(("model", "dataset", "optimizer"), "made-up"),
         }
         yield tags, rate, losses
 

@@ -49,9 +49,7 @@ def make(data, steps, schedule, lr=0.1, **kwargs):
 
 
 def observed(progress):
-    return [
-        (e.step, e.metrics, e.rates) for p in progress for e in p.evaluations.values()
-    ]
+    return [(e.step, e.metrics, e.rates) for p in progress for e in p.evaluations.values()]
 
 
 def same(left, right):

@@ -237,3 +237,18 @@ def test_the_record_reaches_mlflow_and_comes_back_as_the_frame(command, tmp_path
     assert frame["test/loss"].isna().sum() == len(frame) - 1
     assert set(frame["optimizer.lr"]) == {0.02}
     assert read_facts(record).experiment == frame["experiment"].iloc[0]
+
+
+@pytest.mark.slow
+def test_budgets_of_one_point_share_their_first_steps_and_end_as_alone(command, tmp_path):
+    words = ["scheduler=wsd", "model.dropout=0.2", "tracking=none"]
+    grid = command("-m", *words, "budget.epochs=2,4,8")
+    assert "steps (" in grid.stderr, "the steps saved are shown"
+    together = {read_facts(path).tags["budget"]: outcome(path) for path in records(tmp_path)}
+    assert sum(run.get("steps_shared", 0) for run in together.values()) > 0
+    for epochs in (2, 4, 8):
+        command(*words, f"budget.epochs={epochs}", f"results_dir=alone{epochs}")
+        (alone,) = (tmp_path / f"alone{epochs}" / "runs").iterdir()
+        same = together[read_facts(alone).tags["budget"]]
+        assert outcome(alone)["weights_sha256"] == same["weights_sha256"]
+        assert outcome(alone)["train/loss"] == same["train/loss"]

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, open_dict
 from lrbench.cli.destination import check_destination
 from lrbench.cli.display import sweep_bar
 from lrbench.cli.errors import USER_ERRORS
+from lrbench.cli.families import families
 from lrbench.cli.recorded import Recorded
 from lrbench.cli.result import Result
 from lrbench.cli.signals import StopRequest
@@ -144,7 +145,7 @@ class _Training:
         self._results: dict[int, Result] = {}
 
     def run(self, num_workers: int | None) -> dict[int, Result]:
-        groups = [(index,) for index in self._plans]
+        groups = families(self._plans)
         if num_workers is None:
             num_workers = default_num_workers(next(iter(self._plans.values())))
         steps = {index: plan.budget.total_steps for index, plan in self._plans.items()}
@@ -183,7 +184,8 @@ class _Training:
     def _submit(self, group: tuple[int, ...], *, is_retry: bool) -> None:
         values = [self._plans[index].values for index in group]
         # By name: the function's module needs torch, which only the workers load.
-        self._pool.submit((group, is_retry), "lrbench.cli.worker.train_group", (values, self._uri(group[0])))
+        function = "train_family" if len(group) > 1 else "train_group"
+        self._pool.submit((group, is_retry), f"lrbench.cli.worker.{function}", (values, self._uri(group[0])))
 
     def _uri(self, index: int) -> str:
         return self._destinations[_place(self._plans[index])]

@@ -126,6 +126,13 @@ class Session:
             from lrbench.cli.display import print_results
 
             print_results(trained)
+        shared = sum(int(result.found.get("steps_shared", 0)) for result in self.results)
+        if shared:
+            total = sum(int(result.found.get("steps", 0)) for result in self.results)
+            print(
+                f"lrbench: {shared} of {total} steps ({shared / total:.0%}) were shared between budgets and taken once",
+                file=sys.stderr,
+            )
         for result in self.results:
             if result.error is not None:
                 print(f"lrbench: failed: {result.name}: {explain(result.error)}", file=sys.stderr)

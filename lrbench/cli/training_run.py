@@ -20,10 +20,10 @@ from lrbench.cli.result import Result
 from lrbench.cli.run_record import describe, digest_weights, open_record, write_curve, write_json, write_rates
 from lrbench.config import Plan
 from lrbench.data import Splits
-from lrbench.schedules.rates import RateError
+from lrbench.schedules.rates import RateError, Rates
 from lrbench.spec import Evaluation, RunState, run_state
 from lrbench.tracking.record import Record
-from lrbench.training import Training
+from lrbench.training import Training, common_steps, train_branches
 from lrbench.trials import build_training, call_model, run_training
 
 OnProgress = Callable[[int, Mapping[int, Evaluation]], None]
@@ -76,21 +76,17 @@ def train(
         OSError: the disk is full.
     """
     first = plans[0]
-    device = resolve_device(first.values["device"])
-    torch.set_num_threads(first.values["threads"])
-    data = load_data(first)
+    device, data, facts = _prepare(first)
     training = build_training(
         workload_of(first, data, device),
         [trial_of(plan) for plan in plans],
         seed=first.values["seed"],
         read_test=first.values["training"]["read_test"],
     )
-    facts = environment(device)
     with ExitStack() as stack:
         records = []
         for plan, rates in zip(plans, training.rates, strict=True):
-            records.append(stack.enter_context(open_record(plan, data, tracking_uri, facts)))
-            describe(records[-1], plan, facts, rates)
+            records.append(stack.enter_context(_begun(plan, data, tracking_uri, facts, rates)))
             on_record(records[-1].path)
         checkpoints = _checkpoints(plans, records)
         failures: dict[int, RateError] = {}
@@ -129,6 +125,76 @@ def train(
     return results
 
 
+def train_budgets(
+    plans: Sequence[Plan],
+    *,
+    tracking_uri: str,
+    stop: Callable[[], bool] = lambda: False,
+    on_record: Callable[[Path], None] = lambda _: None,
+    on_progress: OnProgress = lambda step, evaluations: None,
+) -> list[Result]:
+    """Train one point at several budgets, the steps that they have in common once; see `train`.
+
+    Nothing is saved on the way: interrupted, those that are not finished begin again.
+
+    Args:
+        plans: alike but for their budgets.
+        tracking_uri: see `train`.
+        stop: see `train`.
+        on_record: see `train`.
+        on_progress: see `train`; the step is the sum over all of them.
+    """
+    device, data, facts = _prepare(plans[0])
+    trainings = [
+        build_training(
+            workload_of(plan, data, device),
+            [trial_of(plan)],
+            seed=plan.values["seed"],
+            read_test=plan.values["training"]["read_test"],
+        )
+        for plan in plans
+    ]
+    with ExitStack() as stack:
+        records = []
+        for plan, training in zip(plans, trainings, strict=True):
+            records.append(stack.enter_context(_begun(plan, data, tracking_uri, facts, training.rates[0])))
+            on_record(records[-1].path)
+        for j, progress in train_branches(trainings):
+            for evaluation in progress.evaluations.values():
+                records[j].append(evaluation)
+            on_progress(sum(training.step for training in trainings), progress.evaluations)
+            if stop() and progress.step > 0:  # by then each has its first evaluation
+                break
+        longest = max(trainings, key=lambda training: training.total_steps)
+        shared = [0 if t is longest else common_steps([longest.rates[0], t.rates[0]]) for t in trainings]
+        return [
+            _finish(
+                plan,
+                record,
+                training,
+                0,
+                weights=training.learner.state_dict()["models"][0],
+                stopped=stop() and bool(training.live) and training.step < training.total_steps,
+                failure=None,
+                pruned=None,
+                num_shared=num_shared,
+            )
+            for plan, record, training, num_shared in zip(plans, records, trainings, shared, strict=True)
+        ]
+
+
+def _prepare(plan: Plan) -> tuple[torch.device, Splits, dict[str, str]]:
+    device = resolve_device(plan.values["device"])
+    torch.set_num_threads(plan.values["threads"])
+    return device, load_data(plan), environment(device)
+
+
+def _begun(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str, str], rates: Rates) -> Record:
+    record = open_record(plan, data, tracking_uri, facts)
+    describe(record, plan, facts, rates)
+    return record
+
+
 def _is_hopeless(plan: Plan, evaluation: Evaluation) -> bool:
     """Whether the sweep's line of pruning, if it drew one at this step, is missed."""
     study = plan.values["study"]
@@ -149,8 +215,9 @@ def _finish(
     stopped: bool,
     failure: RateError | None,
     pruned: int | None,
+    num_shared: int = 0,
 ) -> Result:
-    """Write the end of one run."""
+    """Write the end of one run; `num_shared` of its steps were taken by another one."""
     evaluations = record.evaluations()
     state = run_state(
         first_loss=evaluations[0].metrics["val/loss"],
@@ -168,6 +235,8 @@ def _finish(
         record.end("FAILED", state, str(failure))
         return result(error=failure)
     found = summarize(evaluations, plan.dataset.task, batch_size=plan.values["training"]["batch_size"])
+    if num_shared:
+        found["steps_shared"] = num_shared
     write_rates(record.artifacts / "rates.csv", training.rates[k])
     write_curve(record.artifacts / "curve.csv", evaluations)
     write_json(record.artifacts / "outcome.json", {"state": state, **found, "weights_sha256": digest_weights(weights)})

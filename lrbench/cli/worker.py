@@ -1,18 +1,23 @@
 """What a worker process does with the jobs it is handed; imports all that a training needs."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lrbench.cli.errors import USER_ERRORS
 from lrbench.cli.result import Result, portable
-from lrbench.cli.training_run import check, load_data, train
+from lrbench.cli.training_run import check, load_data, train, train_budgets
 from lrbench.config import Plan
 from lrbench.config.plan import plan_of
 from lrbench.launch import Link
 from lrbench.spec import Evaluation
 
 _SECONDS_BETWEEN_MESSAGES = 0.2
+
+
+def train_family(job: tuple[Sequence[dict[str, Any]], str], link: Link) -> list[Result]:
+    """Train one point at several budgets, its common steps once; else as `train_group`."""
+    return _train_checked(job, link, train_budgets)
 
 
 def train_group(job: tuple[Sequence[dict[str, Any]], str], link: Link) -> list[Result]:
@@ -25,6 +30,12 @@ def train_group(job: tuple[Sequence[dict[str, Any]], str], link: Link) -> list[R
     Returns:
         One result a config, in their order; errors of the user are in them.
     """
+    return _train_checked(job, link, train)
+
+
+def _train_checked(
+    job: tuple[Sequence[dict[str, Any]], str], link: Link, how: Callable[..., list[Result]]
+) -> list[Result]:
     values, tracking_uri = job
     results: dict[int, Result] = {}
     plans: dict[int, Plan] = {}
@@ -37,21 +48,21 @@ def train_group(job: tuple[Sequence[dict[str, Any]], str], link: Link) -> list[R
         except USER_ERRORS as error:
             results[index] = Result(plan.run_name, error=portable(error))
     if plans:
-        results |= dict(zip(plans, _train(list(plans.values()), tracking_uri, link), strict=True))
+        results |= dict(zip(plans, _train(list(plans.values()), tracking_uri, link, how), strict=True))
     return [results[index] for index in range(len(values))]
 
 
-def _train(plans: list[Plan], tracking_uri: str, link: Link) -> list[Result]:
+def _train(plans: list[Plan], tracking_uri: str, link: Link, how: Callable[..., list[Result]]) -> list[Result]:
     told_at = 0.0
 
     def on_progress(step: int, evaluations: Mapping[int, Evaluation]) -> None:
         nonlocal told_at
         if time.monotonic() - told_at > _SECONDS_BETWEEN_MESSAGES:
             told_at = time.monotonic()
-            link.send(("steps", step * len(plans)))
+            link.send(("steps", step * len(plans) if how is train else step))
 
     try:
-        return train(
+        return how(
             plans,
             tracking_uri=tracking_uri,
             stop=link.is_stopping,

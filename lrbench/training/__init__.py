@@ -5,4 +5,13 @@ from lrbench.training.learner import Learner, SequentialLearner, StepOptions
 from lrbench.training.loop import Progress, Training
 from lrbench.training.order import batch_order
 
-__all__ = ["Learner", "Progress", "SequentialLearner", "StepOptions", "Training", "batch_order", "common_steps", "train_branches"]
+__all__ = [
+    "Learner",
+    "Progress",
+    "SequentialLearner",
+    "StepOptions",
+    "Training",
+    "batch_order",
+    "common_steps",
+    "train_branches",
+]

@@ -46,8 +46,9 @@ class Progress:
 class Training:
     """K trials of one workload and seed on their way through the budget; iterate it to train.
 
-    `learner`, `rates`, `evaluate_at` and `stop_diverged` are those it was given. `state_dict()` between two items, given to `load_state_dict()` of a
-    new Training with the same arguments, continues bit for bit on the same kind of CPU and number of threads.
+    `learner`, `rates`, `evaluate_at` and `stop_diverged` are those it was given. `state_dict()` between two items,
+    given to `load_state_dict()` of a new Training with the same arguments, continues bit for bit on the same kind of
+    CPU and number of threads.
     """
 
     def __init__(
