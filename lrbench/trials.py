@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from lrbench.optimizers import parameter_groups
 from lrbench.schedules import Warmup
 from lrbench.schedules.rates import Rates, Schedule, make_rates
 from lrbench.spec import Budget, Task, derived_seed, evaluation_steps
-from lrbench.training import Progress, SequentialLearner, StepOptions, Training, batch_order
+from lrbench.training import FusedLearner, Learner, Progress, SequentialLearner, StepOptions, Training, batch_order
 
 _CALIBRATION_BATCHES = 50  # the number that schedule-free's authors use for BatchNorm statistics
 
@@ -92,7 +92,14 @@ class Trial:
         )
 
 
-def build_training(workload: Workload, trials: Sequence[Trial], *, seed: int, read_test: bool = True) -> Training:
+def build_training(
+    workload: Workload,
+    trials: Sequence[Trial],
+    *,
+    seed: int,
+    read_test: bool = True,
+    learner: Literal["sequential", "fused"] = "sequential",
+) -> Training:
     """Assemble K trials that start from the same weights and see the same batches.
 
     Args:
@@ -100,37 +107,18 @@ def build_training(workload: Workload, trials: Sequence[Trial], *, seed: int, re
         trials: K points.
         seed: fixes initial weights, batch order, augmentation and dropout.
         read_test: evaluate the test split after the last step; tuning must not.
+        learner: how the trials are stepped, see `lrbench.training`.
+
+    Raises:
+        NotStackableError: the fused learner cannot train these trials; a ValueError.
     """
-    device = workload.device
-    data = _on_device(workload.data, device)
-    models = [build_model(workload, seed=seed) for _ in trials]
-    optimizers = [
-        trial.make_optimizer(parameter_groups(model, decay_norm_and_bias=workload.decay_norm_and_bias))
-        for trial, model in zip(trials, models, strict=True)
-    ]
+    data = _on_device(workload.data, workload.device)
     rates = [trial.rates(budget=workload.budget, eval_every=workload.eval_every) for trial in trials]
-
-    def calibration() -> Iterator[Tensor]:
-        order = batch_order(
-            seed=seed,
-            num_train=len(data.train),
-            batch_size=workload.batch_size,
-            begin=0,
-            end=_CALIBRATION_BATCHES,
-        )
-        return (inputs for inputs, _ in islice(data.train.batches(order), _CALIBRATION_BATCHES))
-
-    learner = SequentialLearner(
-        models,
-        optimizers,
-        task=workload.task,
-        device=device,
-        options=workload.options,
-        calibration=calibration,
-    )
+    build = {"sequential": _sequential_learner, "fused": _fused_learner}[learner]
+    built = build(workload, trials, data, seed)
     torch.manual_seed(derived_seed("training", seed))  # dropout and whatever else a model draws
     return Training(
-        learner,
+        built,
         rates,
         data,
         task=workload.task,
@@ -141,6 +129,40 @@ def build_training(workload: Workload, trials: Sequence[Trial], *, seed: int, re
         stop_diverged=workload.stop_diverged,
         read_test=read_test,
     )
+
+
+def _sequential_learner(workload: Workload, trials: Sequence[Trial], data: Splits, seed: int) -> Learner:
+    models = [build_model(workload, seed=seed) for _ in trials]
+    optimizers = [_optimizer(workload, trial, model) for trial, model in zip(trials, models, strict=True)]
+    return SequentialLearner(
+        models,
+        optimizers,
+        task=workload.task,
+        device=workload.device,
+        options=workload.options,
+        calibration=lambda: _first_inputs(workload, data, seed, _CALIBRATION_BATCHES),
+    )
+
+
+def _fused_learner(workload: Workload, trials: Sequence[Trial], data: Splits, seed: int) -> Learner:
+    model = build_model(workload, seed=seed)
+    return FusedLearner(
+        model,
+        [_optimizer(workload, trial, model) for trial in trials],
+        task=workload.task,
+        device=workload.device,
+        options=workload.options,
+        example=next(_first_inputs(workload, data, seed, 1)),
+    )
+
+
+def _optimizer(workload: Workload, trial: Trial, model: nn.Module) -> Optimizer:
+    return trial.make_optimizer(parameter_groups(model, decay_norm_and_bias=workload.decay_norm_and_bias))
+
+
+def _first_inputs(workload: Workload, data: Splits, seed: int, num_batches: int) -> Iterator[Tensor]:
+    order = batch_order(seed=seed, num_train=len(data.train), batch_size=workload.batch_size, begin=0, end=num_batches)
+    return (inputs for inputs, _ in islice(data.train.batches(order), num_batches))
 
 
 def _on_device(data: Splits, device: torch.device) -> Splits:

@@ -1,0 +1,127 @@
+"""The tensors of trials that are trained as one: a leading trial axis on everything a single trial has."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lrbench.training.stacked_updates import SGDUpdate, Update
+
+Named = dict[str, Tensor]
+
+
+@dataclass
+class Stack:
+    """Weights, buffers and optimizer state of some trials.
+
+    Attributes:
+        trials: their numbers, one a row of every tensor.
+        updates: one a parameter group.
+        parameters: by name, (num_trials, *shape), leaves; all require gradients that do in the module.
+        buffers: by name, (num_trials, *shape).
+        state: of the optimizer, by torch's name for it and parameter name, (num_trials, *shape).
+        done: shape (num_trials,), steps taken.
+    """
+
+    trials: list[int]
+    updates: tuple[Update, ...]
+    parameters: Named
+    buffers: Named
+    state: dict[str, Named]
+    done: NDArray[np.int64]
+
+    @property
+    def trained(self) -> Named:
+        """The parameters that require gradients."""
+        return {name: parameter for name, parameter in self.parameters.items() if parameter.requires_grad}
+
+    def rows(self, rows: Sequence[int]) -> "Stack":
+        """Copy some rows into a stack of their own."""
+        index = torch.tensor(list(rows), dtype=torch.int64)
+
+        def picked(tensors: Named) -> Named:
+            return {
+                name: tensor.detach().index_select(0, index.to(tensor.device)).requires_grad_(tensor.requires_grad)
+                for name, tensor in tensors.items()
+            }
+
+        return Stack(
+            trials=[self.trials[row] for row in rows],
+            updates=self.updates,
+            parameters=picked(self.parameters),
+            buffers=picked(self.buffers),
+            state={slot: picked(tensors) for slot, tensors in self.state.items()},
+            done=self.done[list(rows)],
+        )
+
+    def add_momentum(self, index: int) -> None:
+        """Give a group trained without momentum its buffers: a schedule moves the momentum from zero."""
+        update = self.updates[index]
+        assert isinstance(update, SGDUpdate)
+        self.updates = (*self.updates[:index], replace(update, momentum=True), *self.updates[index + 1 :])
+        self.state = _with_state(self.state, self.updates, self.parameters)
+
+    def optimizer_row(self, row: int) -> dict[int, dict[str, Tensor]]:
+        """One trial's state in the form in which torch's optimizers save it."""
+        if not self.done[row]:
+            return {}
+        document: dict[int, dict[str, Tensor]] = {}
+        for index, name in enumerate(name for update in self.updates for name in update.names):
+            slots = {slot: tensors[name][row].clone() for slot, tensors in self.state.items() if name in tensors}
+            if "exp_avg" in slots:
+                slots["step"] = torch.tensor(float(self.done[row]))
+            document[index] = slots
+        return document
+
+    def load_optimizer_row(self, row: int, document: Mapping[int, Mapping[str, Any]]) -> None:
+        """Restore what `optimizer_row`, or an optimizer of torch, saved."""
+        index = 0
+        self.done[row] = 0
+        for group, update in enumerate(list(self.updates)):
+            for name in update.names:
+                saved = document.get(index, {})
+                if saved.get("momentum_buffer") is not None and "momentum_buffer" not in update.slots:
+                    self.add_momentum(group)
+                for slot, tensors in self.state.items():
+                    if name in tensors:
+                        value = saved.get(slot)
+                        tensors[name][row] = 0 if value is None else value
+                        self.done[row] = max(self.done[row], 0 if value is None else int(saved.get("step", 1)))
+                index += 1
+
+
+def make_stack(model: nn.Module, trials: Sequence[int], updates: tuple[Update, ...]) -> Stack:
+    """Repeat a module once a trial, before its first step."""
+
+    def repeated(tensor: Tensor) -> Tensor:
+        # Contiguous: rows are reshaped without a copy.
+        copy = tensor.detach().expand(len(trials), *tensor.shape).contiguous().clone()
+        return copy.requires_grad_(tensor.requires_grad)
+
+    parameters = {name: repeated(parameter) for name, parameter in model.named_parameters()}
+    return Stack(
+        trials=list(trials),
+        updates=updates,
+        parameters=parameters,
+        buffers={name: repeated(buffer) for name, buffer in model.named_buffers()},
+        state=_with_state({}, updates, parameters),
+        done=np.zeros(len(trials), dtype=np.int64),
+    )
+
+
+def _with_state(old: Mapping[str, Named], updates: Sequence[Update], parameters: Named) -> dict[str, Named]:
+    state: dict[str, Named] = {}
+    for update in updates:
+        for slot in update.slots:
+            known = old.get(slot, {})
+            state.setdefault(slot, {}).update(
+                {
+                    name: known[name] if name in known else torch.zeros_like(parameters[name].detach())
+                    for name in update.names
+                }
+            )
+    return state
