@@ -149,7 +149,7 @@ MODES = {"choices": ["a", "b", "c"]}
     ("when", "message"),
     [
         ({"mod": "a"}, r"end_ratio\.when: no parameter in scheduler 'mod'; did you mean mode\?"),
-        ({"optimizer.beta": 1}, r"end_ratio\.when: no parameter in optimizer 'beta'. There are: lr, momentum"),
+        ({"optimizer.beta": 1}, r"end_ratio\.when: no parameter in optimizer 'beta'; There are: lr, momentum"),
         ({"nowhere.mode": "a"}, r"end_ratio\.when: no parameter in nowhere 'mode'"),
         ({"mode": "d"}, r"when: scheduler\.mode can never be 'd'; its range is a \| b \| c"),
         ({"mode": ["a", 1]}, r"when: scheduler\.mode can never be 1"),

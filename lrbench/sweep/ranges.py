@@ -5,7 +5,6 @@ Optuna stores numbers, strings, booleans and null only; a choice that is a list 
 which is what the command line would call it too.
 """
 
-import difflib
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,8 @@ from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from lrbench.typos import did_you_mean
 
 _WORDS = ("low", "high", "log", "step", "int", "choices", "when")
 
@@ -104,9 +105,7 @@ def in_words(document: Mapping[str, Any]) -> str:
 def no_such(path: str, name: str, existing: Iterable[str], kind: str) -> str:
     """Word the message for a name that does not exist."""
     names = sorted(existing)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else "."
-    return f"{path}: no {kind} {name!r}{hint} There are: {', '.join(names) or 'none'}"
+    return f"{path}: no {kind} {name!r}{did_you_mean(name, names)} There are: {', '.join(names) or 'none'}"
 
 
 def _read_interval(path: str, spec: Mapping[str, Any], name: str, default: object) -> BaseDistribution:
