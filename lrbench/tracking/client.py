@@ -1,4 +1,4 @@
-"""Copies one record into MLflow; with `read_api` the only importer of mlflow.
+"""Copies records into MLflow; with `bulk` and `read_api` the only importer of mlflow.
 
 Every step can be repeated: the run is found by the tag `lrbench.record_id` before it is made, and a point
 sent twice has the same key, step, timestamp and value, which MLflow stores once.
@@ -7,9 +7,7 @@ MLflow holds no infinity: +-inf arrives as +-1.7976931348623157e308, which `lrbe
 """
 
 import dataclasses
-import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -19,13 +17,13 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.exc import SQLAlchemyError
 
 from lrbench.databases import create_database
-from lrbench.spec import RunState
+from lrbench.tracking.bulk import Bulk
 from lrbench.tracking.database import check_tracking, database_path
-from lrbench.tracking.facts import Facts, read_facts
-from lrbench.tracking.journal import Described, Ended, EndStatus, Entry, Evaluated, complete_bytes, read_entries
+from lrbench.tracking.facts import DatasetFacts, Facts, read_facts
 from lrbench.tracking.lock import try_lock
-from lrbench.tracking.names import MAX_TAG_LENGTH, NOTE_TAG, PARENT_TAG, RECORD_TAG, cut, escape_key, format_param
+from lrbench.tracking.names import PARENT_TAG, RECORD_TAG
 from lrbench.tracking.outbox import SendState, load_state, save_state
+from lrbench.tracking.parcel import DATASET_TAG, Parcel, birth_tags, dataset_row, pack
 from lrbench.tracking.record import RecordBusyError
 
 # What can go wrong between us and the store. requests' errors are OSErrors; ValueError is our own refusal.
@@ -60,48 +58,87 @@ class Store:
         if self._database is not None:
             create_database(self._database, _build_database)
         self._client = MlflowClient(uri)
+        self._bulk = None if self._database is None else Bulk.open(self._database)
         self._experiments: dict[str, str] = {}
-        self._parents: dict[str, str] = {}  # MLflow's run id by record id
 
     def send(self, record: Path, *, abandoned: bool) -> bool:
-        """Send what MLflow lacks of a record.
+        """Send what MLflow lacks of a record, the ordinary way that works with every store.
 
         Args:
             record: its directory; the caller holds its `sender.lock`.
-            abandoned: no process trains it any more; without an end in its journal it was killed. Must have
-                been found out before this call, else a line could be written in between.
+            abandoned: see `pack`.
 
         Returns:
             Whether anything was sent.
 
         Raises:
+            StoreError: the store does not work, or refuses; see `is_refusal`, `is_gone`.
             RecordBusyError: its parent, which must be there first, is being sent by another process.
+            ValueError: it is damaged.
         """
-        facts, state = read_facts(record), load_state(record)
-        before = dataclasses.replace(state)
+        is_sent = False
+        while parcel := pack(record, abandoned=abandoned):
+            self._deliver(parcel)
+            is_sent = True
+        return is_sent
+
+    def send_together(self, records: Mapping[Path, bool]) -> list[Path]:
+        """Send what MLflow lacks of many records in one transaction, where the store allows it.
+
+        Args:
+            records: directories, none the parent of another, and whether they are abandoned; see `send`.
+
+        Returns:
+            Those that must be sent one by one, for whatever reason; of the others a part may be left.
+
+        Raises:
+            StoreError: the store does not work; nothing was sent.
+        """
+        if self._bulk is None:
+            return list(records)
+        rest, parcels = [], []
+        for record, abandoned in records.items():
+            try:
+                parcel = pack(record, abandoned=abandoned)
+                if parcel is None:
+                    continue
+                if _may_have_a_run(parcel):
+                    rest.append(record)
+                else:
+                    parcels.append(self._addressed(parcel))
+            except (ValueError, OSError, RecordBusyError, MlflowException):
+                rest.append(record)  # alone it meets the same error, which then harms no other
+        return rest + self._bulk.deliver(parcels)
+
+    def _deliver(self, parcel: Parcel) -> None:
+        state = parcel.state
         if not state.run_id:
-            self._begin(record, facts, state)
-        if not state.described:
-            self._describe(record, facts, state)
-            save_state(record, state)
-        journal = record / "journal.jsonl"
-        while state.sent_bytes < complete_bytes(journal):
-            entries, end = read_entries(journal, state.sent_bytes)
-            params, tags = _late_facts(entries)
-            self._client.log_batch(state.run_id, metrics=_metrics(entries), params=params, tags=tags)
-            last = entries[-1]
-            state.sent_bytes, state.last_time = end, last.time
-            state.ending = dataclasses.asdict(last) if isinstance(last, Ended) else None
-            if state.ending is None and state.status != "RUNNING":
-                self._client.update_run(state.run_id, status="RUNNING")
-                state.status = "RUNNING"
-            save_state(record, state)
-        if (state.ending is not None or abandoned) and state.finished_bytes != state.sent_bytes:
-            self._finish(record, facts, state)
-        state.error = ""
-        if state != before:
-            save_state(record, state)
-        return state != before
+            state.experiment_id, state.run_id = self._begin(parcel.record, parcel.facts)
+        self._client.log_batch(
+            state.run_id,
+            metrics=[Metric(key, value, time, step) for key, value, time, step in parcel.points],
+            params=[Param(key, text) for key, text in parcel.params.items()],
+            tags=[RunTag(key, text) for key, text in parcel.tags.items()],
+        )
+        if parcel.dataset is not None:
+            self._client.log_inputs(state.run_id, datasets=[_dataset_input(parcel.dataset)])
+        for file in parcel.files:
+            folder = None if file.parent == Path() else str(file.parent)
+            self._client.log_artifact(state.run_id, str(parcel.record / "artifacts" / file), folder)
+        if parcel.status == "RUNNING":
+            self._client.update_run(state.run_id, status="RUNNING")
+        elif parcel.status:
+            self._client.set_terminated(state.run_id, parcel.status, end_time=parcel.end_time)
+        save_state(parcel.record, state)
+
+    def _addressed(self, parcel: Parcel) -> Parcel:
+        """Name the experiment, and for a new run its parent, which are made when they are not there yet."""
+        state = parcel.state
+        if state.run_id:
+            return parcel
+        state.experiment_id = self._experiment(parcel.facts.experiment)
+        parent = self._parent(parcel.record, parcel.facts)
+        return parcel if parent is None else dataclasses.replace(parcel, tags={**parcel.tags, PARENT_TAG: parent})
 
     def _experiment(self, name: str) -> str:
         """Id of the experiment of this name, made when there is none."""
@@ -127,109 +164,78 @@ class Store:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # somebody else was faster
                 raise
 
-    def _begin(self, record: Path, facts: Facts, state: SendState) -> None:
-        """Make MLflow's run of a record, inside that of its parent, or find it again."""
+    def _begin(self, record: Path, facts: Facts) -> tuple[str, str]:
+        """Make MLflow's run of a record, inside that of its parent, or find it again.
+
+        Returns:
+            The ids of experiment and run.
+        """
         parent = self._parent(record, facts)
-        state.experiment_id = self._experiment(facts.experiment)
-        state.run_id = self._run(facts, state.experiment_id, parent)
+        experiment_id = self._experiment(facts.experiment)
+        save_state(record, SendState(experiment_id=experiment_id))  # from here on there may be a run
+        run_id = self._run(facts, experiment_id, parent)
         for replaced in facts.replaces:
-            self._replace(replaced, state)
-        state.status = "RUNNING"
-        save_state(record, state)
+            self._replace(replaced, experiment_id, run_id)
+        save_state(record, SendState(experiment_id=experiment_id, run_id=run_id, status="RUNNING"))
+        return experiment_id, run_id
 
     def _parent(self, record: Path, facts: Facts) -> str | None:
         """Id of MLflow's run of the record's parent; None without one, or when that was deleted."""
         path = record.parent / facts.parent
         if not facts.parent or not path.exists():
             return None
-        record_id = read_facts(path).record_id
-        if record_id not in self._parents:
-            lock = try_lock(path / "sender.lock", patience=_PARENT_SECONDS)
-            if lock is None:
-                raise RecordBusyError(f"{path} is being sent by another process")
-            with lock:
-                state = load_state(path)
-                if not state.run_id:
-                    self._begin(path, read_facts(path), state)
-            self._parents[record_id] = state.run_id
-        return self._parents[record_id]
+        run_id = load_state(path).run_id
+        if run_id:
+            return run_id
+        lock = try_lock(path / "sender.lock", patience=_PARENT_SECONDS)
+        if lock is None:
+            raise RecordBusyError(f"{path} is being sent by another process")
+        with lock:
+            return load_state(path).run_id or self._begin(path, read_facts(path))[1]
 
     def _run(self, facts: Facts, experiment_id: str, parent: str | None) -> str:
         """Id of MLflow's run of this record, made when there is none."""
-        found = self._find({RECORD_TAG: facts.record_id}, experiment_id)
+        found = self._find(RECORD_TAG, facts.record_id, experiment_id)
         if found:
             return found[0]
-        tags = {RECORD_TAG: facts.record_id, "mlflow.user": os.environ.get("USER", "")}
-        if parent is not None:
-            tags[PARENT_TAG] = parent
+        tags = birth_tags(facts) | ({} if parent is None else {PARENT_TAG: parent})
         run = self._client.create_run(experiment_id, start_time=facts.created, tags=tags, run_name=facts.name)
         return str(run.info.run_id)
 
-    def _replace(self, record_id: str, state: SendState) -> None:
+    def _replace(self, record_id: str, experiment_id: str, run_id: str) -> None:
         """Let a new run take the place, and the children, of the run that its record had before a restart."""
-        for old in self._find({RECORD_TAG: record_id}, state.experiment_id):
-            for child in self._find({PARENT_TAG: old}, state.experiment_id):
-                self._client.set_tag(child, PARENT_TAG, state.run_id)
+        for old in self._find(RECORD_TAG, record_id, experiment_id):
+            for child in self._find(PARENT_TAG, old, experiment_id):
+                self._client.set_tag(child, PARENT_TAG, run_id)
             self._client.delete_run(old)
 
-    def _find(self, tag: Mapping[str, str], experiment_id: str) -> list[str]:
-        """Ids of the runs with a tag."""
-        ((name, value),) = tag.items()
+    def _find(self, tag: str, value: str, experiment_id: str) -> list[str]:
+        """Ids of the runs with this tag."""
         ids, token = [], None
         while True:
-            page = self._client.search_runs([experiment_id], f"tags.`{name}` = '{value}'", page_token=token)
+            page = self._client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", page_token=token)
             ids += [str(run.info.run_id) for run in page]
             token = page.token
             if not token:
                 return ids
 
-    def _describe(self, record: Path, facts: Facts, state: SendState) -> None:
-        tags = {**facts.tags, "fingerprint": facts.fingerprint, "lrbench.record": str(record)}
-        tags |= {"mlflow.source.name": "lrbench", "mlflow.source.type": "LOCAL"}
-        if commit := tags.get("commit"):
-            tags["mlflow.source.git.commit"] = commit
-        if facts.note:
-            tags[NOTE_TAG] = facts.note
-        self._client.log_batch(
-            state.run_id,
-            params=[Param(escape_key(name), format_param(value)) for name, value in facts.params.items()],
-            tags=_tags(tags),
-        )
-        if facts.dataset is not None:
-            dataset = Dataset(
-                name=facts.dataset.name,
-                digest=facts.dataset.digest[:36],
-                source_type="code",
-                source=json.dumps({"tags": {"digest": facts.dataset.digest}}),
-                profile=json.dumps(dict(facts.dataset.profile)),
-            )
-            context = InputTag("mlflow.data.context", "training")
-            self._client.log_inputs(state.run_id, datasets=[DatasetInput(dataset, [context])])
-        self._upload_artifacts(record, state)
-        state.described = True
 
-    def _finish(self, record: Path, facts: Facts, state: SendState) -> None:
-        """Bring the end over: the last artifacts, the state, and last of all the status."""
-        self._upload_artifacts(record, state)
-        status: EndStatus
-        if state.ending is None:
-            status, result, message = "KILLED", RunState.INCOMPLETE, "its process died without a word"
-        else:
-            ending = Ended(**state.ending)  # type: ignore[arg-type]
-            status, result, message = ending.status, ending.state, ending.message
-        self._client.log_batch(state.run_id, tags=_tags({"state": str(result), "lrbench.message": message}))
-        self._client.set_terminated(state.run_id, status, end_time=state.last_time or facts.created)
-        state.status, state.finished_bytes = status, state.sent_bytes
+def _may_have_a_run(parcel: Parcel) -> bool:
+    """Whether the store must be asked for the run of this record, or of an earlier id of it."""
+    is_new = not parcel.state.run_id
+    return is_new and bool(parcel.facts.replaces or parcel.state.experiment_id)
 
-    def _upload_artifacts(self, record: Path, state: SendState) -> None:
-        root = record / "artifacts"
-        for file in sorted(path for path in root.rglob("*") if path.is_file()):
-            name = file.relative_to(root)
-            version = [file.stat().st_size, file.stat().st_mtime_ns]
-            if state.artifacts.get(str(name)) != version:
-                folder = None if name.parent == Path() else str(name.parent)
-                self._client.log_artifact(state.run_id, str(file), folder)
-                state.artifacts[str(name)] = version
+
+def _dataset_input(facts: DatasetFacts) -> DatasetInput:
+    row = dataset_row(facts)
+    dataset = Dataset(
+        name=row["name"],
+        digest=row["digest"],
+        source_type=row["dataset_source_type"],
+        source=row["dataset_source"],
+        profile=row["dataset_profile"],
+    )
+    return DatasetInput(dataset, [InputTag(*DATASET_TAG)])
 
 
 def _build_database(path: Path) -> None:
@@ -239,36 +245,3 @@ def _build_database(path: Path) -> None:
 
 def _artifact_root(database: Path) -> str:
     return (database.parent / "mlartifacts").as_uri()
-
-
-def _tags(tags: Mapping[str, str]) -> list[RunTag]:
-    return [RunTag(escape_key(name), cut(value, MAX_TAG_LENGTH)) for name, value in tags.items()]
-
-
-def _late_facts(entries: Iterable[Entry]) -> tuple[list[Param], list[RunTag]]:
-    """What some journal lines say of the run; of two that say it differently the later counts."""
-    params: dict[str, str] = {}
-    tags: dict[str, str] = {}
-    for entry in entries:
-        if isinstance(entry, Described):
-            params |= entry.params
-            tags |= entry.tags
-            if entry.note is not None:
-                tags[NOTE_TAG] = entry.note
-    return [Param(escape_key(name), text) for name, text in params.items()], _tags(tags)
-
-
-def _metrics(entries: Iterable[Entry]) -> list[Metric]:
-    """All points of some journal lines; those of one line share its time."""
-    points = []
-    for entry in entries:
-        if not isinstance(entry, Evaluated):
-            continue
-        evaluation, time = entry.evaluation, entry.time
-        values = {**evaluation.metrics, "time/seconds": evaluation.seconds}
-        points += [Metric(escape_key(name), value, time, evaluation.step) for name, value in values.items()]
-        for step, lr, momentum in evaluation.rates:
-            points.append(Metric("lr", lr, time, step))
-            if momentum is not None:
-                points.append(Metric("momentum", momentum, time, step))
-    return points

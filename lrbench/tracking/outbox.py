@@ -66,6 +66,11 @@ def is_complete(record: Path) -> bool:
     return load_state(record).finished_bytes == complete_bytes(record / "journal.jsonl")
 
 
+def has_all_lines(record: Path) -> bool:
+    """Whether MLflow has every line of the journal."""
+    return load_state(record).sent_bytes == complete_bytes(record / "journal.jsonl")
+
+
 def find_unsent(record: Path) -> Unsent | None:
     """Say what MLflow lacks of a record, or None when it has all."""
     if is_complete(record):
