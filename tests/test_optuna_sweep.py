@@ -15,8 +15,8 @@ import pytest
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.journal import Ended, read_all
 
-TINY = ["tracking=none", "budget.epochs=2", "model.hidden=[16]", "hydra.sweeper.report=false"]
-SWEEP = ["-m", "hydra/sweeper=optuna", *TINY]
+LONG = ["-m", "hydra/sweeper=optuna", "tracking=none", "model.hidden=[16]", "hydra.sweeper.report=false"]
+SWEEP = [*LONG, "budget.epochs=2"]
 
 
 def environment(folder):
@@ -125,7 +125,7 @@ def test_every_contestant_gets_equal_trials_and_its_best_point_is_measured_on_fr
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("repetition", range(3))
 def test_a_sweep_killed_again_and_again_ends_as_an_unbroken_one(tmp_path, repetition):
-    words = [*SWEEP, "scheduler=cosine,step", "hydra.sweeper.num_trials=6", "hydra.sweeper.final_seeds=2"]
+    words = [*LONG, "scheduler=cosine,step", "hydra.sweeper.num_trials=6", "hydra.sweeper.final_seeds=2"]
     words += ["hydra.sweeper.sampler=tpe", "hydra.sweeper.at_once=2", "budget.epochs=20"]
     unbroken = tmp_path / "unbroken"
     run(unbroken, *words)
@@ -152,7 +152,7 @@ def test_a_sweep_killed_again_and_again_ends_as_an_unbroken_one(tmp_path, repeti
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_processes_that_share_a_study_finish_exactly_the_number_asked_for(tmp_path):
-    words = [*SWEEP, "scheduler=cosine,step", "hydra.sweeper.num_trials=6", "hydra.sweeper.final_seeds=2"]
+    words = [*LONG, "scheduler=cosine,step", "hydra.sweeper.num_trials=6", "hydra.sweeper.final_seeds=2"]
     words += ["hydra.sweeper.shared=true", "hydra.sweeper.stale_seconds=3", "budget.epochs=40"]
     processes = [start(tmp_path / "shared", *words) for _ in range(3)]
     deadline = time.monotonic() + 120
@@ -182,7 +182,7 @@ def test_processes_that_share_a_study_finish_exactly_the_number_asked_for(tmp_pa
 
 @pytest.mark.slow
 def test_a_second_sweep_on_the_same_study_is_refused_while_the_first_runs(tmp_path):
-    words = [*SWEEP, "scheduler=cosine", "hydra.sweeper.num_trials=2", "budget.epochs=200"]
+    words = [*LONG, "scheduler=cosine", "hydra.sweeper.num_trials=2", "budget.epochs=200"]
     first = start(tmp_path, *words)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("results/runs/*/journal.jsonl")):
