@@ -252,3 +252,48 @@ def test_budgets_of_one_point_share_their_first_steps_and_end_as_alone(command, 
         same = together[read_facts(alone).tags["budget"]]
         assert outcome(alone)["weights_sha256"] == same["weights_sha256"]
         assert outcome(alone)["train/loss"] == same["train/loss"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_loses_nothing(command, tmp_path):
+    words = ["-m", "scheduler=cosine,step", "budget.epochs=60", "tracking=none", "training.checkpoint_seconds=0"]
+    process = start(tmp_path, *words)
+    deadline = time.monotonic() + 60
+    while not (checkpoints := list(tmp_path.glob("results/runs/*/checkpoints/*.pt"))):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(read_facts(checkpoints[0].parents[1]).pid, signal.SIGKILL)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert out.count("state\tok") == 2
+    assert len(records(tmp_path)) == 2, "the killed one was taken up, not begun again"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_grid_that_is_stopped_goes_on_with_the_same_command(command, tmp_path, how, code):
+    words = ["-m", "scheduler=cosine,step,constant", "budget.epochs=60", "tracking=none"]
+    process = start(tmp_path, *words)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("results/runs/*/journal.jsonl")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "the same command continues" in err
+    assert command(*words).stdout.count("state\tok") == 3
+    assert len(records(tmp_path)) == 3
+
+
+@pytest.mark.slow
+def test_a_grid_trains_nothing_twice(command, tmp_path):
+    words = ["-m", "scheduler=cosine,step", *QUICK]
+    first = command(*words)
+    before = {path: (path / "journal.jsonl").stat().st_mtime_ns for path in records(tmp_path)}
+    assert command(*words).stdout == first.stdout
+    command("-m", "scheduler=cosine,step,constant", *QUICK)
+    assert len(records(tmp_path)) == 3
+    assert all((path / "journal.jsonl").stat().st_mtime_ns == written for path, written in before.items())

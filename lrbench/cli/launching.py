@@ -15,13 +15,13 @@ from omegaconf import DictConfig, open_dict
 from lrbench.cli.destination import check_destination
 from lrbench.cli.display import sweep_bar
 from lrbench.cli.errors import USER_ERRORS
-from lrbench.cli.families import families
+from lrbench.cli.groups import Group, make_groups
 from lrbench.cli.recorded import Recorded
 from lrbench.cli.result import Result
 from lrbench.cli.signals import StopRequest
 from lrbench.config import Plan
 from lrbench.config.plan import plain_values, plan_of
-from lrbench.launch import Died, Done, Message
+from lrbench.launch import Died, Message
 
 if TYPE_CHECKING:
     from lrbench.cli.run import Session
@@ -145,9 +145,9 @@ class _Training:
         self._results: dict[int, Result] = {}
 
     def run(self, num_workers: int | None) -> dict[int, Result]:
-        groups = families(self._plans)
         if num_workers is None:
             num_workers = default_num_workers(next(iter(self._plans.values())))
+        groups = make_groups(self._plans, num_workers)
         steps = {index: plan.budget.total_steps for index, plan in self._plans.items()}
         is_stopping = False
         with (
@@ -161,31 +161,31 @@ class _Training:
                 if stop() and not is_stopping:
                     is_stopping = True
                     self._session.stop_code = stop.exit_code
-                    for group, _ in self._pool.stop():
-                        self._stopped(group)
+                    for indices, _ in self._pool.stop():
+                        self._stopped(indices)
                 match event:
-                    case Message((group, _), ("record", path)):
-                        self._session.follow(path, self._uri(group[0]))
-                    case Message((group, _), ("steps", steps_done)):
-                        self._bar.advance(group, steps_done)
-                    case Done((group, _), results):
-                        for index, result in zip(group, results, strict=True):
-                            self._end(index, result)
-                    case Died((group, _)) if is_stopping:
-                        self._stopped(group)
+                    case Message((indices, _), ("record", path)):
+                        self._session.follow(path, self._uri(indices[0]))
+                    case Message((indices, _), ("steps", steps_done)):
+                        self._bar.advance(indices, steps_done)
+                    case Message((indices, _), ("end", (position, result))):
+                        self._end(indices[position], result)
+                    case Died((indices, _)) if is_stopping:
+                        self._stopped(indices)
                     case Died(((index,), True), exit_code):
                         self._end(index, _died(self._plans[index], exit_code))
-                    case Died((group, False)):
+                    case Died((indices, False)):
                         # One of them may be to blame, or their number; each gets another chance of its own.
-                        for index in group:
-                            self._submit((index,), is_retry=True)
+                        for index in indices:
+                            if index not in self._results:
+                                self._submit(Group((index,)), is_retry=True)
         return self._results
 
-    def _submit(self, group: tuple[int, ...], *, is_retry: bool) -> None:
-        values = [self._plans[index].values for index in group]
+    def _submit(self, group: Group, *, is_retry: bool) -> None:
+        values = [self._plans[index].values for index in group.indices]
         # By name: the function's module needs torch, which only the workers load.
-        function = "train_family" if len(group) > 1 else "train_group"
-        self._pool.submit((group, is_retry), f"lrbench.cli.worker.{function}", (values, self._uri(group[0])))
+        function = f"lrbench.cli.worker.{group.function}"
+        self._pool.submit((group.indices, is_retry), function, (values, self._uri(group.indices[0])))
 
     def _uri(self, index: int) -> str:
         return self._destinations[_place(self._plans[index])]
@@ -195,9 +195,10 @@ class _Training:
         self._session.collect(result)
         self._bar.finish(index, result)
 
-    def _stopped(self, group: Sequence[int]) -> None:
-        for index in group:
-            self._end(index, Result(self._plans[index].run_name, stopped=True))
+    def _stopped(self, indices: Sequence[int]) -> None:
+        for index in indices:
+            if index not in self._results:
+                self._end(index, Result(self._plans[index].run_name, stopped=True))
 
 
 def _died(plan: Plan, exit_code: int) -> Result:

@@ -42,7 +42,11 @@ def _result_of(record: Path, plan: Plan) -> Result | None:
         tracking_uri=facts.tracking_uri,
         record=record,
         state=RunState(ended.state),
-        found={name: float(value) for name, value in found.items() if name not in ("state", "weights_sha256")},
+        found={
+            name: float(value) if isinstance(value, str) else value  # NaN is a string in JSON
+            for name, value in found.items()
+            if name not in ("state", "weights_sha256")
+        },
         curve={e.step: e.metrics[objective] for e in evaluations},
         pruned=evaluations[-1].step if ended.message.startswith("pruned") else None,
     )

@@ -23,7 +23,7 @@ from lrbench.tracking.find import find_unfinished
 from lrbench.tracking.record import Record, RecordBusyError
 
 
-def open_record(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str, str]) -> Record:
+def open_record(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str, str], *, num_stacked: int) -> Record:
     """Take up an interrupted run of this fingerprint, or start a new record."""
     root = Path(plan.values["results_dir"]) / "runs"
     values, study = plan.values, plan.values["study"]
@@ -53,6 +53,8 @@ def open_record(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str,
         "fingerprint": plan.fingerprint,
         "device": facts["device"],
         "code": code_digest(),
+        # Seconds of stacked trials are shares of a common clock.
+        "stacked": num_stacked,
         **study["tags"],
     }
     if study["name"] is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -57,12 +58,12 @@ def train(
     on_record: Callable[[Path], None] = lambda _: None,
     on_progress: OnProgress = lambda step, evaluations: None,
 ) -> list[Result]:
-    """Train plans that share workload and seed as one, and leave a record of each.
+    """Train plans that share workload and seed, several as one stacked model, and leave a record of each.
 
     An interrupted run of the same fingerprint is resumed. One run that diverges or fails changes no other.
 
     Args:
-        plans: checked, their rates too; one, or several of one `shared_start`.
+        plans: checked, their rates too; one, or several that differ in schedule and the optimizer's numbers only.
         tracking_uri: where the records are to be sent; "" for nowhere.
         stop: whether to save a checkpoint and return early.
         on_record: told each record's directory as soon as it exists.
@@ -82,11 +83,12 @@ def train(
         [trial_of(plan) for plan in plans],
         seed=first.values["seed"],
         read_test=first.values["training"]["read_test"],
+        learner="sequential" if len(plans) == 1 else "fused",
     )
     with ExitStack() as stack:
         records = []
         for plan, rates in zip(plans, training.rates, strict=True):
-            records.append(stack.enter_context(_begun(plan, data, tracking_uri, facts, rates)))
+            records.append(stack.enter_context(_begun(plan, data, tracking_uri, facts, rates, len(plans))))
             on_record(records[-1].path)
         checkpoints = _checkpoints(plans, records)
         failures: dict[int, RateError] = {}
@@ -125,6 +127,16 @@ def train(
     return results
 
 
+def choose_learner(plans: Sequence[Plan]) -> Literal["sequential", "fused"]:
+    """Say whether plans of one workload and seed shall train one by one or as one stacked model.
+
+    Raises:
+        ValueError: the data are missing or damaged, or the fused learner was asked for and cannot train these.
+    """
+    learner = plans[0].values["training"]["learner"]
+    return "fused" if learner == "fused" else "sequential"
+
+
 def train_budgets(
     plans: Sequence[Plan],
     *,
@@ -157,7 +169,7 @@ def train_budgets(
     with ExitStack() as stack:
         records = []
         for plan, training in zip(plans, trainings, strict=True):
-            records.append(stack.enter_context(_begun(plan, data, tracking_uri, facts, training.rates[0])))
+            records.append(stack.enter_context(_begun(plan, data, tracking_uri, facts, training.rates[0], 1)))
             on_record(records[-1].path)
         for j, progress in train_branches(trainings):
             for evaluation in progress.evaluations.values():
@@ -189,8 +201,10 @@ def _prepare(plan: Plan) -> tuple[torch.device, Splits, dict[str, str]]:
     return device, load_data(plan), environment(device)
 
 
-def _begun(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str, str], rates: Rates) -> Record:
-    record = open_record(plan, data, tracking_uri, facts)
+def _begun(
+    plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str, str], rates: Rates, num_stacked: int
+) -> Record:
+    record = open_record(plan, data, tracking_uri, facts, num_stacked=num_stacked)
     describe(record, plan, facts, rates)
     return record
 

@@ -1,12 +1,17 @@
-"""What a worker process does with the jobs it is handed; imports all that a training needs."""
+"""What a worker process does with the jobs it is handed; imports all that a training needs.
+
+Its functions take (plain values of configs, where their records are to be sent) and tell the parent, by the link:
+("record", its directory) of every record, ("steps", steps done of all jobs together) now and then, and ("end",
+(position of the job, its result)) of every job as soon as it has ended, errors of the user included.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from lrbench.cli.errors import USER_ERRORS
 from lrbench.cli.result import Result, portable
-from lrbench.cli.training_run import check, load_data, train, train_budgets
+from lrbench.cli.training_run import check, choose_learner, load_data, train, train_budgets
 from lrbench.config import Plan
 from lrbench.config.plan import plan_of
 from lrbench.launch import Link
@@ -14,63 +19,28 @@ from lrbench.spec import Evaluation
 
 _SECONDS_BETWEEN_MESSAGES = 0.2
 
-
-def train_family(job: tuple[Sequence[dict[str, Any]], str], link: Link) -> list[Result]:
-    """Train one point at several budgets, its common steps once; else as `train_group`."""
-    return _train_checked(job, link, train_budgets)
-
-
-def train_group(job: tuple[Sequence[dict[str, Any]], str], link: Link) -> list[Result]:
-    """Train configs that share workload and seed.
-
-    Args:
-        job: plain values of the configs, and where their records are to be sent.
-        link: gets ("record", its directory) of every record, and now and then ("steps", steps done of all runs).
-
-    Returns:
-        One result a config, in their order; errors of the user are in them.
-    """
-    return _train_checked(job, link, train)
+Job = tuple[Sequence[dict[str, Any]], str]
+Train = Callable[..., list[Result]]
+T = TypeVar("T")
 
 
-def _train_checked(
-    job: tuple[Sequence[dict[str, Any]], str], link: Link, how: Callable[..., list[Result]]
-) -> list[Result]:
-    values, tracking_uri = job
-    results: dict[int, Result] = {}
-    plans: dict[int, Plan] = {}
-    for index, config in enumerate(values):
-        plan = plan_of(config)
-        try:
-            plan.dataset.check()
-            check(plan)
-            plans[index] = plan
-        except USER_ERRORS as error:
-            results[index] = Result(plan.run_name, error=portable(error))
+def train_group(job: Job, link: Link) -> None:
+    """Train configs that share workload and seed: as one stacked model where that is faster, else one by one."""
+    plans = _checked(job, link)
+    if len(plans) > 1 and _told(plans, link, lambda: choose_learner(list(plans.values()))) == "fused":
+        _train(plans, job, link, train, steps_done=0)
+        return
+    steps_done = 0
+    for position, plan in plans.items():
+        _train({position: plan}, job, link, train, steps_done=steps_done)
+        steps_done += plan.budget.total_steps
+
+
+def train_at_budgets(job: Job, link: Link) -> None:
+    """Train one point at several budgets, its common steps once."""
+    plans = _checked(job, link)
     if plans:
-        results |= dict(zip(plans, _train(list(plans.values()), tracking_uri, link, how), strict=True))
-    return [results[index] for index in range(len(values))]
-
-
-def _train(plans: list[Plan], tracking_uri: str, link: Link, how: Callable[..., list[Result]]) -> list[Result]:
-    told_at = 0.0
-
-    def on_progress(step: int, evaluations: Mapping[int, Evaluation]) -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at > _SECONDS_BETWEEN_MESSAGES:
-            told_at = time.monotonic()
-            link.send(("steps", step * len(plans) if how is train else step))
-
-    try:
-        return how(
-            plans,
-            tracking_uri=tracking_uri,
-            stop=link.is_stopping,
-            on_record=lambda path: link.send(("record", path)),
-            on_progress=on_progress,
-        )
-    except USER_ERRORS as error:
-        return [Result(plan.run_name, error=portable(error)) for plan in plans]
+        _train(plans, job, link, train_budgets, steps_done=0)
 
 
 def dataset_digest(values: dict[str, Any], link: Link) -> tuple[str, Exception | None]:
@@ -79,3 +49,52 @@ def dataset_digest(values: dict[str, Any], link: Link) -> tuple[str, Exception |
         return load_data(plan_of(values)).digest, None
     except USER_ERRORS as error:
         return "", portable(error)
+
+
+def _checked(job: Job, link: Link) -> dict[int, Plan]:
+    """The plans that can be trained, by position."""
+    plans = {}
+    for position, values in enumerate(job[0]):
+        plan = plan_of(values)
+        try:
+            plan.dataset.check()
+            check(plan)
+            plans[position] = plan
+        except USER_ERRORS as error:
+            link.send(("end", (position, Result(plan.run_name, error=portable(error)))))
+    return plans
+
+
+def _told(plans: Mapping[int, Plan], link: Link, do: Callable[[], T]) -> T | None:
+    """Do something for all plans; what the user did wrong is the end of each, and gives None."""
+    try:
+        return do()
+    except USER_ERRORS as error:
+        for position, plan in plans.items():
+            link.send(("end", (position, Result(plan.run_name, error=portable(error)))))
+        return None
+
+
+def _train(plans: Mapping[int, Plan], job: Job, link: Link, how: Train, *, steps_done: int) -> None:
+    told_at = 0.0
+    each = len(plans) if how is train else 1  # `train_budgets` counts the steps of all
+
+    def on_progress(step: int, evaluations: Mapping[int, Evaluation]) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at > _SECONDS_BETWEEN_MESSAGES:
+            told_at = time.monotonic()
+            link.send(("steps", steps_done + step * each))
+
+    results = _told(
+        plans,
+        link,
+        lambda: how(
+            list(plans.values()),
+            tracking_uri=job[1],
+            stop=link.is_stopping,
+            on_record=lambda path: link.send(("record", path)),
+            on_progress=on_progress,
+        ),
+    )
+    for position, result in zip(plans, results or [], strict=False):
+        link.send(("end", (position, result)))

@@ -30,7 +30,10 @@ _NOT_IN_FINGERPRINT = (
     "data_dir",
     "study",
 )
-_MACHINE_KEYS = {"dataset": ("root", "cache_dir", "num_workers", "in_memory"), "training": ("checkpoint_seconds",)}
+_MACHINE_KEYS = {
+    "dataset": ("root", "cache_dir", "num_workers", "in_memory"),
+    "training": ("checkpoint_seconds", "learner"),
+}
 
 
 @dataclass(frozen=True)
@@ -132,12 +135,12 @@ def plan_of(values: dict[str, Any]) -> Plan:
 
 def plain_values(cfg: DictConfig) -> dict[str, Any]:
     """Resolve interpolations, make folders absolute, and return plain dictionaries."""
-    private = OmegaConf.create(cast("dict[str, Any]", OmegaConf.to_container(cfg)))
+    private = OmegaConf.create(cast("dict[str, Any]", OmegaConf.to_container(cfg, enum_to_str=True)))
     for folder in ("results_dir", "cache_dir", "data_dir"):
         if private[folder] is None:
             continue
         private[folder] = str(Path(private[folder]).expanduser().absolute())
-    values = OmegaConf.to_container(private, resolve=True, throw_on_missing=True)
+    values = OmegaConf.to_container(private, resolve=True, throw_on_missing=True, enum_to_str=True)
     assert isinstance(values, dict)
     return {str(k): v for k, v in values.items()}
 

@@ -1,6 +1,7 @@
 """The closed, typed part of the config, the rules its values obey, and where `conf/` is."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,10 +34,19 @@ class TrackingConfig:
     required: bool = True
 
 
+class Learner(Enum):
+    """How the jobs of a sweep that share workload and seed are stepped; one training alone is always sequential."""
+
+    auto = "auto"
+    sequential = "sequential"
+    fused = "fused"
+
+
 @dataclass
 class TrainingConfig:
     """How updates and evaluations are made."""
 
+    learner: Learner = Learner.auto
     batch_size: int = 64
     eval_batch_size: int = 500
     label_smoothing: float = 0.0

@@ -1,0 +1,151 @@
+"""Measure whole sweeps: `python scripts/bench_sweep.py [quick] [digits] [mnist] [--data-dir DIR] [--out FILE]`.
+
+Every figure is wall time from the first keystroke to the prompt: start, data, compile, training, evaluation, Optuna,
+tracking and, for `quick`, the report.
+
+`quick`: `lrbench experiment=quick` from an empty results folder, against the same runs as one process each
+(`python -m lrbench ...`), of which a few are measured and scaled.
+
+`digits`, `mnist`: 10 schedules x 20 trials x 3 seeds (digits MLP over 20 epochs, MNIST MLP over 5), against
+(a) a process a trial with a DataLoader and a `log_metric` after every step, and
+(b) the careful version: a process a trial, DataLoader, logging once an epoch, two processes at a time.
+Of (a) and (b), single trials are measured in turn with each other and scaled by steps and trials (`scaled`).
+
+Prints a table and writes JSON. Takes an hour and more for everything; a name measures a part.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+SCHEDULES = "constant,linear,cosine,step,exponential,polynomial,inverse_sqrt,one_cycle,wsd,rex"
+NUM_TRIALS, SEEDS, NUM_SCHEDULES = 20, (0, 1, 2), 10
+ROUNDS = 3
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figures", nargs="*", default=["quick", "digits", "mnist"])
+    parser.add_argument(
+        "--data-dir", type=Path, default=os.environ.get("LRBENCH_DATA", REPO.parent / "shared" / "data")
+    )
+    parser.add_argument("--out", type=Path, default=Path("results/bench_sweep.json"))
+    arguments = parser.parse_args()
+    rows = []
+    for figure in arguments.figures:
+        with tempfile.TemporaryDirectory() as folder:
+            measure = measure_quick if figure == "quick" else measure_sweep
+            rows.append(measure(figure, Path(folder), Path(arguments.data_dir).resolve()))
+        print(json.dumps(rows[-1], indent=1), flush=True)
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def measure_quick(figure: str, folder: Path, data_dir: Path) -> dict[str, object]:
+    """The preset, and the same runs one process at a time."""
+    seconds = timed(folder, [sys.executable, "-m", "lrbench", "experiment=quick"])
+    runs = [json.loads(path.read_text()) for path in folder.glob("results/runs/*/run.json")]
+    trained = [run for run in runs if run["tags"]["role"] in ("tuning", "final")]
+    alone = []
+    for dataset in ("digits", "mnist1d"):
+        words = [f"dataset={dataset}", "budget.epochs=10", f"results_dir={folder}/alone"]
+        alone.append(timed(folder, [sys.executable, "-m", "lrbench", *words]))
+    return {
+        "figure": figure,
+        "seconds": seconds,
+        "runs": len(trained),
+        "process_a_trial_seconds_scaled": statistics.mean(alone) * len(trained),
+        "ratio": statistics.mean(alone) * len(trained) / seconds,
+    }
+
+
+def measure_sweep(dataset: str, folder: Path, data_dir: Path) -> dict[str, object]:
+    """600 trials by lrbench, and single ones of the two other ways."""
+    epochs = 20 if dataset == "digits" else 5
+    num_trials = NUM_TRIALS * NUM_SCHEDULES * len(SEEDS)
+    words = [
+        "-m", "hydra/sweeper=optuna", f"scheduler={SCHEDULES}", f"dataset={dataset}", f"budget.epochs={epochs}",
+        f"seed={','.join(map(str, SEEDS))}", f"hydra.sweeper.num_trials={NUM_TRIALS}", "hydra.sweeper.final_seeds=0",
+        "hydra.sweeper.report=false", f"data_dir={data_dir}",
+    ]  # fmt: skip
+    seconds = timed(folder, [sys.executable, "-m", "lrbench", *words])
+    trained = trained_seconds(folder)
+    root = folder / "torchvision"
+    if dataset == "mnist":
+        unpack(data_dir / "MNIST" / "raw", root / "MNIST" / "raw")
+    by_step, by_epoch = [], []
+    for number in range(ROUNDS):
+        by_step.append(tutorial(folder, dataset, epochs, number, root, "step", at_once=1))
+        by_epoch.append(tutorial(folder, dataset, epochs, number, root, "epoch", at_once=2))
+    a = statistics.median(by_step) * num_trials
+    b = statistics.median(by_epoch) * num_trials / 2
+    return {
+        "figure": f"600 trials of {dataset}",
+        "seconds": seconds,
+        "training_seconds_of_all_runs": trained,
+        "over_training_on_two_cores": seconds / (trained / 2),
+        "a_process_a_trial_log_every_step_scaled": a,
+        "b_two_at_a_time_log_every_epoch_scaled": b,
+        "ratio_a": a / seconds,
+        "ratio_b": b / seconds,
+    }
+
+
+def tutorial(folder: Path, dataset: str, epochs: int, seed: int, root: Path, log: str, *, at_once: int) -> float:
+    """Seconds of one trial by hand while `at_once` run, scaled from a part of its steps where they are many."""
+    most = 300
+    command = [
+        sys.executable, str(REPO / "scripts" / "tutorial_trial.py"), dataset, str(epochs), "0.05", str(seed),
+        "--uri", f"sqlite:///{folder}/tutorial.db", "--root", str(root), "--log", log, "--most-steps", str(most),
+    ]  # fmt: skip
+    began = time.perf_counter()
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) for _ in range(at_once)
+    ]
+    outputs = [process.communicate()[0] for process in processes]
+    seconds = time.perf_counter() - began
+    assert all(process.returncode == 0 for process in processes)
+    said = dict(line.split("\t") for line in outputs[0].splitlines() if "\t" in line)
+    rest = max(0, int(said["steps"]) - most)
+    more_epochs = epochs * rest / int(said["steps"])
+    return seconds + rest * float(said["step_seconds"]) + more_epochs * float(said["epoch_seconds"])
+
+
+def trained_seconds(folder: Path) -> float:
+    """Training seconds of all runs, as their records have it: evaluations and restarts excluded."""
+    outcomes = folder.glob("results/runs/*/artifacts/outcome.json")
+    return sum(json.loads(path.read_text())["time/seconds"] for path in outcomes)
+
+
+def unpack(source: Path, target: Path) -> None:
+    """Give torchvision its files the way it wants them."""
+    target.mkdir(parents=True, exist_ok=True)
+    for packed in source.glob("*.gz"):
+        with gzip.open(packed) as file, (target / packed.stem).open("wb") as out:
+            shutil.copyfileobj(file, out)
+
+
+def timed(folder: Path, command: list[str]) -> float:
+    """Wall seconds of a command that must succeed."""
+    began = time.perf_counter()
+    subprocess.run(command, cwd=folder, env=environment(), check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def environment() -> dict[str, str]:
+    """One thread a process, as lrbench's workers have, and this checkout's lrbench."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO), "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+if __name__ == "__main__":
+    main()
