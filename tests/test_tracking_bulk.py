@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
+from random import Random
 
 import pytest
 from mlflow import MlflowClient
@@ -179,6 +180,25 @@ def test_records_sent_while_they_grow_are_equal(two_ways, tmp_path):
         two_ways.send(two)
     two_ways.assert_equal()
     assert two_ways.contents("bulk")["two"]["info"]["status"] == "FINISHED"
+
+
+def test_a_random_record_in_random_pieces_is_equal(two_ways, tmp_path):
+    random, nan, inf = Random(0), math.nan, math.inf
+    values = [nan, inf, -inf, 0.0, -0.0, 5e-324, 1.7976931348623157e308]
+    with make_record(tmp_path, dataset=DATASET) as record:
+        for step in range(60):
+            names = random.sample(["val/loss", "train/loss", "a b", "lr", "ü:[x]"], k=3)
+            metrics = {name: random.choice([*values, random.random()]) for name in names}
+            rates = [(random.randint(0, step), random.choice([*values, 0.1]), random.choice([None, nan, 0.9]))]
+            record.append(Evaluation(step, random.choice([step / 7, nan]), metrics, rates * random.randint(0, 2)))
+            if random.random() < 0.1:
+                record.describe(tags={"t": str(step), random.choice("abc"): "x"}, note=random.choice([None, "n"]))
+            if random.random() < 0.15:
+                two_ways.send(record)
+        two_ways.assert_equal()
+        record.end("FINISHED", RunState.OK)
+        two_ways.send(record)
+    two_ways.assert_equal()
 
 
 def test_children_are_equal(two_ways, tmp_path):

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from random import Random
 
 import pytest
 from test_tracking_record import evaluation, make_record
@@ -184,6 +185,36 @@ def test_one_sender_serves_many_records_and_names_the_one_that_is_damaged(tmp_pa
     assert sorted(name for name, status in runs if status == "FINISHED") == [
         f"trial-{number:02}" for number in range(20) if number != 7
     ]
+
+
+def test_a_sender_killed_again_and_again_while_it_sends_in_bulk_leaves_every_run_once_and_whole(tmp_path):
+    random, num_records, steps = Random(0), 250, [0, 10, 20]
+    paths = []
+    for number in range(num_records):
+        with make_record(tmp_path, name=f"trial-{number:03}", fingerprint=f"{number:016x}") as record:
+            (record.artifacts / "config.yaml").write_text(str(number))
+            for step in steps:
+                record.append(evaluation(step))
+            record.end("FINISHED", RunState.OK)
+        paths.append(record.path)
+
+    def num_begun() -> int:
+        return sum((path / "mlflow.json").exists() for path in paths)
+
+    for kill in range(4):
+        with Sender(tmp_path / "sender.log") as sender:
+            for path in random.sample(paths, num_records):
+                sender.follow(path)
+            await_that(lambda kill=kill: num_begun() > 50 * kill, "the next batch")
+            time.sleep(random.uniform(0, 0.2))  # any moment will do
+            sender._process.kill()
+            sender._process.wait()
+    assert sync(tmp_path).unsent == []
+    points, runs = stored(tmp_path / "mlflow.db")
+    assert sorted(runs) == [(f"trial-{number:03}", "FINISHED") for number in range(num_records)]
+    assert points == sorted(num_records * expected_points(steps))
+    artifacts = sorted(int(path.read_text()) for path in (tmp_path / "mlartifacts").rglob("config.yaml"))
+    assert artifacts == list(range(num_records))
 
 
 def test_a_deleted_database_is_filled_again(tmp_path):

@@ -1,4 +1,4 @@
-"""Copies records into MLflow; with `bulk` and `read_api` the only importer of mlflow.
+"""Copies records into MLflow; with `bulk`, `bulk_rows` and `read_api` the only importer of mlflow.
 
 Every step can be repeated: the run is found by the tag `lrbench.record_id` before it is made, and a point
 sent twice has the same key, step, timestamp and value, which MLflow stores once.

@@ -7,6 +7,7 @@ without an end becomes KILLED in MLflow.
 Training comes first: the process has a low priority, and after each round it rests for ten times as long as that took.
 """
 
+import importlib
 import os
 import signal
 import sys
@@ -27,7 +28,8 @@ from lrbench.tracking.record import RecordBusyError, is_busy
 if TYPE_CHECKING:
     from lrbench.tracking.client import Store
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 2.0  # MLflow's pages renew themselves every 30
+_YOUNG_SECONDS = 5.0  # a run that ends sooner is sent once, as a whole
 PATIENCE_SECONDS = 5.0  # once nothing more will come: give up after this long without any progress
 _LONGEST_PAUSE = 15.0  # between two attempts at a store that does not work
 _LOOK_SECONDS = 5.0  # between two looks whether the process of a silent record is alive
@@ -54,10 +56,12 @@ class _Followed:
         depth: number of records that it is inside of.
         size: of its journal when it was last dealt with.
         look_at: monotonic seconds from which on it is visited even if it is silent.
+        young_until: monotonic seconds up to which it is left alone while its process is at it.
     """
 
     uri: str
     depth: int
+    young_until: float
     size: int = -1
     look_at: float = 0.0
 
@@ -74,16 +78,21 @@ class Courier:
     def follow(self, record: Path) -> None:
         """Put a record on the list; one that is there already may have been restarted and is looked at anew."""
         try:
-            self.followed[record] = _Followed(read_facts(record).tracking_uri, _depth(record))
+            uri, young_until = read_facts(record).tracking_uri, time.monotonic() + _YOUNG_SECONDS
+            self.followed[record] = _Followed(uri, _depth(record), young_until)
         except (ValueError, OSError) as error:  # damaged, deleted or unreadable
             self._refuse(record, error)
 
-    def visit_all(self) -> bool:
-        """Send what is new in every followed record; whether anything was sent or done with."""
+    def visit_all(self, *, hurry: bool) -> bool:
+        """Send what is new in every followed record, with hurry also in young ones.
+
+        Returns:
+            Whether anything was sent or done with.
+        """
         self.last_cost = 0.0
         groups: dict[tuple[int, str], list[Path]] = {}
         for record, item in self.followed.items():
-            if self._is_due(record, item):
+            if self._is_due(record, item, hurry=hurry):
                 groups.setdefault((item.depth, item.uri), []).append(record)
         progress = False
         # Parents first, since a run is made inside that of its parent.
@@ -92,16 +101,20 @@ class Courier:
                 progress |= self._visit(records[start : start + _MOST_TOGETHER], uri)
         return progress
 
-    def _is_due(self, record: Path, item: _Followed) -> bool:
+    def _is_due(self, record: Path, item: _Followed, *, hurry: bool) -> bool:
         now = time.monotonic()
         if now < self.connections.setdefault(item.uri, _Connection()).retry_at:
             return False
-        return now >= item.look_at or item.size != _size(record)
+        if now < item.look_at and item.size == _size(record):
+            return False
+        try:
+            return hurry or now >= item.young_until or not is_busy(record)
+        except OSError:  # deleted or unreadable: to be refused
+            return True
 
     def _visit(self, records: Sequence[Path], uri: str) -> bool:
         """Send what is new in some records of one store and depth."""
-        # Late: it takes seconds, which the parent must not wait for.
-        from lrbench.tracking.client import Store, StoreError
+        from lrbench.tracking.client import Store, StoreError  # it takes seconds, see `main`
 
         connection = self.connections[uri]
         if time.monotonic() < connection.retry_at:
@@ -232,6 +245,7 @@ def main() -> int:
     lines: SimpleQueue[Path | None] = SimpleQueue()
     # A thread of its own, so that the parent never waits at a full pipe for a slow store.
     threading.Thread(target=_read_paths, args=[lines], daemon=True).start()
+    importlib.import_module("lrbench.tracking.client")  # seconds, while the parent loads its data
     courier = Courier()
     is_open, rest = True, POLL_SECONDS
     last_progress = time.monotonic()
@@ -240,7 +254,7 @@ def main() -> int:
             is_open = _take_paths(courier, lines, seconds=rest)
         else:
             time.sleep(0.05)
-        if courier.visit_all() or is_open:
+        if courier.visit_all(hurry=not is_open) or is_open:
             last_progress = time.monotonic()
         rest = min(_LONGEST_REST, max(POLL_SECONDS, _REST_FACTOR * courier.last_cost))
         if not is_open:

@@ -1,5 +1,6 @@
 """Config names and values as MLflow can hold them, and back."""
 
+import functools
 import hashlib
 import json
 import posixpath
@@ -13,9 +14,11 @@ MAX_KEY_LENGTH = 250
 MAX_PARAM_LENGTH = 6000
 MAX_TAG_LENGTH = 8000
 
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 _ESCAPED = re.compile(r"_x([0-9A-F]{4,6})_")
 
 
+@functools.lru_cache(maxsize=10_000)  # the runs of a sweep share their names
 def escape_key(key: str) -> str:
     """Make a name that MLflow accepts on every platform; `unescape_key` gives the original back.
 
@@ -48,7 +51,7 @@ def format_param(value: object) -> str:
 
     Values longer than MLflow keeps are cut and say so; the config is an artifact of the run, in full.
     """
-    text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)
+    text = value if isinstance(value, str) and value else _encode(value)
     return cut(text, MAX_PARAM_LENGTH)
 
 

@@ -1,4 +1,4 @@
-"""Reads runs through MLflow's client, for servers; with `client` the only importer of mlflow."""
+"""Reads runs through MLflow's client, for servers; see the package."""
 
 from collections.abc import Sequence
 
