@@ -135,6 +135,7 @@ def test_a_killed_sender_loses_nothing(tmp_path):
         sender.follow(record.path)
         record.append(evaluation(0))
         await_that(lambda: load_state(record.path).sent_bytes > 0, "the first batch")
+        assert os.getpriority(os.PRIO_PROCESS, sender._process.pid) > os.getpriority(os.PRIO_PROCESS, 0)
         for step in range(10, 5000, 10):
             record.append(evaluation(step))
         await_that(lambda: load_state(record.path).sent_bytes > 1000, "the second batch")

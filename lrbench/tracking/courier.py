@@ -14,13 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from lrbench.tracking.facts import read_facts
+from lrbench.tracking.facts import Facts, read_facts
 from lrbench.tracking.lock import try_lock
 from lrbench.tracking.outbox import SendState, has_all_lines, is_complete, load_state, save_state
 from lrbench.tracking.record import RecordBusyError, is_busy
@@ -78,8 +78,9 @@ class Courier:
     def follow(self, record: Path) -> None:
         """Put a record on the list; one that is there already may have been restarted and is looked at anew."""
         try:
-            uri, young_until = read_facts(record).tracking_uri, time.monotonic() + _YOUNG_SECONDS
-            self.followed[record] = _Followed(uri, _depth(record), young_until)
+            facts = read_facts(record)
+            young_until = time.monotonic() + _YOUNG_SECONDS
+            self.followed[record] = _Followed(facts.tracking_uri, _depth(record, facts), young_until)
         except (ValueError, OSError) as error:  # damaged, deleted or unreadable
             self._refuse(record, error)
 
@@ -203,15 +204,15 @@ class Courier:
 
 def _size(record: Path) -> int:
     try:
-        return (record / "journal.jsonl").stat().st_size
+        return os.stat(f"{record}/journal.jsonl").st_size
     except FileNotFoundError:
         return 0
 
 
-def _depth(record: Path) -> int:
+def _depth(record: Path, facts: Facts) -> int:
     """How many records a record is inside of."""
-    parent = read_facts(record).parent
-    return 1 + _depth(record.parent / parent) if parent and (record.parent / parent).exists() else 0
+    parent = record.parent / facts.parent
+    return 1 + _depth(parent, read_facts(parent)) if facts.parent and parent.exists() else 0
 
 
 def _suspend(connection: _Connection, records: Sequence[Path], error: BaseException) -> None:
@@ -241,7 +242,7 @@ def main() -> int:
     # Slurm and `kill` of a process group mean the training, which ends its record; that end is still to be
     # sent.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.nice(_NICENESS)
+    _give_way()
     lines: SimpleQueue[Path | None] = SimpleQueue()
     # A thread of its own, so that the parent never waits at a full pipe for a slow store.
     threading.Thread(target=_read_paths, args=[lines], daemon=True).start()
@@ -263,6 +264,14 @@ def main() -> int:
             for connection in courier.connections.values():  # no long pauses any more
                 connection.retry_at = min(connection.retry_at, time.monotonic() + 1.0)
     return 1 if courier.followed or courier.num_refused else 0
+
+
+def _give_way() -> None:
+    """Let the training have the cores first."""
+    os.nice(_NICENESS)
+    # Linux may weigh whole sessions against each other, and niceness only within them. This session is ours alone.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_NICENESS))
 
 
 def _read_paths(lines: "SimpleQueue[Path | None]") -> None:

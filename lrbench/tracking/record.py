@@ -25,7 +25,7 @@ from typing import Any, Self
 
 from lrbench.spec import Evaluation, RunState
 from lrbench.tracking.facts import DatasetFacts, Facts, read_facts, write_facts
-from lrbench.tracking.journal import Described, Ended, EndStatus, Evaluated, Journal, Resumed, read_all
+from lrbench.tracking.journal import Described, Ended, EndStatus, Evaluated, Journal, Resumed, last_entry, read_all
 from lrbench.tracking.lock import Lock, is_locked, try_lock
 from lrbench.tracking.names import format_param
 
@@ -114,10 +114,10 @@ class Record:
         read_facts(path)  # says what is wrong when it is no record
         lock = _lock(path)
         try:
-            record = cls(path, read_facts(path), lock)
-            if record.ended is not None and record.ended.status == "FINISHED":
-                record.close()
+            last = last_entry(path / "journal.jsonl")
+            if isinstance(last, Ended) and last.status == "FINISHED":
                 raise ValueError(f"{path} is finished; it cannot be resumed")
+            record = cls(path, read_facts(path), lock)
             record._journal.append(Resumed(record._tick(), os.getpid()))
         except BaseException:
             lock.release()
@@ -131,7 +131,8 @@ class Record:
 
         For a record that sums others up, such as a study that more runs have joined. MLflow changes neither params
         nor points, so its copy becomes a new run, to which the children move; the old run is deleted there. Killed
-        half way, the record still has the old params and tags: whoever compares them restarts it again.
+        half way, the record still has the old params and tags: whoever compares them restarts it again. A sender must
+        be told to follow it again.
 
         Raises:
             RecordBusyError: another process writes it, or a sender has been at it for a minute.
@@ -291,12 +292,10 @@ def _check_parent(parent: Path, root: Path, experiment: str, tracking_uri: str) 
 
 def _make_directory(root: Path, stem: str) -> Path:
     """Make the first free of stem, stem-2, stem-3 ...; `mkdir` decides between processes."""
+    root.mkdir(parents=True, exist_ok=True)
     for number in itertools.count(1):
         path = root / (stem if number == 1 else f"{stem}-{number}")
         try:
-            path.mkdir()
-        except FileNotFoundError:
-            root.mkdir(parents=True, exist_ok=True)
             path.mkdir()
         except FileExistsError:
             continue
