@@ -38,19 +38,41 @@ class LocalLauncher(Launcher):
 
         jobs = compose_values(self.hydra_context.config_loader, self.config, job_overrides)
         results = run_jobs(jobs, self.task_function.__self__, num_workers=self.num_workers)  # type: ignore[attr-defined]
-        returns = []
-        for overrides, result in zip(job_overrides, results, strict=True):
-            done = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
-            done.return_value = result
-            returns.append(done)
-        return returns
+        return [_returned(overrides, result) for overrides, result in zip(job_overrides, results, strict=True)]
+
+
+class SparingLauncher(Launcher):
+    """Another launcher, to which only those jobs come whose runs are not recorded yet; not for the command line.
+
+    Args:
+        launcher: set up.
+    """
+
+    def __init__(self, launcher: Launcher) -> None:
+        self.launcher = launcher
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take over what Hydra hands every launcher."""
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Train every job; what one of them did wrong is in its result."""
+        from lrbench.cli.elsewhere import launch_elsewhere
+        from lrbench.cli.launching import compose_values
+
+        jobs = compose_values(self.hydra_context.config_loader, self.config, job_overrides)
+        session = self.task_function.__self__  # type: ignore[attr-defined]
+        results = launch_elsewhere(self.launcher, job_overrides, jobs, session)
+        return [_returned(overrides, result) for overrides, result in zip(job_overrides, results, strict=True)]
 
 
 class GridSweeper(BasicSweeper):
-    """Every combination of the choices on the command line; Hydra's own, but for one thing.
+    """Every combination of the choices on the command line; Hydra's own, but for two things.
 
-    Hydra composes all jobs once to find typing errors and then once more to launch them; LocalLauncher composes all
-    before the first begins anyway.
+    Runs that are recorded already are not launched again. And Hydra composes all jobs once to find typing errors and
+    then once more to launch them; our launchers compose all before the first begins anyway.
 
     Args:
         params: choices by name, which those of the command line precede.
@@ -59,21 +81,22 @@ class GridSweeper(BasicSweeper):
     def __init__(self, params: dict[str, str] | None = None) -> None:
         super().__init__(max_batch_size=None, params=params)
 
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """See the class."""
-        if not isinstance(self.launcher, LocalLauncher):
-            super().validate_batch_is_legal(batch)
-
-    def sweep(self, arguments: list[str]) -> Any:
-        """Launch the grid, and collect what launchers that work in other processes bring back."""
-        returns = super().sweep(arguments)
-        self.session.arrange([done.return_value for batch in returns for done in batch])
-        return returns
-
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep the session, whose method the task is."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.session = task_function.__self__  # type: ignore[attr-defined]
+        if not isinstance(self.launcher, LocalLauncher):
+            self.launcher = SparingLauncher(self.launcher)
+            self.launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """See the class."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch the grid, and show its results in its order."""
+        returns = super().sweep(arguments)
+        self.session.arrange([done.return_value for batch in returns for done in batch])
+        return returns
 
 
 class OptunaSweeper(Sweeper):
@@ -105,3 +128,9 @@ class OptunaSweeper(Sweeper):
             config=self.config,
             launcher=self.launcher,
         )
+
+
+def _returned(overrides: Sequence[str], result: Any) -> JobReturn:
+    done = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+    done.return_value = result
+    return done

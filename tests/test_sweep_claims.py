@@ -60,7 +60,9 @@ def test_a_slot_has_one_owner_and_is_done_once(processes):
     a, b = processes("a"), processes("b")
     assert [a.claim(SLOTS), b.claim(SLOTS), a.claim(SLOTS), b.claim(SLOTS)] == [*SLOTS, None]
     assert a.remaining(SLOTS) == SLOTS
+    assert [slot for slot in SLOTS if a.holds(slot)] == ["trial-0", "trial-2"]
     assert a.finish("trial-0")
+    assert not a.holds("trial-0")
     assert not a.finish("trial-0")
     assert not a.finish("trial-1")  # b's
     assert not a.finish("unknown")
@@ -89,6 +91,8 @@ def test_a_silent_owner_is_taken_over_after_patience_and_not_before(processes, c
     assert b.attempts("trial-0") == dead.attempts("trial-0") == 1
     # It only stood still, and comes back.
     dead.beat()
+    assert not dead.holds("trial-0")
+    assert b.holds("trial-0")
     assert not dead.finish("trial-0")
     assert b.finish("trial-0")
     assert b.remaining(SLOTS) == ["trial-1", "trial-2"]

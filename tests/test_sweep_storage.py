@@ -2,7 +2,9 @@ import math
 import os
 import socket
 import sqlite3
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +30,15 @@ from sweep_processes import (
 )
 from test_tracking_record import small_disk
 
-from lrbench.sweep.storage import add_trial, create_or_load_study, finish_trial, open_storage
+from lrbench.sweep.storage import (
+    add_slot,
+    add_trial,
+    create_or_load_study,
+    find_slot,
+    finish_trial,
+    open_storage,
+    plan_of,
+)
 from lrbench.sweep.suggest import suggest
 
 
@@ -191,7 +201,34 @@ def test_a_new_study_beside_an_old_one_is_found_again(study_database):
     assert name_for(2, force_new=True) == "a-4"
 
 
-@pytest.mark.parametrize("attrs", [{}, {"series": "a"}])
+def test_what_the_first_process_planned_stays(study_database):
+    storage = open_storage(study_database)
+    for num_trials in (8, 16):
+        study = create_or_load_study(storage, "a", ["minimize"], DOCUMENT, plan={"num_trials": num_trials})
+        assert plan_of(study) == {"num_trials": 8}
+
+
+def test_a_slot_has_one_trial_however_late_its_first_owner_comes(study_database):
+    """Two processes look, find nothing, and both add."""
+    one, other = (create_or_load_study(open_storage(study_database), "a", ["minimize"], DOCUMENT) for _ in range(2))
+    assert find_slot(one, 3) is None
+    assert find_slot(other, 3) is None
+    added = add_slot(other, 3, SUGGESTION)
+    assert add_slot(one, 3, SUGGESTION)._trial_id == added._trial_id
+    assert [trial.user_attrs for trial in one.trials] == [{"slot": 3}]
+    barrier = threading.Barrier(4)
+
+    def add(_):
+        study = create_or_load_study(open_storage(study_database), "a", ["minimize"], DOCUMENT)
+        barrier.wait(60)
+        return add_slot(study, 5, SUGGESTION)._trial_id
+
+    with ThreadPoolExecutor(4) as together:
+        assert len(set(together.map(add, range(4)))) == 1
+    assert [trial.user_attrs["slot"] for trial in one.trials] == [3, 5]
+
+
+@pytest.mark.parametrize("attrs", [{}, {"series": "a"}, {"series": "a", "search": {}}])
 def test_a_study_whose_creation_was_killed_is_completed(study_database, attrs):
     storage = open_storage(study_database)
     killed = optuna.create_study(storage=storage, study_name="a", direction="minimize")

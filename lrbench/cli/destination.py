@@ -22,17 +22,29 @@ def check_destination(plan: Plan) -> str:
             is only warned about.
     """
     _check_writable(Path(plan.values["results_dir"]))
+    uri = tracking_uri(plan)
+    if not uri:
+        return ""
+    try:
+        check_tracking(uri)
+    except ValueError as error:
+        if plan.values["tracking"]["required"]:
+            raise ValueError(f"{error}; with tracking.required=false it trains now and sends later") from error
+        print(f"lrbench: {error}; the record waits for `lrbench sync`", file=sys.stderr)
+    return uri
+
+
+def tracking_uri(plan: Plan) -> str:
+    """Where records are to be sent, unchecked; empty when tracking is off.
+
+    Raises:
+        ValueError: tracking is on, but there is no URI.
+    """
     tracking = plan.values["tracking"]
     if not tracking["enabled"]:
         return ""
     if not tracking["uri"]:
         raise ValueError("tracking.uri must be given while tracking.enabled is true; or write tracking=none")
-    try:
-        check_tracking(tracking["uri"])
-    except ValueError as error:
-        if tracking["required"]:
-            raise ValueError(f"{error}; with tracking.required=false it trains now and sends later") from error
-        print(f"lrbench: {error}; the record waits for `lrbench sync`", file=sys.stderr)
     return str(tracking["uri"])
 
 

@@ -3,7 +3,7 @@
 import copy
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lrbench.cli.run import Session
 
 Values = dict[str, Any]
+Train = Callable[[Mapping[int, Plan], Mapping[str, str]], dict[int, Result]]
 
 
 def compose_values(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Values]:
@@ -77,14 +78,26 @@ def default_num_workers(plan: Plan) -> int:
 
 
 def run_jobs(jobs: Sequence[Values], session: "Session", *, num_workers: int | None) -> list[Result]:
-    """Train configs, each once, and hand their results to the session as they come.
+    """Train configs on this machine, and hand their results to the session as they come; see `train_missing`.
 
-    Runs that an earlier command finished are not trained again, and those that it left unfinished are resumed.
+    Args:
+        jobs: see `train_missing`.
+        session: see `train_missing`; it also knows about stops.
+        num_workers: processes, >= 1; None for one a core.
+    """
+    return train_missing(
+        jobs, session, lambda plans, destinations: _Training(plans, destinations, session).run(num_workers)
+    )
+
+
+def train_missing(jobs: Sequence[Values], session: "Session", train: Train) -> list[Result]:
+    """Train configs, each once: neither those that an earlier command finished nor one of them twice.
 
     Args:
         jobs: plain values of their configs.
-        session: collects results, follows records, and knows about stops.
-        num_workers: processes, >= 1; None for one a core.
+        session: collects results and follows records.
+        train: trains those that are left and resumes those that were left unfinished; given their plans by index and
+            where records go by `place_of`, it returns their results by index.
 
     Returns:
         One result a job, in their order.
@@ -111,8 +124,7 @@ def run_jobs(jobs: Sequence[Values], session: "Session", *, num_workers: int | N
     for result in results.values():
         session.collect(result)
     if first_of:
-        waiting = {index: plans[index] for index in first_of.values()}
-        results |= _Training(waiting, destinations, session).run(num_workers)
+        results |= train({index: plans[index] for index in first_of.values()}, destinations)
     # Two jobs of one fingerprint are one run.
     return [
         results[index] if index in results else results[first_of[plans[index].fingerprint]]

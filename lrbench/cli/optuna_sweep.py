@@ -15,14 +15,13 @@ from omegaconf import DictConfig
 from lrbench.cli.code import code_digest
 from lrbench.cli.contestants import Contestant, Settings, make_contestants
 from lrbench.cli.destination import check_destination
+from lrbench.cli.elsewhere import launch_elsewhere
 from lrbench.cli.jobs import Job
 from lrbench.cli.launching import compose_values, run_jobs
-from lrbench.cli.recorded import Recorded
 from lrbench.cli.result import Result
 from lrbench.cli.sweep_summary import compare, print_studies
 from lrbench.cli.sweep_trials import Interrupted
 from lrbench.cli.sweeping import Surroundings, run_sweep
-from lrbench.config.plan import plan_of
 from lrbench.config.targets import check_value, unknown
 from lrbench.launch import Died, Done, Pool
 from lrbench.spec import Count, CountOrZero, Fraction, Positive
@@ -143,25 +142,12 @@ def _trainer(launcher: Launcher, session: "Session") -> Callable[[Sequence[Job]]
         if num_workers != 0:
             results = run_jobs([job.values for job in jobs], session, num_workers=num_workers)
         else:
-            results = _launch(launcher, jobs, session)
+            results = launch_elsewhere(launcher, [job.words for job in jobs], [job.values for job in jobs], session)
         if session.stop_code:
             raise Interrupted
         return results
 
     return train
-
-
-def _launch(launcher: Launcher, jobs: Sequence[Job], session: "Session") -> list[Result]:
-    """Train by one of Hydra's other launchers what is not recorded yet."""
-    recorded = Recorded()
-    results = {i: known for i, job in enumerate(jobs) if (known := recorded.find(plan_of(job.values))) is not None}
-    missing = [i for i in range(len(jobs)) if i not in results]
-    if missing:
-        returns = launcher.launch([jobs[i].words for i in missing], initial_job_idx=0)
-        results |= {i: done.return_value for i, done in zip(missing, returns, strict=True)}
-    for result in results.values():
-        session.collect(result)
-    return [results[i] for i in range(len(jobs))]
 
 
 def _dataset_digests(contestants: Iterable[Contestant], pool: Pool) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """`lrbench [overrides]`: train one run, or a sweep with `-m`, and leave a record of each run."""
 
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lrbench.cli.destination import check_destination, report_unsent
+from lrbench.cli.destination import check_destination, report_unsent, tracking_uri
 from lrbench.cli.errors import USER_ERRORS, explain
 from lrbench.cli.hydra_app import run_app
 from lrbench.cli.result import Result, portable
@@ -53,7 +54,8 @@ class Session:
         self._pool: Pool | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "results": [], "_sender": None, "_pool": None, "epilogue": None, "_is_elsewhere": True}
+        nothing = dict.fromkeys(("shown", "epilogue", "_sender", "_pool"))
+        return {**vars(self), **nothing, "results": [], "_is_elsewhere": True}
 
     def job(self, cfg: DictConfig) -> Result:
         """Train what one composed config asks for.
@@ -148,18 +150,20 @@ class Session:
         return self.stop_code or (1 if any(result.error is not None for result in self.results) else 0)
 
     def _train(self, plan: Plan) -> Result:
-        uri = check_destination(plan)
+        # Only the process that was started by hand sends; others may not even reach the server.
+        uri = tracking_uri(plan) if self._is_elsewhere else check_destination(plan)
         plan.dataset.check()
 
         # torch comes after everything that can be refused without it.
         from lrbench.cli.display import progress_bar
-        from lrbench.cli.signals import StopRequest
+        from lrbench.cli.signals import SIGNALS, SIGNALS_ELSEWHERE, StopRequest
         from lrbench.cli.training_run import check, train
 
         check(plan)
         if uri and not self._is_elsewhere:
             self.start_sender(Path(plan.values["results_dir"]))
-        with StopRequest() as stop, progress_bar(plan.run_name, plan.budget.total_steps) as bar:
+        signals = SIGNALS_ELSEWHERE if self._is_elsewhere else SIGNALS
+        with StopRequest(signals) as stop, progress_bar(plan.run_name, plan.budget.total_steps) as bar:
             (result,) = train(
                 [plan],
                 tracking_uri=uri,
@@ -169,6 +173,10 @@ class Session:
             )
         if result.stopped:
             self.stop_code = stop.exit_code
+            if self._is_elsewhere and stop.signal is not None:
+                # The checkpoint is saved; what else the signal means is the launcher's to say. submitit queues the job
+                # again.
+                signal.raise_signal(stop.signal)
         return result
 
 

@@ -48,6 +48,8 @@ def share(contestants: Sequence[Contestant], settings: Settings, train: Train, u
                 contestant, number = trials[slot]
                 assert contestant.tuned is not None
                 trial = contestant.tuned.take(number)
+                if not claims.holds(slot):
+                    continue  # we stood still for too long, and another process works on it
                 if claims.attempts(slot) > MOST_RETRIES:
                     note = {"error": f"its process died {claims.attempts(slot)} times"}
                     contestant.tuned.finish(trial, values=None, end="failed", curve={}, notes=note)

@@ -110,6 +110,11 @@ class Claims:
         row = self._rows().get(slot)
         return 0 if row is None else int(row.attempts)
 
+    def holds(self, slot: str) -> bool:
+        """Whether a slot is still this process's: while it stood still, somebody may have taken it over."""
+        row = self._rows().get(slot)
+        return row is not None and row.owner == self._owner and not row.done
+
     def finish(self, slot: str) -> bool:
         """Mark a slot done, after its results are stored.
 

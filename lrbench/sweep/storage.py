@@ -26,9 +26,11 @@ from lrbench.sweep.quiet import quiet_optuna
 from lrbench.sweep.space import space_diff
 from lrbench.sweep.suggest import Suggestion
 
-# User attributes of a study: the name that was asked for, and what it is a study of.
+# User attributes of a study: the name that was asked for, what it is a study of, and how it was planned at first.
 _SERIES = "series"
 _DOCUMENT = "document"
+_PLAN = "search"
+_SLOT = "slot"  # user attribute of a trial, where processes that share a study number their trials as they come
 
 
 def open_storage(url: str) -> RDBStorage:
@@ -55,6 +57,7 @@ def create_or_load_study(
     directions: Sequence[str],
     document: Mapping[str, Any],
     *,
+    plan: Mapping[str, Any] | None = None,
     force_new: bool = False,
 ) -> Study:
     """Load the study of this name and document, or create it.
@@ -64,6 +67,7 @@ def create_or_load_study(
         name: of the study.
         directions: "minimize" or "maximize" for each objective.
         document: JSON of everything that shapes its trials; under "space" that of lrbench.sweep.space.space_document.
+        plan: JSON that a new study keeps as its first process gave it, whatever later ones ask for; see `plan_of`.
         force_new: where the name is taken by studies of other documents, create NAME-2, NAME-3 and so on instead of
             refusing. Given again with the same document, it goes on with the study that it made.
 
@@ -94,8 +98,14 @@ def create_or_load_study(
             optuna.create_study(study_name=new, storage=storage, directions=kinds)
         study = optuna.load_study(study_name=new, storage=storage)
         study.set_user_attr(_SERIES, name)
-        study.set_user_attr(_DOCUMENT, wanted)
+        study.set_user_attr(_PLAN, dict(plan or {}))
+        study.set_user_attr(_DOCUMENT, wanted)  # the last one: a study without it is not made yet
         return study
+
+
+def plan_of(study: Study) -> dict[str, Any]:
+    """What the process that created a study planned with it; see `create_or_load_study`."""
+    return dict(study.user_attrs[_PLAN])
 
 
 def add_trial(study: Study, suggestion: Suggestion, user_attrs: Mapping[str, Any]) -> FrozenTrial:
@@ -115,6 +125,26 @@ def add_trial(study: Study, suggestion: Suggestion, user_attrs: Mapping[str, Any
     )
     storage = study._storage
     return storage.get_trial(storage.create_new_trial(study._study_id, template_trial=template))
+
+
+def find_slot(study: Study, slot: int) -> FrozenTrial | None:
+    """The trial of a slot: of that name, or in a study that nobody shared, of that number."""
+    for trial in study.get_trials(deepcopy=False):
+        if trial.user_attrs.get(_SLOT, trial.number) == slot:
+            return trial
+    return None
+
+
+def add_slot(study: Study, slot: int, suggestion: Suggestion) -> FrozenTrial:
+    """Add the running trial of a slot, unless there is one by now.
+
+    A process that stood still after it claimed the slot may find that another one has taken it over.
+
+    Returns:
+        the trial of the slot as stored, whoever added it.
+    """
+    with exclusively(_engine_of(study).url):
+        return find_slot(study, slot) or add_trial(study, suggestion, {_SLOT: slot})
 
 
 def finish_trial(

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lrbench.sweep.quiet import quiet_optuna
 from lrbench.sweep.ranges import config_value
 from lrbench.sweep.space import Dimension
-from lrbench.sweep.storage import add_trial, create_or_load_study, finish_trial
+from lrbench.sweep.storage import add_slot, add_trial, create_or_load_study, find_slot, finish_trial, plan_of
 from lrbench.sweep.suggest import SamplerName, Suggestion, suggest, uses_history, visible_history
 
 Trial: TypeAlias = FrozenTrial
@@ -73,15 +73,13 @@ class TunedStudy:
         document: Mapping[str, Any],
         force_new: bool,
     ) -> None:
-        self.study: Study = create_or_load_study(storage, name, directions, document, force_new=force_new)
+        # Raising the number of trials later must not move the points that were asked before.
+        plan = {"num_trials": search.num_trials, "batch_size": search.batch_size}
+        self.study: Study = create_or_load_study(storage, name, directions, document, plan=plan, force_new=force_new)
         self.space = space
         self._directions = directions
-        # Raising the number of trials later must not move the points that were asked before.
-        planned = self.study.user_attrs.get("search")
-        if planned is None:
-            planned = {"num_trials": search.num_trials, "batch_size": search.batch_size}
-            self.study.set_user_attr("search", planned)
         self._search = search
+        planned = plan_of(self.study)
         self._planned_trials, self.batch_size = int(planned["num_trials"]), int(planned["batch_size"])
 
     @property
@@ -115,11 +113,10 @@ class TunedStudy:
         Between processes that share a study, numbers follow the order in which trials begin; the slot decides the
         point, so that none is tried twice.
         """
-        for trial in self.trials:
-            if trial.user_attrs.get("slot", trial.number) == slot:
-                return trial
+        if (known := find_slot(self.study, slot)) is not None:
+            return known
         suggestion = self._suggest(slot, [t for t in self.trials if t.state is not TrialState.FAIL])
-        return add_trial(self.study, suggestion, {"slot": slot})
+        return add_slot(self.study, slot, suggestion)
 
     def visible(self, number: int) -> list[FrozenTrial]:
         """What trial `number` may know of the others; see `visible_history`."""

@@ -1,0 +1,68 @@
+"""Jobs of a sweep on Hydra's other launchers: in processes and on machines that we do not run ourselves."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+from lrbench.cli.launching import Values, train_missing
+from lrbench.cli.result import Result
+from lrbench.config import Plan
+
+if TYPE_CHECKING:
+    from lrbench.cli.run import Session
+
+_STOPPED = 143  # exit code of a sweep whose jobs were told to stop, by whatever signal: that of SIGTERM
+
+
+def launch_elsewhere(
+    launcher: Launcher, words: Sequence[Sequence[str]], jobs: Sequence[Values], session: "Session"
+) -> list[Result]:
+    """Train configs by a launcher of Hydra's, and hand their results to the session when all have ended.
+
+    Args:
+        launcher: set up.
+        words: overrides of each job, from which the launcher composes its config.
+        jobs: see `train_missing`; the same configs.
+        session: see `train_missing`.
+
+    Returns:
+        See `train_missing`.
+
+    Raises:
+        ValueError: see `train_missing`; or a job died, which ends the launcher's wait for the others.
+    """
+
+    def train(plans: Mapping[int, Plan], destinations: Mapping[str, str]) -> dict[int, Result]:
+        try:
+            returns = launcher.launch([words[index] for index in plans], initial_job_idx=0)
+        except RuntimeError as error:  # submitit's, of a job that left no result: killed, or out of time
+            raise ValueError(
+                f"a job of {type(launcher).__name__} ended without a result: {_last_line(error)}\n"
+                "Others that were launched with it may still be running; when they have ended, the same command "
+                "trains what is missing."
+            ) from error
+        results = {index: _result(done, plans[index]) for index, done in zip(plans, returns, strict=True)}
+        for result in results.values():
+            session.collect(result)
+        if any(result.stopped for result in results.values()):
+            session.stop_code = session.stop_code or _STOPPED
+        return results
+
+    return train_missing(jobs, session, train)
+
+
+def _result(done: JobReturn, plan: Plan) -> Result:
+    if done.status is JobStatus.COMPLETED:
+        result: Any = done.return_value
+        assert isinstance(result, Result)
+        return result
+    # `return_value` would raise it here, and the other jobs with it be lost.
+    error = done._return_value
+    return Result(plan.run_name, error=ValueError(f"{type(error).__name__}: {error}"))
+
+
+def _last_line(error: RuntimeError) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__

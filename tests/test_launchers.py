@@ -1,0 +1,185 @@
+"""Sweeps on the launchers of other projects, by the commands that a person types; real processes throughout."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from shell import REPO
+
+from lrbench.cli.signals import SIGNALS_ELSEWHERE, StopRequest
+from lrbench.tracking.facts import read_facts
+from lrbench.tracking.journal import Ended, Evaluated, read_all
+
+TINY = ["model.hidden=[16]", "budget.epochs=2"]
+# The machine may have more cores than its users may have; and nothing here is for the network.
+LAUNCHERS = {
+    "submitit_local": ["hydra/launcher=submitit_local"],
+    "ray_local": ["hydra/launcher=ray_local", "hydra.launcher.ray.init.num_cpus=2"],
+}
+needs = {
+    "submitit_local": ("submitit", "hydra_plugins.hydra_submitit_launcher"),
+    "ray_local": ("ray", "hydra_plugins.hydra_ray_launcher"),
+}
+
+
+@pytest.fixture(params=LAUNCHERS)
+def launcher(request):
+    for module in needs[request.param]:
+        pytest.importorskip(module)
+    return LAUNCHERS[request.param]
+
+
+def start(folder, *words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "lrbench", "-m", *words],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(REPO),
+            "LRBENCH_CACHE_DIR": str(folder / "cache"),
+            "OMP_NUM_THREADS": "1",
+            "RAY_AUTH_MODE": "disabled",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(folder, *words):
+    process = start(folder, *words)
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def records(results):
+    return {path.name: path for path in sorted((results / "runs").iterdir())}
+
+
+def outcome(record):
+    return json.loads((record / "artifacts" / "outcome.json").read_text())
+
+
+def curve(record):
+    with (record / "artifacts" / "curve.csv").open() as file:
+        return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_grid_elsewhere_is_trained_once_and_arrives_in_mlflow(results, launcher):
+    words = [*launcher, *TINY, f"results_dir='{results}'", "scheduler=cosine,step"]
+    out, _ = run(results.parent, *words)
+    assert out.count("state\tok") == 2
+    runs = MlflowClient(f"sqlite:///{results}/mlflow.db").search_runs(["1"])
+    assert {(r.info.run_name, r.info.status) for r in runs} == {("cosine-s0", "FINISHED"), ("step-s0", "FINISHED")}
+    for r in runs:
+        (record,) = (path for path in records(results).values() if read_facts(path).name == r.info.run_name)
+        assert r.data.metrics["val/accuracy"] == outcome(record)["val/accuracy"]
+    before = {path: path.stat().st_mtime_ns for path in (results / "runs").rglob("*")}
+    jobs = [*results.rglob("*_submitted.pkl")]
+    again, err = run(results.parent, *words)
+    assert again == out
+    assert "Ray" not in err, "nothing is launched that is recorded"
+    assert [*results.rglob("*_submitted.pkl")] == jobs
+    assert {path: path.stat().st_mtime_ns for path in (results / "runs").rglob("*")} == before
+
+
+def process_of(folder: Path) -> int:
+    """The process in which submitit runs the only job under a folder."""
+    found = [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and _is_job(entry, folder) and int(entry.name) != os.getpid()
+    ]
+    (process,) = found
+    return process
+
+
+def _is_job(process: Path, folder: Path) -> bool:
+    try:
+        words = (process / "cmdline").read_bytes().split(b"\0")
+    except OSError:  # it has just ended
+        return False
+    return b"submitit.core._submit" in words and any(word.startswith(os.fsencode(folder)) for word in words)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_preempted_job_queues_again_and_ends_as_an_unbroken_one(tmp_path):
+    for module in needs["submitit_local"]:
+        pytest.importorskip(module)
+    words = ["scheduler=cosine", "model.hidden=[16]", "budget.epochs=300", "tracking=none"]
+    broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
+    process = start(
+        tmp_path, *words, "hydra/launcher=submitit_local", f"results_dir={broken}", f"hydra.sweep.dir={broken}/jobs"
+    )
+    (record,) = wait_for(lambda: [*broken.glob("runs/*")], process)
+    wait_for(lambda: num_evaluations(record) > 5, process)
+    job = process_of(broken / "jobs")
+    os.kill(job, signal.SIGTERM)  # Slurm sends it along; submitit says that it means nothing
+    os.kill(job, signal.SIGUSR2)
+    _, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    entries = read_all(record / "journal.jsonl")
+    ends = [entry.status for entry in entries if isinstance(entry, Ended)]
+    assert ends[-1] == "FINISHED"
+    (log,) = broken.glob("jobs/.submitit/*/*_log.err")
+    assert "Bypassing signal SIGTERM" in log.read_text()
+    assert "Requeued job" in log.read_text() + log.with_suffix(".out").read_text()
+    assert [*records(broken)] == [record.name]
+
+    run(tmp_path, *words, "hydra/launcher=basic", f"results_dir={unbroken}")
+    (whole,) = records(unbroken).values()
+    assert curve(record) == curve(whole)
+    assert outcome(record)["weights_sha256"] == outcome(whole)["weights_sha256"]
+
+
+def num_evaluations(record):
+    return sum(isinstance(entry, Evaluated) for entry in read_all(record / "journal.jsonl"))
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 240
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    return value
+
+
+def test_a_job_elsewhere_leaves_sigterm_to_its_launcher_and_survives_a_repeated_signal():
+    seen = []
+    before = {s: signal.signal(s, lambda number, _: seen.append(number)) for s in (signal.SIGTERM, signal.SIGUSR2)}
+    try:
+        with StopRequest(SIGNALS_ELSEWHERE) as stop:
+            signal.raise_signal(signal.SIGTERM)
+            assert not stop()
+            signal.raise_signal(signal.SIGUSR2)
+            signal.raise_signal(signal.SIGUSR2)
+            assert stop()
+        assert seen == [signal.SIGTERM]
+        signal.raise_signal(signal.SIGUSR2)
+        assert seen == [signal.SIGTERM, signal.SIGUSR2], "its launcher's handler is back"
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("path", sorted((REPO / "conf" / "hydra").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_launcher_and_sweeper_opens_with_the_command_that_uses_it(path):
+    first = path.read_text().splitlines()[0]
+    assert first.startswith("# python -m lrbench -m ")
+    assert f"hydra/{path.parent.name}={path.stem}" in first
+    node = yaml.safe_load(path.read_text())
+    assert "_target_" in node or len(node["defaults"]) == 2
