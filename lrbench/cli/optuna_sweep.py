@@ -1,6 +1,7 @@
 """`lrbench -m hydra/sweeper=optuna`: from the sweeper's words to the protocol, and to what a person sees of it."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -93,6 +94,7 @@ def optuna_sweep(
             tracking_uri=uri,
             code=code_digest(),
             digests=_dataset_digests(contestants, session.pool(1)),
+            say=lambda text: print(f"lrbench: {text}", file=sys.stderr, flush=True),
         )
         run_sweep(contestants, chosen, world)
     except Interrupted:

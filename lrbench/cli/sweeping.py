@@ -36,6 +36,7 @@ class Surroundings:
         tracking_uri: where the records of studies are sent; "" for nowhere.
         code: digest of what shapes curves.
         digests: of the data, by dataset name.
+        say: tells the person what begins.
     """
 
     train: Train
@@ -43,6 +44,7 @@ class Surroundings:
     tracking_uri: str
     code: str
     digests: Mapping[str, str]
+    say: Callable[[str], None]
 
 
 def run_sweep(contestants: Sequence[Contestant], settings: Settings, world: Surroundings) -> None:
@@ -67,8 +69,9 @@ def run_sweep(contestants: Sequence[Contestant], settings: Settings, world: Surr
         if settings.shared:
             share(contestants, settings, world.train, url)
         else:
-            _tune(contestants, settings, world.train)
+            _tune(contestants, settings, world)
         jobs_of_finals = finals_of(contestants, settings)
+        world.say(f"finals: {len(jobs_of_finals)} runs of the best points on fresh seeds")
         results = iter(world.train([job for _, job in jobs_of_finals]))
         for contestant, _ in jobs_of_finals:
             contestant.finals.append(next(results))
@@ -90,6 +93,7 @@ def _open(contestant: Contestant, settings: Settings, world: Surroundings, stora
             document=document_of(contestant, settings, code=world.code, digests=world.digests),
             force_new=settings.force_new_study,
         )
+        contestant.name = contestant.tuned.study.study_name  # another one where a new study was forced
     contestant.record = held.enter_context(
         StudyRecord.open(
             Path(contestant.values["results_dir"]) / "runs",
@@ -104,9 +108,13 @@ def _open(contestant: Contestant, settings: Settings, world: Surroundings, stora
     world.follow(contestant.record.path)
 
 
-def _tune(contestants: Sequence[Contestant], settings: Settings, train: Train) -> None:
-    while asked := [(c, trial) for c in contestants if c.tuned is not None for trial in c.tuned.next_batch()]:
-        train_trials(asked, settings, train)
+def _tune(contestants: Sequence[Contestant], settings: Settings, world: Surroundings) -> None:
+    tuned = [contestant for contestant in contestants if contestant.tuned is not None]
+    total = settings.search.num_trials * len(tuned)
+    while asked := [(contestant, trial) for contestant in tuned for trial in contestant.source.next_batch()]:
+        done = sum(trial.state.is_finished() for contestant in tuned for trial in contestant.source.trials)
+        world.say(f"tuning {len(tuned)} studies: {done} of {total} trials done, {len(asked)} in hand")
+        train_trials(asked, settings, world.train)
 
 
 @contextmanager
