@@ -1,5 +1,6 @@
 """Who takes part in a sweep: one contestant for each schedule on each workload, and the jobs that train its points."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -140,7 +141,7 @@ def document_of(contestant: Contestant, settings: Settings, *, code: str, digest
         "objectives": list(settings.objectives),
         "pruning": None if settings.prune_share is None else [settings.prune_share, settings.prune_from],
         "code": code,
-        "dataset": digests[values["dataset"]["name"]],
+        "dataset": digests[dataset_key(values)],
     }
 
 
@@ -153,6 +154,11 @@ def finals_of(contestants: Sequence[Contestant], settings: Settings) -> list[tup
         if (best := contestant.source.best) is not None
         for seed in range(first, first + settings.final_seeds)
     ]
+
+
+def dataset_key(values: Values) -> str:
+    """What identifies the data of a config."""
+    return json.dumps(values["dataset"], sort_keys=True)
 
 
 def _has(values: Values, name: str) -> bool:

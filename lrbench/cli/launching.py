@@ -21,7 +21,7 @@ from lrbench.cli.result import Result
 from lrbench.cli.signals import StopRequest
 from lrbench.config import Plan
 from lrbench.config.plan import plain_values, plan_of
-from lrbench.launch import Died, Message
+from lrbench.launch import Died, Done, Message
 
 if TYPE_CHECKING:
     from lrbench.cli.run import Session
@@ -182,6 +182,9 @@ class _Training:
                         self._bar.advance(indices, steps_done)
                     case Message((indices, _), ("end", (position, result))):
                         self._end(indices[position], result)
+                    case Done((indices, _)):
+                        assert is_stopping or all(index in self._results for index in indices), "a job has no end"
+                        self._stopped(indices)
                     case Died((indices, _)) if is_stopping:
                         self._stopped(indices)
                     case Died(((index,), True), exit_code):
@@ -208,6 +211,7 @@ class _Training:
         self._bar.finish(index, result)
 
     def _stopped(self, indices: Sequence[int]) -> None:
+        """Take in that those of the jobs that have not ended will not."""
         for index in indices:
             if index not in self._results:
                 self._end(index, Result(self._plans[index].run_name, stopped=True))

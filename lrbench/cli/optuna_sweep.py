@@ -1,6 +1,5 @@
 """`lrbench -m hydra/sweeper=optuna`: from the sweeper's words to the protocol, and to what a person sees of it."""
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from lrbench.cli.code import code_digest
-from lrbench.cli.contestants import Contestant, Settings, make_contestants
+from lrbench.cli.contestants import Contestant, Settings, dataset_key, make_contestants
 from lrbench.cli.destination import check_destination
 from lrbench.cli.elsewhere import launch_elsewhere
 from lrbench.cli.jobs import Job
@@ -154,17 +153,16 @@ def _trainer(launcher: Launcher, session: "Session") -> Callable[[Sequence[Job]]
 
 def _dataset_digests(contestants: Iterable[Contestant], pool: Pool) -> dict[str, str]:
     """Digest the data of every contestant, in a worker: reading them needs torch."""
-    datasets = {json.dumps(c.values["dataset"], sort_keys=True): c for c in contestants}
     digests: dict[str, str] = {}
-    for contestant in datasets.values():
+    for key, contestant in {dataset_key(contestant.values): contestant for contestant in contestants}.items():
         contestant.plan.dataset.check()
-        pool.submit(contestant.values["dataset"]["name"], "lrbench.cli.worker.dataset_digest", contestant.values)
+        pool.submit(key, "lrbench.cli.worker.dataset_digest", contestant.values)
     for event in pool.events():
         match event:
-            case Done(name, (digest, None)):
-                digests[name] = digest
+            case Done(key, (digest, None)):
+                digests[key] = digest
             case Done(_, (_, error)):
                 raise error
-            case Died(name, exit_code):
-                raise ValueError(f"dataset={name} could not be read: its process ended with {exit_code}")
+            case Died(key, exit_code):
+                raise ValueError(f"dataset={key} could not be read: its process ended with {exit_code}")
     return digests

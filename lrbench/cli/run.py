@@ -48,6 +48,7 @@ class Session:
         self.shown: list[Result] | None = None
         self.epilogue: Callable[[], int] | None = None
         self._followed: set[Path] = set()
+        self._collected: set[int] = set()  # ids; `results` keeps their objects alive
         self._arguments = arguments
         self._sender: Sender | None = None
         self._is_elsewhere = False
@@ -78,8 +79,9 @@ class Session:
 
     def collect(self, result: Result) -> None:
         """Take in the end of a job, once."""
-        if any(result is known for known in self.results):
+        if id(result) in self._collected:
             return
+        self._collected.add(id(result))
         self.results.append(result)
         if result.record is not None and result.tracking_uri:
             self.follow(result.record, result.tracking_uri)

@@ -35,7 +35,7 @@ class Surroundings:
         follow: has a record copied to MLflow.
         tracking_uri: where the records of studies are sent; "" for nowhere.
         code: digest of what shapes curves.
-        digests: of the data, by dataset name.
+        digests: of the data, by `dataset_key`.
         say: tells the person what begins.
     """
 

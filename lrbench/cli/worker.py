@@ -32,6 +32,8 @@ def train_group(job: Job, link: Link) -> None:
         return
     steps_done = 0
     for position, plan in plans.items():
+        if link.is_stopping():
+            return
         _train({position: plan}, job, link, train, steps_done=steps_done)
         steps_done += plan.budget.total_steps
 
