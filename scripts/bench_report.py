@@ -1,4 +1,4 @@
-"""Time and memory of the whole way from MLflow to a report: `python scripts/bench_report.py [NUM_RUNS ...] [--out FILE]`.
+"""Time and memory of the way from MLflow to a report: `python scripts/bench_report.py [NUM_RUNS ...] [--out FILE]`.
 
 Made-up results of 100, 1,000 and 10,000 runs with 200 evaluations each go into an MLflow database as `lrbench` leaves
 them there: every metric, rate, tag and config value. Then the stages are measured, one size after the other, each in a
@@ -74,7 +74,7 @@ def measure(database: Path) -> None:
     from lrbench.report.page import write_html
     from lrbench.tracking.read import read_runs
 
-    frame = timed("read", lambda: read_runs(f"sqlite:///{database}"))
+    frame = timed("read", lambda: read_runs(f"sqlite:///{database}", parameters="varying"))
     analysis = timed("analyse", lambda: analyse(frame, settings=Settings("val/loss", "minimize")))
     said = timed("verdict", lambda: verdict(analysis))
     timed("files", lambda: write_machine_files(analysis, said, database.parent / "report"))
@@ -130,6 +130,11 @@ def write_database(path: Path, num_runs: int) -> None:
                 "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES (?, ?, ?, ?, ?, 0)",
                 points_of(run_id, 1_000 * number, rate, losses),
             )
+        database.execute(
+            "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) "
+            "SELECT key, 0, 0, 0, 0, run_uuid FROM metrics WHERE step = ?",
+            (TOTAL_STEPS,),
+        )
         for _, statement in indices:
             database.execute(statement)
 
@@ -161,7 +166,7 @@ def made_up_runs(num_runs: int) -> Iterator[tuple[dict[str, str], float, np.ndar
             "workload": f"workload{workload:03d}",
             "budget": str(TOTAL_STEPS),
             "batch_size": "64",
-            **{name: "made-up" for name in ("model", "dataset", "optimizer")},
+            **dict.fromkeys(("model", "dataset", "optimizer"), "made-up"),
         }
         yield tags, rate, losses
 

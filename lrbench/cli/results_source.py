@@ -103,7 +103,7 @@ def read_results(words: Words) -> pd.DataFrame:
         return read_file(path, columns=words.columns)
     given = words.options.get("tracking.experiment")
     experiments = None if given is None else given.split(",")
-    frame = read_runs(words.uri, experiments=experiments, tags=words.tags)
+    frame = read_runs(words.uri, experiments=experiments, tags=words.tags, parameters="varying")
     if frame.empty:
         selected = " ".join(
             ([] if given is None else [f"tracking.experiment={given}"])

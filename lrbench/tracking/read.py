@@ -6,19 +6,23 @@ the point of `lr` at that very step. Where a point was stored twice, the later o
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from lrbench.results import BY_NAME, COLUMNS, sort_rows
+from lrbench.results import BY_NAME, COLUMNS
 from lrbench.spec import RunState
 from lrbench.tracking.database import SCHEMES, scheme_of
 from lrbench.tracking.names import unescape_key
-from lrbench.tracking.tables import Tables
+from lrbench.tracking.tables import Points, Tables, pack, unpack
 
-_METRICS = [c.name for c in COLUMNS if c.level == "evaluation" and c.dtype == "Float64"]
 _SUMMARIES = ("study", "report")  # roles of what is no training
+Parameters = Literal["all", "varying"]
+_Packed = npt.NDArray[np.int64]  # a run's place in the frame and a step (`tables.pack`), increasing
 # MLflow stores infinity as the largest double.
 _LARGEST = np.finfo(np.float64).max
 
@@ -28,6 +32,7 @@ def read_runs(
     *,
     experiments: Sequence[str] | None = None,
     tags: Mapping[str, str] | None = None,
+    parameters: Parameters = "all",
 ) -> pd.DataFrame:
     """Read evaluations into the tidy frame.
 
@@ -35,10 +40,12 @@ def read_runs(
         tracking_uri: absolute `sqlite:///`, another database, or the address of a server.
         experiments: names of MLflow experiments, None for all.
         tags: keep the runs that carry all of these, e.g. {"role": "study"}; None for all trainings.
+        parameters: "varying" leaves out the config values that all runs share, most of the frame where runs are many.
 
     Returns:
-        The columns of `results.COLUMNS`, then one column per config value under its dotted name (Int64,
-        Float64, boolean or string). `state` is `incomplete` for a run that has not ended.
+        The columns of `results.COLUMNS`, then those of other metrics (`val/f1`), then one column per config value under
+        its dotted name (Int64, Float64, boolean or string). Strings are Python's. `state` is `incomplete` for a run
+        that has not ended.
 
     Raises:
         ValueError: unknown kind of URI, no database there, or no such experiment (lists those that exist).
@@ -51,15 +58,16 @@ def read_runs(
         from lrbench.tracking.read_api import read_tables
     else:
         from lrbench.tracking.read_sql import read_tables
-    return assemble(read_tables(tracking_uri, experiments, _METRICS), tags=tags or {})
+    return assemble(read_tables(tracking_uri, experiments), tags=tags or {}, parameters=parameters)
 
 
-def assemble(tables: Tables, *, tags: Mapping[str, str]) -> pd.DataFrame:
+def assemble(tables: Tables, *, tags: Mapping[str, str], parameters: Parameters = "all") -> pd.DataFrame:
     """Build the tidy frame from raw tables, column by column.
 
     Args:
         tables: as a store delivers them, in any order.
         tags: runs without all of these are left out; without a role among them, also those that sum others up.
+        parameters: see `read_runs`.
     """
     about = _pivot(tables.tags)
     runs = tables.runs.set_index("run_id")
@@ -69,12 +77,10 @@ def assemble(tables: Tables, *, tags: Mapping[str, str]) -> pd.DataFrame:
     if "role" not in tags and "role" in runs:
         runs = runs[~runs["role"].isin(_SUMMARIES)]
     runs = runs.sort_index()
-    points = _last_points(tables.points, runs.index)
-    # Every evaluation has its seconds; the many points of `lr` in between are no evaluations.
-    evaluated = points.loc[points["key"] != "lr", ["run", "step"]]
-    rows = pd.MultiIndex.from_frame(evaluated.drop_duplicates().sort_values(["run", "step"]))
-    of_run = rows.get_level_values("run").to_numpy(dtype=np.int64)
-    steps = rows.get_level_values("step").to_numpy(dtype=np.int64)
+    places = runs.index.get_indexer(pd.Index(tables.runs["run_id"]))  # -1 where the run is left out
+    metrics = {unescape_key(key): points for key, points in tables.points.items()}
+    rows = _rows(_curves(points, places).at for name, points in metrics.items() if name != "lr")
+    of_run, steps = unpack(rows)
 
     params = _pivot(tables.params[tables.params["run_id"].isin(runs.index)]).reindex(runs.index)
     params.columns = pd.Index([unescape_key(name) for name in params.columns])
@@ -86,12 +92,23 @@ def assemble(tables: Tables, *, tags: Mapping[str, str]) -> pd.DataFrame:
         elif column.name == "samples":
             data["samples"] = data["step"] * data["batch_size"]  # type: ignore[operator]
         elif column.level == "evaluation":
-            data[column.name] = _metric_column(points[points["key"] == column.name], rows)
+            data[column.name] = _metric_column(metrics.get(column.name), places, rows)
         else:
             data[column.name] = run_level[column.name].take(of_run)
-    for name in sorted(set(params.columns) - set(BY_NAME)):
-        data[name] = _typed(params[name]).take(of_run)
-    return sort_rows(pd.DataFrame(data))
+    for name in sorted(set(metrics) - set(BY_NAME)):
+        data[name] = _metric_column(metrics[name], places, rows)
+    for name in sorted(set(params.columns) - set(data)):
+        if parameters == "all" or params[name].nunique(dropna=False) > 1:
+            data[name] = _typed(params[name]).take(of_run)
+    return pd.DataFrame(data, copy=False)
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """One metric of all runs: `value` (num_points,) at the run and step `at`."""
+
+    at: _Packed
+    value: npt.NDArray[np.float64]
 
 
 def _run_columns(runs: pd.DataFrame, params: pd.DataFrame) -> dict[str, pd.api.extensions.ExtensionArray]:
@@ -112,29 +129,47 @@ def _run_columns(runs: pd.DataFrame, params: pd.DataFrame) -> dict[str, pd.api.e
             values = values.where(values.notna(), str(RunState.INCOMPLETE))
         if column.dtype == "Int64":
             values = pd.to_numeric(values)
-        columns[column.name] = values.astype(column.dtype).array
+        # Strings as Python's: the rows of a run share one object, where Arrow copies its letters to each.
+        dtype = pd.StringDtype("python") if column.dtype == "string" else column.dtype
+        columns[column.name] = values.astype(dtype).array
     return columns
 
 
-def _last_points(points: pd.DataFrame, run_ids: pd.Index) -> pd.DataFrame:
-    """Points of the given runs (`run` is the run's position); of repeated ones the last by timestamp."""
-    points = points.assign(run=run_ids.get_indexer(pd.Index(points["run_id"]))).drop(columns="run_id")
-    points = points[points["run"] >= 0]
-    value = points["value"].to_numpy(dtype=np.float64)
-    value = np.where(np.abs(value) >= _LARGEST, np.copysign(np.inf, value), value)
-    points = points.assign(value=value)
-    # The value is the tie-breaker, so that the order in which a store delivers does not matter; NaN is last.
-    points = points.sort_values(["run", "key", "step", "timestamp", "value"], kind="stable")
-    return points.drop_duplicates(["run", "key", "step"], keep="last")
+def _curves(points: Points, places: npt.NDArray[np.int64]) -> _Curves:
+    """Order the points of a metric by their run's place in the frame, those of other runs left out, and by step."""
+    place = places[points.run]
+    at = pack(place, points.step)
+    order = np.argsort(at, kind="stable")
+    order = order[place[order] >= 0]
+    value = points.value[order]
+    return _Curves(at[order], np.where(np.abs(value) >= _LARGEST, np.copysign(np.inf, value), value))
 
 
-def _metric_column(points: pd.DataFrame, rows: pd.MultiIndex) -> pd.arrays.FloatingArray:
-    """One metric at the rows (run, step): missing where it has no point, NaN where its point is NaN."""
-    index = pd.MultiIndex.from_frame(points[["run", "step"]])
-    position = index.get_indexer(rows)
-    missing = position < 0
-    values = np.zeros(len(rows))
-    values[~missing] = points["value"].to_numpy(dtype=np.float64)[position[~missing]]
+def _rows(measured: Iterable[_Packed]) -> _Packed:
+    """Every run and step at which any of these metrics was measured: the many points of `lr` are no evaluations."""
+    rows = np.empty(0, np.int64)
+    for at in measured:
+        # Almost always there already, and a union would sort everything anew.
+        if len(at) > len(rows) or not (rows[_positions(at, rows)] == at).all():
+            rows = np.union1d(rows, at)
+    return rows
+
+
+def _positions(at: _Packed, rows: _Packed) -> npt.NDArray[np.intp]:
+    """Where each of `at` is among the rows, or some other place if it is not."""
+    return np.searchsorted(rows, at).clip(max=len(rows) - 1)
+
+
+def _metric_column(points: Points | None, places: npt.NDArray[np.int64], rows: _Packed) -> pd.arrays.FloatingArray:
+    """One metric at the rows: missing where it has no point, NaN where its point is NaN."""
+    values, missing = np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
+    if points is not None and len(rows):
+        curves = _curves(points, places)
+        # Points of `lr` may lie between the rows.
+        place = _positions(curves.at, rows)
+        found = rows[place] == curves.at
+        values[place[found]] = curves.value[found]
+        missing[place[found]] = False
     return pd.arrays.FloatingArray(values, missing)
 
 

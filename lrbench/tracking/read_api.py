@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from lrbench.tracking.names import RECORD_TAG
-from lrbench.tracking.tables import Tables, choose_experiments
+from lrbench.tracking.tables import Points, Tables, choose_experiments, is_read, last_points
 
 _PAGE = 1000
 
 
-def read_tables(uri: str, experiments: Sequence[str] | None, metrics: Sequence[str]) -> Tables:
+def read_tables(uri: str, experiments: Sequence[str] | None) -> Tables:
     """Fetch the raw tables; the same as `read_sql.read_tables`, one request per run and metric.
 
     Raises:
@@ -22,12 +23,7 @@ def read_tables(uri: str, experiments: Sequence[str] | None, metrics: Sequence[s
     ids = {experiment.name: experiment.experiment_id for experiment in client.search_experiments()}
     names = {ids[name]: name for name in choose_experiments(ids, experiments, uri)}
     runs = _search(client, list(names)) if names else []
-    points = [
-        (run.info.run_id, point.key, point.step, point.timestamp, point.value)
-        for run in runs
-        for key in sorted(set(metrics) & set(run.data.metrics))
-        for point in client.get_metric_history(run.info.run_id, key)
-    ]
+    keys = sorted({key for run in runs for key in run.data.metrics if is_read(key)})
     return Tables(
         runs=pd.DataFrame(
             [(r.info.run_id, r.info.run_name, names[r.info.experiment_id], r.info.status) for r in runs],
@@ -35,7 +31,20 @@ def read_tables(uri: str, experiments: Sequence[str] | None, metrics: Sequence[s
         ),
         tags=_pairs([(run.info.run_id, run.data.tags) for run in runs]),
         params=_pairs([(run.info.run_id, run.data.params) for run in runs]),
-        points=pd.DataFrame(points, columns=["run_id", "key", "step", "timestamp", "value"]),
+        points={key: _points(client, runs, key) for key in keys},
+    )
+
+
+def _points(client: MlflowClient, runs: Sequence[Run], key: str) -> Points:
+    found = [
+        (position, point.step, point.timestamp, point.value)
+        for position, run in enumerate(runs)
+        if key in run.data.metrics
+        for point in client.get_metric_history(run.info.run_id, key)
+    ]
+    run, step, timestamp, value = zip(*found, strict=True)
+    return last_points(
+        np.array(run, np.int32), np.array(step, np.int64), np.array(timestamp, np.int64), np.array(value, np.float64)
     )
 
 

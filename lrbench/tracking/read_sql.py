@@ -1,17 +1,23 @@
 """Reads runs straight from MLflow's database, much faster than through its client. Imports no mlflow."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sqlalchemy import (
-    ColumnElement,
+    Boolean,
     Connection,
     Engine,
     Select,
+    case,
     column,
     create_engine,
     func,
+    null,
     select,
     table,
     tuple_,
@@ -20,40 +26,41 @@ from sqlalchemy.exc import OperationalError
 
 from lrbench.tracking.database import database_path
 from lrbench.tracking.names import RECORD_TAG
-from lrbench.tracking.tables import Tables, choose_experiments
+from lrbench.tracking.tables import Points, Tables, choose_experiments, is_read, last_points
 
 _LOCK_SECONDS = 30.0  # a writer's transaction is short, but disks can be slow
+_PORTION = 50_000  # points fetched at a time
 
 _EXPERIMENTS = table("experiments", *map(column, ("experiment_id", "name", "lifecycle_stage")))
 _RUNS = table("runs", *map(column, ("run_uuid", "name", "experiment_id", "status", "lifecycle_stage", "start_time")))
 _TAGS = table("tags", *map(column, ("run_uuid", "key", "value")))
 _PARAMS = table("params", *map(column, ("run_uuid", "key", "value")))
-_METRICS = table("metrics", *map(column, ("run_uuid", "key", "step", "timestamp", "value", "is_nan")))
+_METRICS = table("metrics", *map(column, ("run_uuid", "key", "step", "timestamp", "value")), column("is_nan", Boolean))
+_LATEST = table("latest_metrics", *map(column, ("run_uuid", "key")))
 
 
-def read_tables(uri: str, experiments: Sequence[str] | None, metrics: Sequence[str]) -> Tables:
+def read_tables(uri: str, experiments: Sequence[str] | None) -> Tables:
     """Fetch the raw tables with SELECTs only; a sqlite file is opened read-only.
 
     Args:
         uri: tracking URI of a database.
         experiments: names, or None for all.
-        metrics: keys of the points to fetch.
 
     Raises:
         ValueError: the database does not exist, or an experiment does not; names those that do.
     """
     path = database_path(uri)
     if path is None:
-        return _read(create_engine(uri), uri, experiments, metrics)
+        return _read(create_engine(uri), uri, experiments)
     if not path.exists():
         raise ValueError(f"tracking.uri: there is no database {path}; no run was recorded there yet")
     try:
-        return _read(_sqlite(f"{path.as_uri()}?mode=ro"), uri, experiments, metrics)
+        return _read(_sqlite(f"{path.as_uri()}?mode=ro"), uri, experiments)
     except OperationalError as error:
         # A writer was killed inside a transaction. SQLite must undo it first, which read-only it may not.
         if "readonly" not in str(error):
             raise
-        return _read(_sqlite(f"{path.as_uri()}?mode=rw"), uri, experiments, metrics)
+        return _read(_sqlite(f"{path.as_uri()}?mode=rw"), uri, experiments)
 
 
 def recorded_experiments(uri: str) -> list[tuple[str, str]]:
@@ -87,7 +94,7 @@ def _sqlite(address: str) -> Engine:
     return create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True, timeout=_LOCK_SECONDS))
 
 
-def _read(engine: Engine, uri: str, experiments: Sequence[str] | None, metrics: Sequence[str]) -> Tables:
+def _read(engine: Engine, uri: str, experiments: Sequence[str] | None) -> Tables:
     with engine.connect() as connection:
         active = select(_EXPERIMENTS.c.experiment_id, _EXPERIMENTS.c.name).where(
             _EXPERIMENTS.c.lifecycle_stage == "active"
@@ -111,19 +118,12 @@ def _read(engine: Engine, uri: str, experiments: Sequence[str] | None, metrics: 
             ["run_id", "run_name", "experiment", "status"],
         )
         runs["experiment"] = runs["experiment"].map(names)
-        points = _fetch(
-            connection,
-            select(*_METRICS.c).where(
-                _METRICS.c.key.in_(list(metrics)),
-                _METRICS.c.run_uuid.in_(ours),
-                # `lr` has many points between two evaluations, none of which the frame shows.
-                (_METRICS.c.key != "lr") | _at_an_evaluation(),
-            ),
-            ["run_id", "key", "step", "timestamp", "value", "is_nan"],
-        )
-        is_nan = points.pop("is_nan").to_numpy(dtype=bool)
-        points["value"] = points["value"].to_numpy(dtype=float)
-        points.loc[is_nan, "value"] = float("nan")
+        keys = connection.execute(select(_LATEST.c.key).where(_LATEST.c.run_uuid.in_(ours)).distinct())
+        # A run that began after the runs were fetched is not among them.
+        positions = defaultdict(lambda: -1, {run_id: position for position, run_id in enumerate(runs["run_id"])})
+        points = {
+            key: _points(connection, _points_query(key, ours), positions) for key in keys.scalars() if is_read(key)
+        }
         pairs = ["run_id", "key", "value"]
         tags = _fetch(connection, select(*_TAGS.c).where(_TAGS.c.run_uuid.in_(ours)), pairs)
         params = _fetch(connection, select(*_PARAMS.c).where(_PARAMS.c.run_uuid.in_(ours)), pairs)
@@ -131,15 +131,44 @@ def _read(engine: Engine, uri: str, experiments: Sequence[str] | None, metrics: 
     return Tables(runs=runs, tags=tags, params=params, points=points)
 
 
-def _at_an_evaluation() -> ColumnElement[bool]:
-    m = _METRICS.alias()
-    # Not a correlated EXISTS: for that SQLite takes the wrong index and runs for minutes.
-    evaluations = select(m.c.run_uuid, m.c.step).where(m.c.key == "time/seconds")
-    return tuple_(_METRICS.c.run_uuid, _METRICS.c.step).in_(evaluations)
+def _points_query(metric: str, ours: Select[tuple[str]]) -> Select[tuple[Any, ...]]:
+    """The points of one metric, whose key, first in MLflow's primary key, leads straight to them."""
+    m = _METRICS.c
+    value = case((m.is_nan, null()), else_=m.value)
+    query = select(m.run_uuid, m.step, m.timestamp, value).where(m.key == metric, m.run_uuid.in_(ours))
+    if metric != "lr":
+        return query
+    # It has many points between two evaluations, none of which the frame shows. Not a correlated EXISTS: for that
+    # SQLite takes the wrong index and runs for minutes.
+    other = _METRICS.alias()
+    evaluations = select(other.c.run_uuid, other.c.step).where(other.c.key == "time/seconds")
+    return query.where(tuple_(m.run_uuid, m.step).in_(evaluations))
+
+
+def _points(connection: Connection, query: Select[tuple[Any, ...]], positions: Mapping[str, int]) -> Points:
+    """Fetch points in portions: a tuple a point would take ten times the memory of its numbers.
+
+    Args:
+        connection: open.
+        query: from `_points_query`.
+        positions: of the runs by id, -1 for any other.
+    """
+    cursor = connection.execute(query).cursor
+    assert cursor is not None
+    portions: list[list[npt.NDArray[Any]]] = [
+        [np.empty(0, kind) for kind in (np.int32, np.int64, np.int64, np.float64)]
+    ]
+    # The driver's own tuples: SQLAlchemy's rows would double the time of a million points.
+    while rows := cursor.fetchmany(_PORTION):
+        run_ids, steps, timestamps, values = zip(*rows, strict=True)
+        run = np.fromiter(map(positions.__getitem__, run_ids), np.int32, len(rows))
+        # No value (NULL) becomes NaN.
+        portions.append([run, np.array(steps, np.int64), np.array(timestamps, np.int64), np.array(values, np.float64)])
+    columns = [np.concatenate(parts) for parts in zip(*portions, strict=True)]
+    return last_points(*(column[columns[0] >= 0] for column in columns))
 
 
 def _fetch(connection: Connection, query: Select[tuple[object, ...]], columns: list[str]) -> pd.DataFrame:
     cursor = connection.execute(query).cursor
     assert cursor is not None
-    # The driver's own tuples: SQLAlchemy's rows would double the time of half a million points.
     return pd.DataFrame([*cursor.fetchall()], columns=columns)
