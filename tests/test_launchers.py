@@ -39,7 +39,7 @@ def launcher(request):
 
 def start(folder, *words):
     return subprocess.Popen(
-        [sys.executable, "-m", "lrbench", "-m", *words],
+        [sys.executable, "-m", "lrbench", *words],
         cwd=folder,
         env={
             **os.environ,
@@ -56,9 +56,13 @@ def start(folder, *words):
 
 
 def run(folder, *words):
-    process = start(folder, *words)
+    process = start(folder, "-m", *words)
     out, err = process.communicate(timeout=500)
-    assert process.returncode == 0, err
+    assert process.returncode in (0, 3), err
+    if process.returncode == 3:  # on a busy machine the sender may not be done within its minute
+        (results_dir,) = (word for word in words if word.startswith("results_dir="))
+        sync = start(folder, "sync", results_dir.replace("'", ""))
+        assert sync.wait(500) == 0
     return out, err
 
 
@@ -80,7 +84,7 @@ def curve(record):
 def test_a_grid_elsewhere_is_trained_once_and_arrives_in_mlflow(results, launcher):
     words = [*launcher, *TINY, f"results_dir='{results}'", "scheduler=cosine,step"]
     out, _ = run(results.parent, *words)
-    assert out.count("state\tok") == 2
+    assert out.count("\tok\t") == 2
     runs = MlflowClient(f"sqlite:///{results}/mlflow.db").search_runs(["1"])
     assert {(r.info.run_name, r.info.status) for r in runs} == {("cosine-s0", "FINISHED"), ("step-s0", "FINISHED")}
     for r in runs:
@@ -121,9 +125,8 @@ def test_a_preempted_job_queues_again_and_ends_as_an_unbroken_one(tmp_path):
         pytest.importorskip(module)
     words = ["scheduler=cosine", "model.hidden=[16]", "budget.epochs=300", "tracking=none"]
     broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
-    process = start(
-        tmp_path, *words, "hydra/launcher=submitit_local", f"results_dir={broken}", f"hydra.sweep.dir={broken}/jobs"
-    )
+    place = [f"results_dir={broken}", f"hydra.sweep.dir={broken}/jobs"]
+    process = start(tmp_path, "-m", *words, "hydra/launcher=submitit_local", *place)
     (record,) = wait_for(lambda: [*broken.glob("runs/*")], process)
     wait_for(lambda: num_evaluations(record) > 5, process)
     job = process_of(broken / "jobs")
