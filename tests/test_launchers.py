@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +12,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
 from mlflow import MlflowClient
 from shell import REPO
 
 from lrbench.cli.signals import SIGNALS_ELSEWHERE, StopRequest
+from lrbench.config import CONFIG_DIR, register_schema
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.journal import Ended, Evaluated, read_all
 
@@ -39,7 +44,7 @@ def launcher(request):
 
 def start(folder, *words):
     return subprocess.Popen(
-        [sys.executable, "-m", "lrbench", "-m", *words],
+        [sys.executable, "-m", "lrbench", *words],
         cwd=folder,
         env={
             **os.environ,
@@ -56,9 +61,13 @@ def start(folder, *words):
 
 
 def run(folder, *words):
-    process = start(folder, *words)
+    process = start(folder, "-m", *words)
     out, err = process.communicate(timeout=500)
-    assert process.returncode == 0, err
+    assert process.returncode in (0, 3), err
+    if process.returncode == 3:  # on a busy machine the sender may not be done within its minute
+        (results_dir,) = (word for word in words if word.startswith("results_dir="))
+        sync = start(folder, "sync", results_dir.replace("'", ""))
+        assert sync.wait(500) == 0
     return out, err
 
 
@@ -80,7 +89,7 @@ def curve(record):
 def test_a_grid_elsewhere_is_trained_once_and_arrives_in_mlflow(results, launcher):
     words = [*launcher, *TINY, f"results_dir='{results}'", "scheduler=cosine,step"]
     out, _ = run(results.parent, *words)
-    assert out.count("state\tok") == 2
+    assert out.count("\tok\t") == 2
     runs = MlflowClient(f"sqlite:///{results}/mlflow.db").search_runs(["1"])
     assert {(r.info.run_name, r.info.status) for r in runs} == {("cosine-s0", "FINISHED"), ("step-s0", "FINISHED")}
     for r in runs:
@@ -121,9 +130,8 @@ def test_a_preempted_job_queues_again_and_ends_as_an_unbroken_one(tmp_path):
         pytest.importorskip(module)
     words = ["scheduler=cosine", "model.hidden=[16]", "budget.epochs=300", "tracking=none"]
     broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
-    process = start(
-        tmp_path, *words, "hydra/launcher=submitit_local", f"results_dir={broken}", f"hydra.sweep.dir={broken}/jobs"
-    )
+    place = [f"results_dir={broken}", f"hydra.sweep.dir={broken}/jobs"]
+    process = start(tmp_path, "-m", *words, "hydra/launcher=submitit_local", *place)
     (record,) = wait_for(lambda: [*broken.glob("runs/*")], process)
     wait_for(lambda: num_evaluations(record) > 5, process)
     job = process_of(broken / "jobs")
@@ -156,6 +164,42 @@ def wait_for(condition, process):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
     return value
+
+
+def test_the_slurm_preset_asks_for_the_signal_and_the_threads(monkeypatch, tmp_path):
+    """What is handed to sbatch; the machine has no Slurm."""
+    submitit = pytest.importorskip("submitit")
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    (tmp_path / "srun").write_text("#!/bin/sh\n")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    seen = []
+    register_schema()
+    monkeypatch.setattr(submitit.AutoExecutor, "map_array", lambda executor, *_: seen.append(executor) or [])
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        words = ["hydra/launcher=slurm", "threads=3", "hydra.launcher.partition=gpu", f"results_dir={tmp_path}"]
+        config = compose("config", overrides=[*words, f"hydra.sweep.dir={tmp_path}"], return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    launcher = instantiate(config.hydra.launcher)
+    launcher.setup(hydra_context=None, task_function=None, config=config)
+    launcher.launch([["seed=0"], ["seed=1"]], initial_job_idx=0)
+    lines = seen[0]._executor._make_submission_file_text("command", "0").splitlines()
+    wanted = {"--signal=USR2@60", "--time=60", "--cpus-per-task=3", "--partition=gpu", "--job-name=lrbench"}
+    assert wanted <= {line.removeprefix("#SBATCH ") for line in lines}
+    assert seen[0]._executor.max_num_timeout == 100
+
+
+@pytest.mark.slow
+def test_without_slurm_the_launcher_says_so(tmp_path):
+    if shutil.which("srun"):
+        pytest.skip("there is a Slurm")
+    for module in needs["submitit_local"]:
+        pytest.importorskip(module)
+    process = start(tmp_path, "-m", *TINY, "tracking=none", "hydra/launcher=slurm")
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert "srun" in err
+    assert "Traceback" not in err
 
 
 def test_a_job_elsewhere_leaves_sigterm_to_its_launcher_and_survives_a_repeated_signal():

@@ -182,6 +182,28 @@ def test_processes_that_share_a_study_finish_exactly_the_number_asked_for(tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_processes_share_studies_in_postgresql(tmp_path, postgres_url):
+    words = [*SWEEP, "scheduler=cosine,step", "hydra.sweeper.num_trials=4", "hydra.sweeper.final_seeds=2"]
+    words += ["hydra.sweeper.shared=true", f"hydra.sweeper.storage='{postgres_url}'"]
+    processes = [start(tmp_path, *words) for _ in range(2)]
+    for process in processes:
+        _, err = process.communicate(timeout=400)
+        assert process.returncode == 0, err
+    storage = optuna.storages.RDBStorage(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
+    names = optuna.get_all_study_names(storage)
+    assert len(names) == 2
+    for name in names:
+        trials = optuna.load_study(study_name=name, storage=storage).get_trials()
+        assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+        assert sorted(trial.user_attrs["slot"] for trial in trials) == [0, 1, 2, 3]
+    storage.engine.dispose()
+    assert len(records(tmp_path, "tuning")) == 8
+    assert len(records(tmp_path, "final")) == 4
+    assert not (tmp_path / "results" / "studies.db").exists()
+
+
+@pytest.mark.slow
 def test_a_second_sweep_on_the_same_study_is_refused_while_the_first_runs(tmp_path):
     words = [*LONG, "scheduler=cosine", "hydra.sweeper.num_trials=2", "budget.epochs=5000"]
     first = start(tmp_path, *words)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -36,17 +37,24 @@ OF_ONE = [
 OF_SEVERAL = [name for name in OF_ONE if name != "intermediate_values"]  # Optuna keeps none of several objectives
 
 
-def sweep(folder, *words):
+def lrbench(folder, *words):
     environment = {**os.environ, "PYTHONPATH": str(REPO), "LRBENCH_CACHE_DIR": str(folder / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-m", "lrbench", *TINY, *words],
+    return subprocess.run(
+        [sys.executable, "-m", "lrbench", *words],
         cwd=folder,
         env={**environment, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=600,
     )
-    assert done.returncode == 0, done.stderr
+
+
+def sweep(folder, *words):
+    done = lrbench(folder, *TINY, *words)
+    assert done.returncode in (0, 3), done.stderr
+    assert "warning" not in done.stderr
+    if done.returncode == 3:  # on a busy machine the sender may not be done within its minute
+        assert lrbench(folder, "sync").returncode == 0
     return folder / "results"
 
 
@@ -56,10 +64,13 @@ def studies_of(results):
 
 
 @pytest.fixture(scope="module")
-def tracked(tmp_path_factory):
+def tracked(tmp_path_factory, empty_database):
     """Two studies with finals, tracked."""
+    folder = tmp_path_factory.mktemp("tracked")
+    (folder / "results").mkdir()
+    shutil.copy(empty_database, folder / "results" / "mlflow.db")
     words = ["scheduler=cosine,step", "hydra.sweeper.num_trials=6", "hydra.sweeper.final_seeds=3"]
-    return sweep(tmp_path_factory.mktemp("tracked"), *words)
+    return sweep(folder, *words)
 
 
 @pytest.fixture(scope="module")
@@ -71,20 +82,20 @@ def of_two_objectives(tmp_path_factory):
 
 @pytest.fixture(params=["matplotlib", "plotly"])
 def plots(request):
-    """Optuna's plots by one of its two libraries; the function checks one and closes it."""
+    """Optuna's plots by one of its two libraries."""
     pytest.importorskip(request.param)
     if request.param == "plotly":
         import optuna.visualization
 
-        return optuna.visualization
+        yield optuna.visualization
+        return
     import matplotlib as mpl
 
     mpl.use("agg")
     import optuna.visualization.matplotlib
-
-    yield optuna.visualization.matplotlib
     from matplotlib import pyplot
 
+    yield optuna.visualization.matplotlib
     pyplot.close("all")
 
 

@@ -31,17 +31,17 @@ def launch_elsewhere(
         See `train_missing`.
 
     Raises:
-        ValueError: see `train_missing`; or a job died, which ends the launcher's wait for the others.
+        ValueError: see `train_missing`; or the launcher gave up, as submitit does when one of its jobs dies.
     """
 
     def train(plans: Mapping[int, Plan], destinations: Mapping[str, str]) -> dict[int, Result]:
         try:
             returns = launcher.launch([words[index] for index in plans], initial_job_idx=0)
-        except RuntimeError as error:  # submitit's, of a job that left no result: killed, or out of time
+        except RuntimeError as error:  # submitit's: there is no Slurm, or a job left no result, killed or out of time
             raise ValueError(
-                f"a job of {type(launcher).__name__} ended without a result: {_last_line(error)}\n"
-                "Others that were launched with it may still be running; when they have ended, the same command "
-                "trains what is missing."
+                f"{type(launcher).__name__} gave up: {_last_line(error)}\n"
+                "Jobs that it has launched may still be running; when they have ended, the same command trains what is "
+                "missing."
             ) from error
         results = {index: _result(done, plans[index]) for index, done in zip(plans, returns, strict=True)}
         for result in results.values():

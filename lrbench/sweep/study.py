@@ -1,5 +1,6 @@
 """One study: its trials asked in batches, told when their runs are done, the same after any number of kills."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -175,8 +176,9 @@ class TunedStudy:
             return {}
         from optuna.importance import get_param_importances  # scikit-learn, pandas: seconds
 
-        with quiet_optuna():
-            # PED-ANOVA asks what makes the target small.
+        with quiet_optuna(), warnings.catch_warnings():
+            # PED-ANOVA asks what makes the target small, and warns of it though the target is made for that.
+            warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator computes the importances")
             sign = 1 if self.study.directions[0] is StudyDirection.MINIMIZE else -1
             return dict(get_param_importances(self.study, target=lambda trial: sign * trial.values[0]))
 
