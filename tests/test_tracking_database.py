@@ -164,7 +164,7 @@ def test_a_build_that_fails_leaves_no_database(tmp_path):
 
 def test_the_command_that_shows_a_database_quotes_its_path_and_the_link_leads_to_the_charts():
     command = server_command("sqlite:////a b/mlflow.db", port=5001)
-    assert command == "lrbench ui 'uri=sqlite:////a b/mlflow.db' port=5001"
+    assert command == "lrbench ui 'tracking.uri=sqlite:////a b/mlflow.db' port=5001"
     assert server_command("https://host") is None
     query = "/#/experiments/7/runs?workflowType=machine_learning&compareRunsMode=CHART"
     assert chart_link("sqlite:////a/mlflow.db", "7", port=5001) == "http://127.0.0.1:5001" + query

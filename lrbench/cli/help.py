@@ -15,12 +15,14 @@ lrbench trains models under learning-rate schedules and says which schedule to u
 
 Usage
   lrbench [GROUP=NAME | dotted.key=VALUE ...]    train one run; `python -m lrbench` is the same
-  lrbench -m scheduler=cosine,step seed=0,1,2    train a grid, one run after the other
+  lrbench -m scheduler=cosine,step seed=0,1,2    train a grid: every combination, one process a core
+  lrbench -m hydra/sweeper=optuna scheduler=...  tune each schedule with as many trials, then train on fresh seeds
   lrbench COMMAND ...                            `lrbench COMMAND --help` says what it takes
 
 Examples
   lrbench scheduler=one_cycle optimizer.lr=0.1 budget.epochs=10
   lrbench scheduler=wsd warmup=linear model=lenet dataset=mnist seed=1
+  lrbench experiment=quick                       a small study in minutes, from tuning to the report
   lrbench --cfg job scheduler=cosine             show the whole config, train nothing
 """
 _END = """\

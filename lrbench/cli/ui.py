@@ -1,4 +1,4 @@
-"""`lrbench ui [results_dir=results | uri=sqlite:////path/mlflow.db] [port=5000]`: look at the runs in the browser.
+"""`lrbench ui [results_dir=results | tracking.uri=sqlite:////path/mlflow.db] [port=5000]`: look at the runs in the browser.
 
 Starts MLflow's server on the database, with one worker, no job runner, and reachable from this machine only; prints
 one link for every experiment with runs, the newest first. The links lead to the learning curves and rate curves, which
@@ -26,9 +26,9 @@ def main(arguments: list[str]) -> int:
     Raises:
         ValueError: there is no database or it cannot be used, the port is in use, or the server does not start.
     """
-    options, rest = split_options(arguments, "results_dir", "uri", "port")
+    options, rest = split_options(arguments, "results_dir", "tracking.uri", "port")
     if rest:
-        raise ValueError(f"lrbench ui takes results_dir=DIRECTORY, uri=URI and port=NUMBER, got {rest[0]!r}")
+        raise ValueError(f"lrbench ui takes results_dir=DIRECTORY, tracking.uri=URI and port=NUMBER, got {rest[0]!r}")
     if not options.get("port", "1").isdecimal():
         raise ValueError(f"port must be a whole number, got {options['port']!r}")
     port = int(options.get("port", PORT))
@@ -52,17 +52,17 @@ def _uri_of(options: dict[str, str]) -> str:
     Raises:
         ValueError: it is not there, cannot be used, or is a server already.
     """
-    if "uri" in options and "results_dir" in options:
-        raise ValueError("give either results_dir=DIRECTORY or uri=URI")
+    if "tracking.uri" in options and "results_dir" in options:
+        raise ValueError("give either results_dir=DIRECTORY or tracking.uri=URI")
     results_dir = Path(options.get("results_dir", "results")).expanduser().absolute()
-    uri = absolute_uri(options.get("uri", f"sqlite:///{results_dir / 'mlflow.db'}"), Path.cwd())
+    uri = absolute_uri(options.get("tracking.uri", f"sqlite:///{results_dir / 'mlflow.db'}"), Path.cwd())
     if scheme_of(uri) in ("http", "https"):
-        raise ValueError(f"uri={uri} is a server already: open it in the browser")
+        raise ValueError(f"tracking.uri={uri} is a server already: open it in the browser")
     path = database_path(uri) if scheme_of(uri) == "sqlite" else None
     if path is not None and not path.exists():
         raise ValueError(
             f"there is no database {path}: train something first, `lrbench scheduler=cosine`, or name another "
-            "place with results_dir=DIRECTORY or uri=sqlite:////path/to/mlflow.db"
+            "place with results_dir=DIRECTORY or tracking.uri=sqlite:////path/to/mlflow.db"
         )
     check_tracking(uri)
     return uri

@@ -12,7 +12,7 @@ def server_command(uri: str, *, port: int = PORT) -> str | None:
     """Command that shows a database in the browser; None when the tracking URI is a server already."""
     if scheme_of(uri) in ("http", "https"):
         return None
-    return shlex.join(["lrbench", "ui", f"uri={uri}", *([f"port={port}"] if port != PORT else [])])
+    return shlex.join(["lrbench", "ui", f"tracking.uri={uri}", *([f"port={port}"] if port != PORT else [])])
 
 
 def chart_link(uri: str, experiment_id: str, *, port: int = PORT) -> str:
