@@ -112,10 +112,9 @@ def build_training(
     Raises:
         NotStackableError: the fused learner cannot train these trials; a ValueError.
     """
-    data = _on_device(workload.data, workload.device)
+    data = data_on(workload)
     rates = [trial.rates(budget=workload.budget, eval_every=workload.eval_every) for trial in trials]
-    build = {"sequential": _sequential_learner, "fused": _fused_learner}[learner]
-    built = build(workload, trials, data, seed)
+    built = build_learner(workload, trials, data, seed=seed, learner=learner)
     torch.manual_seed(derived_seed("training", seed))  # dropout and whatever else a model draws
     return Training(
         built,
@@ -129,6 +128,25 @@ def build_training(
         stop_diverged=workload.stop_diverged,
         read_test=read_test,
     )
+
+
+def build_learner(
+    workload: Workload, trials: Sequence[Trial], data: Splits, *, seed: int, learner: Literal["sequential", "fused"]
+) -> Learner:
+    """Build the models of K trials and what steps them.
+
+    Args:
+        workload: what they share.
+        trials: K points.
+        data: on the workload's device.
+        seed: of the initial weights.
+        learner: how the trials are stepped.
+
+    Raises:
+        NotStackableError: the fused learner cannot train these trials; a ValueError.
+    """
+    build = {"sequential": _sequential_learner, "fused": _fused_learner}[learner]
+    return build(workload, trials, data, seed)
 
 
 def _sequential_learner(workload: Workload, trials: Sequence[Trial], data: Splits, seed: int) -> Learner:
@@ -165,7 +183,9 @@ def _first_inputs(workload: Workload, data: Splits, seed: int, num_batches: int)
     return (inputs for inputs, _ in islice(data.train.batches(order), num_batches))
 
 
-def _on_device(data: Splits, device: torch.device) -> Splits:
+def data_on(workload: Workload) -> Splits:
+    """Return the data on the workload's device."""
+    data, device = workload.data, workload.device
     return replace(data, train=data.train.to(device), validation=data.validation.to(device), test=data.test.to(device))
 
 

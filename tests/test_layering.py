@@ -17,7 +17,7 @@ FLOORS = [
     {"training", "analysis", "lint"},
     {"checkpoints"},
     {"trials", "export", "report"},
-    {"range_test"},
+    {"learner_choice", "range_test"},
     {"config", "sweep", "launch", "tracking"},
     {"cli"},
     {"own_loop"},

@@ -180,6 +180,8 @@ class _Training:
                         self._session.follow(path, self._uri(indices[0]))
                     case Message((indices, _), ("steps", steps_done)):
                         self._bar.advance(indices, steps_done)
+                    case Message(_, ("note", text)):
+                        self._session.note(text)
                     case Message((indices, _), ("end", (position, result))):
                         self._end(indices[position], result)
                     case Done((indices, _)):

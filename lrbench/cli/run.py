@@ -48,6 +48,7 @@ class Session:
         self.shown: list[Result] | None = None
         self.epilogue: Callable[[], int] | None = None
         self._followed: set[Path] = set()
+        self._notes: set[str] = set()
         self._collected: set[int] = set()  # ids; `results` keeps their objects alive
         self._arguments = arguments
         self._sender: Sender | None = None
@@ -100,6 +101,12 @@ class Session:
         self.start_sender(record.parents[1])
         assert self._sender is not None
         self._sender.follow(record)
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        if text not in self._notes:
+            self._notes.add(text)
+            print(f"lrbench: {text}", file=sys.stderr)
 
     def start_sender(self, results_dir: Path) -> None:
         """Start the process that copies; early, since it loads MLflow while the data are loaded here."""

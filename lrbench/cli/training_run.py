@@ -8,24 +8,26 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lrbench.cli.assemble import trial_of, workload_of
 from lrbench.cli.check import fails, findings_of
+from lrbench.cli.choice_memory import ChoiceMemory
 from lrbench.cli.display import summarize
 from lrbench.cli.environment import environment, resolve_device
 from lrbench.cli.result import Result
 from lrbench.cli.run_record import describe, digest_weights, open_record, write_curve, write_json, write_rates
 from lrbench.config import Plan
 from lrbench.data import Splits
+from lrbench.learner_choice import Choice
+from lrbench.learner_choice import choose_learner as measure_learners
 from lrbench.schedules.rates import RateError, Rates
 from lrbench.spec import Evaluation, RunState, run_state
 from lrbench.tracking.record import Record
 from lrbench.training import Training, common_steps, train_branches
-from lrbench.trials import build_training, call_model, run_training
+from lrbench.trials import build_training, call_model, data_on, run_training
 
 OnProgress = Callable[[int, Mapping[int, Evaluation]], None]
 
@@ -127,14 +129,25 @@ def train(
     return results
 
 
-def choose_learner(plans: Sequence[Plan]) -> Literal["sequential", "fused"]:
+def choose_learner(plans: Sequence[Plan]) -> Choice:
     """Say whether plans of one workload and seed shall train one by one or as one stacked model.
 
+    What was measured is remembered in the cache folder, for equal work on this machine.
+
     Raises:
-        ValueError: the data are missing or damaged, or the fused learner was asked for and cannot train these.
+        ValueError: the data are missing or damaged.
     """
-    learner = plans[0].values["training"]["learner"]
-    return "fused" if learner == "fused" else "sequential"
+    asked = plans[0].values["training"]["learner"]
+    if asked != "auto":
+        return Choice(asked, "asked for")
+    device, data, facts = _prepare(plans[0])
+    memory = ChoiceMemory(Path(plans[0].values["cache_dir"]), plans, facts)
+    if (known := memory.recall()) is not None:
+        return known
+    workload, trials = workload_of(plans[0], data, device), [trial_of(plan) for plan in plans]
+    chosen = measure_learners(workload, trials, data_on(workload), seed=plans[0].values["seed"])
+    memory.keep(chosen)
+    return chosen
 
 
 def train_budgets(

@@ -2,7 +2,8 @@
 
 Its functions take (plain values of configs, where their records are to be sent) and tell the parent, by the link:
 ("record", its directory) of every record, ("steps", steps done of all jobs together) now and then, and ("end",
-(position of the job, its result)) of every job as soon as it has ended, errors of the user included.
+(position of the job, its result)) of every job as soon as it has ended, errors of the user included, and ("note", what
+a person may want to know).
 """
 
 import time
@@ -27,9 +28,14 @@ T = TypeVar("T")
 def train_group(job: Job, link: Link) -> None:
     """Train configs that share workload and seed: as one stacked model where that is faster, else one by one."""
     plans = _checked(job, link)
-    if len(plans) > 1 and _told(plans, link, lambda: choose_learner(list(plans.values()))) == "fused":
-        _train(plans, job, link, train, steps_done=0)
-        return
+    if len(plans) > 1:
+        choice = _told(plans, link, lambda: choose_learner(list(plans.values())))
+        if choice is None:
+            return
+        link.send(("note", f"{next(iter(plans.values())).workload}: {choice.learner} learner: {choice.reason}"))
+        if choice.learner == "fused":
+            _train(plans, job, link, train, steps_done=0)
+            return
     steps_done = 0
     for position, plan in plans.items():
         if link.is_stopping():

@@ -1,0 +1,73 @@
+"""Which learner trains K trials faster, measured on a few steps of the real work.
+
+Stacking wins where Python dominates and loses where one trial already fills the core (convolutions on a CPU); where the
+border lies depends on model, batch, K, machine and torch, so nothing but a measurement knows.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import torch
+
+from lrbench.data import Splits
+from lrbench.training import Learner, NotStackableError, batch_order
+from lrbench.trials import Trial, Workload, build_learner
+
+_STEPS = 4  # of one measurement
+_ROUNDS = 3  # of which the fastest counts: anything else on the machine only slows
+_MEASURED_ALONE = 2  # trials that stand for all, stepped in turn
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A learner and why it was taken, in words."""
+
+    learner: Literal["sequential", "fused"]
+    reason: str
+
+
+def choose_learner(workload: Workload, trials: Sequence[Trial], data: Splits, *, seed: int) -> Choice:
+    """Measure both learners on throw-away copies; the random state is left as it was.
+
+    Args:
+        workload: what the trials share.
+        trials: K points.
+        data: on the workload's device.
+        seed: of the weights and batches that are used.
+    """
+    if len(trials) == 1:
+        return Choice("sequential", "one trial")
+    devices = [workload.device] if workload.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            fused = build_learner(workload, trials, data, seed=seed, learner="fused")
+            together = _seconds_a_trial_step(fused, workload, data, seed)
+        except NotStackableError as error:
+            return Choice("sequential", f"these trials cannot be stacked: {error}")
+        alone = build_learner(workload, trials[:_MEASURED_ALONE], data, seed=seed, learner="sequential")
+        ratio = _seconds_a_trial_step(alone, workload, data, seed) / together
+    how = f"{ratio:.2g} times as fast as one by one, measured on {len(trials)} trials of this workload"
+    return Choice("fused" if ratio > 1 else "sequential", f"stacked they are {how}")
+
+
+def _seconds_a_trial_step(learner: Learner, workload: Workload, data: Splits, seed: int) -> float:
+    trials = range(learner.num_trials)
+    lr = np.full((len(trials), _STEPS), 1e-6)  # the same work at any rate, and none diverges
+    found = []
+    for round_ in range(1 + _ROUNDS):  # the first warms up, and compiles
+        order = batch_order(
+            seed=seed,
+            num_train=len(data.train),
+            batch_size=workload.batch_size,
+            begin=round_ * _STEPS,
+            end=(round_ + 1) * _STEPS,
+        )
+        batches = list(islice(data.train.batches(order), _STEPS))
+        began = time.perf_counter()
+        learner.advance(batches, trials, lr, [None] * len(trials)).cpu()
+        found.append((time.perf_counter() - began) / (_STEPS * len(trials)))
+    return min(found[1:])

@@ -1,0 +1,62 @@
+"""Which learner is taken, and that asking changes nothing."""
+
+import dataclasses
+
+import pytest
+import torch
+from test_branches import data, make  # noqa: F401  # a fixture
+
+from lrbench import learner_choice
+from lrbench.learner_choice import choose_learner
+from lrbench.schedules import cosine
+from lrbench.trials import Trial, Workload, data_on
+
+
+@pytest.fixture
+def workload(data, monkeypatch):  # noqa: F811
+    """Workload and trial that `make` of test_branches trains."""
+    seen = {}
+
+    def catch(workload, trials, *, seed):
+        seen["workload"], seen["trial"] = workload, trials[0]
+
+    monkeypatch.setattr("test_branches.build_training", catch)
+    make(data, 40, cosine)
+    return seen["workload"], seen["trial"]
+
+
+@pytest.mark.parametrize(("alone", "together", "learner"), [(2.0, 1.0, "fused"), (1.0, 2.0, "sequential")])
+def test_the_faster_one_is_taken(workload, monkeypatch, alone, together, learner):
+    built, trial = workload
+
+    def seconds(learner, workload, splits, seed):
+        return together if learner.num_trials == 3 else alone
+
+    monkeypatch.setattr(learner_choice, "_seconds_a_trial_step", seconds)
+    choice = choose_learner(built, [trial] * 3, data_on(built), seed=0)
+    assert choice.learner == learner
+    assert "3 trials" in choice.reason
+
+
+def test_measuring_leaves_random_numbers_as_they_were(workload):
+    built, trial = workload
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    choose_learner(built, [trial] * 2, data_on(built), seed=0)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_one_trial_is_not_measured(workload):
+    built, trial = workload
+    assert choose_learner(built, [trial], data_on(built), seed=0).learner == "sequential"
+
+
+def test_what_cannot_be_stacked_is_trained_one_by_one(workload):
+    built, trial = workload
+    rmsprop = dataclasses.replace(trial, make_optimizer=lambda parameters: torch.optim.RMSprop(parameters, lr=0.1))
+    choice = choose_learner(built, [rmsprop] * 2, data_on(built), seed=0)
+    assert choice.learner == "sequential"
+    assert "cannot be stacked" in choice.reason
+    assert isinstance(built, Workload)
+    assert isinstance(trial, Trial)
