@@ -209,7 +209,9 @@ def test_every_sampler_tunes(tmp_path, sampler):
     if sampler == "cmaes":
         pytest.importorskip("cmaes")
     words = ["scheduler=step", "hydra.sweeper.num_trials=8", "hydra.sweeper.final_seeds=1", "tracking=none"]
-    results = sweep(tmp_path, *words, "budget.epochs=1", f"hydra.sweeper.sampler={sampler}")
+    if sampler == "grid":
+        words += ["optimizer.lr=0.01,0.03,0.1,0.3", "scheduler.gamma=0.2,0.5", "scheduler.interval_fraction=0.3"]
+    results = sweep(tmp_path, *words, f"hydra.sweeper.sampler={sampler}")
     (study,) = studies_of(results).values()
     trials = study.get_trials()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 8

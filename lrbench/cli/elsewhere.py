@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
+from lrbench.cli.jobs import literal
 from lrbench.cli.launching import Values, train_missing
 from lrbench.cli.result import Result
 from lrbench.config import Plan
@@ -36,7 +37,11 @@ def launch_elsewhere(
 
     def train(plans: Mapping[int, Plan], destinations: Mapping[str, str]) -> dict[int, Result]:
         try:
-            returns = launcher.launch([words[index] for index in plans], initial_job_idx=0)
+            # Processes elsewhere may work in another directory.
+            placed = [
+                [*words[index], f"results_dir={literal(plan.values['results_dir'])}"] for index, plan in plans.items()
+            ]
+            returns = launcher.launch(placed, initial_job_idx=0)
         except RuntimeError as error:  # submitit's: there is no Slurm, or a job left no result, killed or out of time
             raise ValueError(
                 f"{type(launcher).__name__} gave up: {_last_line(error)}\n"

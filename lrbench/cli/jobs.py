@@ -26,7 +26,7 @@ class Job:
     @property
     def words(self) -> list[str]:
         """Override words for launchers that compose in another process."""
-        return [*self.base, *(f"++{name}={_literal(value)}" for name, value in self.changes.items())]
+        return [*self.base, *(f"++{name}={literal(value)}" for name, value in self.changes.items())]
 
 
 def changed(values: Values, changes: Mapping[str, Any]) -> Values:
@@ -41,12 +41,12 @@ def changed(values: Values, changes: Mapping[str, Any]) -> Values:
     return result
 
 
-def _literal(value: object) -> str:
+def literal(value: object) -> str:
     """Write a value in the grammar of Hydra's overrides."""
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_literal(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{literal(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_literal, value)) + "]"
+        return "[" + ",".join(map(literal, value)) + "]"
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         return f"'{escaped}'"
