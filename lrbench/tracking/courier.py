@@ -1,23 +1,12 @@
-"""The sender's process, `python -m lrbench.tracking.courier`: follows records and copies what is new into MLflow.
+"""The rounds of the sender: what is new in the records it follows, and how it gets into their stores."""
 
-It reads the paths of records from stdin, one a line; an empty line or the end of stdin means that no more will come:
-it sends what is left and exits, with 1 when something stays unsent. When its parent dies, stdin ends too, and a record
-without an end becomes KILLED in MLflow.
-
-Training comes first: the process has a low priority, and after each round it rests for ten times as long as that took.
-"""
-
-import importlib
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from lrbench.tracking.facts import Facts, read_facts
@@ -28,14 +17,10 @@ from lrbench.tracking.record import RecordBusyError, is_busy
 if TYPE_CHECKING:
     from lrbench.tracking.client import Store
 
-POLL_SECONDS = 2.0  # MLflow's pages renew themselves every 30
 _YOUNG_SECONDS = 5.0  # a run that ends sooner is sent once, as a whole
-PATIENCE_SECONDS = 5.0  # once nothing more will come: give up after this long without any progress
 _LONGEST_PAUSE = 15.0  # between two attempts at a store that does not work
 _LOOK_SECONDS = 5.0  # between two looks whether the process of a silent record is alive
-_REST_FACTOR, _LONGEST_REST = 10, 10.0
 _MOST_TOGETHER = 50  # records in one transaction; other writers wait for its end
-_NICENESS = 10
 
 
 @dataclass
@@ -115,7 +100,7 @@ class Courier:
 
     def _visit(self, records: Sequence[Path], uri: str) -> bool:
         """Send what is new in some records of one store and depth."""
-        from lrbench.tracking.client import Store, StoreError  # it takes seconds, see `main`
+        from lrbench.tracking.client import Store, StoreError  # it takes seconds, see `sender_process`
 
         connection = self.connections[uri]
         if time.monotonic() < connection.retry_at:
@@ -235,66 +220,3 @@ def _note_failure(records: Sequence[Path], error: BaseException) -> None:
                 save_state(record, state)
         except OSError as another:  # the disk is full, or the record was deleted
             print(f"{time.strftime('%F %T')} {record}: {another}", file=sys.stderr, flush=True)
-
-
-def main() -> int:
-    """Follow the records named on stdin until it ends, then finish; see the module."""
-    # Slurm and `kill` of a process group mean the training, which ends its record; that end is still to be
-    # sent.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _give_way()
-    lines: SimpleQueue[Path | None] = SimpleQueue()
-    # A thread of its own, so that the parent never waits at a full pipe for a slow store.
-    threading.Thread(target=_read_paths, args=[lines], daemon=True).start()
-    importlib.import_module("lrbench.tracking.client")  # seconds, while the parent loads its data
-    courier = Courier()
-    is_open, rest = True, POLL_SECONDS
-    last_progress = time.monotonic()
-    while is_open or courier.followed:
-        if is_open:
-            is_open = _take_paths(courier, lines, seconds=rest)
-        else:
-            time.sleep(0.05)
-        if courier.visit_all(hurry=not is_open) or is_open:
-            last_progress = time.monotonic()
-        rest = min(_LONGEST_REST, max(POLL_SECONDS, _REST_FACTOR * courier.last_cost))
-        if not is_open:
-            if time.monotonic() - last_progress > PATIENCE_SECONDS:
-                break
-            for connection in courier.connections.values():  # no long pauses any more
-                connection.retry_at = min(connection.retry_at, time.monotonic() + 1.0)
-    return 1 if courier.followed or courier.num_refused else 0
-
-
-def _give_way() -> None:
-    """Let the training have the cores first."""
-    os.nice(_NICENESS)
-    # Linux may weigh whole sessions against each other, and niceness only within them. This session is ours alone.
-    with suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(_NICENESS))
-
-
-def _read_paths(lines: "SimpleQueue[Path | None]") -> None:
-    """Pass on the paths from stdin, then None; a line without its end is of a parent that was killed meanwhile."""
-    for line in sys.stdin.buffer:
-        if not line.endswith(b"\n") or line == b"\n":
-            break
-        lines.put(Path(os.fsdecode(line[:-1])))
-    lines.put(None)
-
-
-def _take_paths(courier: Courier, lines: "SimpleQueue[Path | None]", *, seconds: float) -> bool:
-    """Wait for so long, taking in more paths; whether more may come."""
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            path = lines.get(timeout=max(0.0, until - time.monotonic()))
-        except Empty:
-            return True
-        if path is None:
-            return False
-        courier.follow(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """The training's handle on the sender, a process beside it that copies its records into MLflow.
 
-Imports no mlflow. The process is `lrbench.tracking.courier`; `lrbench sync` runs the same one over old records.
+Imports no mlflow. The process is `sender_process`; `lrbench sync` runs the same one over old records.
 """
 
 import os
@@ -73,7 +73,7 @@ class Sender:
         with self._log_path.open("ab") as log:
             # A session of its own: Ctrl-C in the terminal is for the training, whose end must still be sent.
             return subprocess.Popen(
-                [sys.executable, "-m", "lrbench.tracking.courier"],
+                [sys.executable, "-m", "lrbench.tracking.sender_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
