@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -237,11 +238,36 @@ def test_a_schedule_evaluated_at_other_steps_is_not_timed_and_the_others_are():
     rows = spread_out(("constant", "cosine"), seeds=3)
     rows += [row for row in spread_out(("linear",), seeds=3) if row["step"] != 10]
     analysis = analysed(rows)
-    assert "unequal evaluation cadence" in cell(analysis, "linear").steps.reason
+    assert "evaluated at other steps than most runs" in cell(analysis, "linear").steps.reason
+    (finding,) = [f for f in analysis.sections[0].findings if f.check == "cadence"]
+    assert "evaluation 1 is at step" in finding.sentence
     assert cell(analysis, "linear").path == ()
     assert cell(analysis, "cosine").speed_ratio == 1.0
     assert isinstance(analysis.sections[0].profiles, Unavailable)
     assert cell(analysis, "linear").final.num_ok == 3
+
+
+def test_a_collapsed_run_is_ok_with_the_value_it_ended_at_and_counted_as_collapsed():
+    rows = field({"constant": [1.0] * 3, "cosine": [0.5] * 2})
+    rows += run("w", "cosine", 2, 2.0, values=[3.0, 1.0, 0.5, 2.0], steps=[0, 10, 50, 100])
+    section = analysed(rows).sections[0]
+    states = {row.scheduler: (row.ok, row.diverged, row.collapsed) for row in section.states}
+    assert states == {"constant": (3, 0, 0), "cosine": (3, 0, 1)}
+    assert cell(analysed(rows), "cosine").final.mean == pytest.approx(1.0)
+    (finding,) = [f for f in section.findings if f.check == "collapsed"]
+    assert finding.severity == "serious"
+
+
+def test_the_middle_of_a_learning_curve_is_the_median_of_the_runs_evaluated_there():
+    rows = run("w", "cosine", 0, 0, values=[3.0, 2.0, 1.0], steps=[0, 50, 100])
+    rows += run("w", "cosine", 1, 0, values=[3.0, math.nan], steps=[0, 50], state="diverged")
+    rows += run("w", "cosine", 2, 0, values=[4.0, 2.5, 2.0], steps=[0, 50, 100])
+    rows += run("w", "cosine", 3, 0, values=[5.0, 4.0], steps=[0, 50], state="incomplete")
+    (curve,) = analysed(rows).sections[0].learning_curves
+    assert curve.steps == (0, 50, 100)
+    assert curve.middle == (3.5, 3.25, 2.0)  # a diverged run counts as worst from there on: 2, 2.5, 4, inf; 1, 2, inf
+    assert (curve.low, curve.high) == ((3.0, 2.0, None), (5.0, 4.0, None))
+    assert curve.rates == (None, None, None)
 
 
 def test_speed_is_refused_without_a_usable_target():

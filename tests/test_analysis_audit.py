@@ -140,8 +140,10 @@ def test_missing_cells_and_missing_planned_runs():
     finding = only(rows)
     assert (finding.check, finding.cells) == ("missing cells", (("v", "cosine"),))
     assert "cosine on v" in finding.sentence
+    many = only([*comparison(), *comparison(("constant",), workload="v"), *comparison([f"s{i}" for i in range(9)])])
+    assert "cosine, linear, s0, s1, s2 and 6 more on v; there is no ranking over all 24 cells" in many.sentence
     planned = only(comparison(), planned=[("w", "cosine", 1), ("w", "cosine", 9)])
-    assert planned.sentence == "1 planned runs are missing: cosine on w seed 9."
+    assert planned.sentence == "1 planned run is missing: cosine on w seed 9."
 
 
 def test_diverged_and_unfinished_finals():
@@ -164,7 +166,14 @@ def test_repeated_runs_and_absent_baselines():
 def test_a_run_that_lost_what_it_had_reached_is_named():
     rows = [*comparison(seeds=(1, 2)), *run("constant", 3, 0.1, "final"), *run("linear", 3, 0.1, "final")]
     finding = only([*rows, *run("cosine", 3, 0.1, "final", values=(3.0, 1.0, 2.0))])
-    assert (finding.check, finding.cells) == ("collapsed", (("w", "cosine"),))
+    assert (finding.check, finding.severity, finding.cells) == ("collapsed", "serious", (("w", "cosine"),))
+    assert "1 run of cosine collapsed or overfitted: over 25% of the improvement was lost again" in finding.sentence
+
+
+def test_a_rate_of_a_search_that_collapsed_is_a_warning_for_it_is_not_chosen():
+    rows = [row for row in comparison() if not (row["scheduler"] == "cosine" and row["trial"] == 2)]
+    finding = only([*rows, *run("cosine", 0, 1.0, "tuning", values=(3.0, 1.0, 2.0))])
+    assert (finding.check, finding.severity, finding.cells) == ("collapsed", "warning", (("w", "cosine"),))
 
 
 def test_a_metric_never_measured():

@@ -16,7 +16,8 @@ from lrbench.analysis.terms import Unavailable
 from lrbench.analysis.verdict import verdict
 from lrbench.report.figure_pairs import cd_diagram
 from lrbench.report.figure_rates import value_limits
-from lrbench.report.page import write_html
+from lrbench.report.layout import sheets_of
+from lrbench.report.page import legible, write_html
 from lrbench.report.pictures import Mark, Picture, drawing_rules, markup
 from lrbench.report.styles import LONGEST_NAME, distinct_labels, panels_of, shortened, styles_of
 from lrbench.report.words import number, p_value
@@ -330,6 +331,43 @@ def test_what_cannot_be_said_leaves_words_and_no_gap(tmp_path, example):
     assert not re.search(
         r"\b(nan|None|Unavailable|inf)\b", re.sub(r"<style.*?</style>|<script>.*?</script>", "", page, flags=re.S)
     )
+
+
+def test_pictures_that_would_say_nothing_are_words(tmp_path):
+    page = report(tmp_path, schedulers=("cosine", "linear"), seeds=1)
+    assert set(marks_of(page)) == {"04-heatmap-final", "05-rates", "06-curves", "07-targets-ecdf"}
+    words = re.findall(r'<p class="reason">(.*?)</p>', page)
+    assert any("Not drawn: the schedule &#39;constant&#39; was not run" in line for line in words)
+    assert "Not drawn: one run a schedule, so there is no spread over seeds." in words
+    assert any("Not drawn: no pair was tested: a test needs 3 seeds each, got 1 and 1." in line for line in words)
+
+
+def test_few_budgets_are_unfolded_of_many_the_largest_and_what_is_the_same_at_each_is_said_once(tmp_path):
+    few = report(tmp_path, schedulers=("cosine",), budgets=(40, 80), seeds=1)
+    assert len(re.findall(r'<details data-budget="\d+" open>', few)) == len(re.findall("<details", few)) > 0
+    many = report(tmp_path, schedulers=("cosine",), budgets=(40, 60, 80, 100, 200), seeds=1)
+    folds = re.findall(r'<details data-budget="(\d)"( open)?>', many)
+    assert {number for number, opened in folds if opened} == {"0"}  # all have as many runs, so the first
+    assert {number for number, opened in folds if not opened} == {"1", "2", "3", "4"}
+    assert many.count("Not drawn: one run a schedule") == 1
+    assert re.search(r"<h3>Budget: 40 steps</h3> <span class=\"about\">1 workload, 1 schedule, 6 runs</span>", many)
+
+
+def test_a_word_that_no_line_can_hold_is_shortened_and_whole_on_hover():
+    name = "<b>" + "x" * 80
+    assert legible(f"see {name}, <i>") == (
+        f'see <abbr title="&lt;b&gt;{"x" * 80},"><span>&lt;b&gt;{"x" * 21}…{"x" * 22},</span></abbr> &lt;i&gt;'
+    )
+    assert legible("a short & plain line") == "a short &amp; plain line"
+
+
+def test_workloads_of_few_schedules_share_a_sheet_and_one_of_many_has_its_own():
+    styles = [*styles_of([f"s{i:02}" for i in range(12)]).values()]
+    sheets = sheets_of([("a", styles[:2]), ("b", styles[3:4]), ("many", styles), ("c", styles[:1])])
+    assert [(sheet.suffix, sheet.heading, [block.workload for block in sheet.blocks]) for sheet in sheets] == [
+        ("-1", "", ["a", "b"]), ("-2", "many", ["many", "many"]), ("-3", "", ["c"]),
+    ]  # fmt: skip
+    assert [len(block.styles) for block in sheets[1].blocks] == [7, 5]
 
 
 def test_all_runs_diverged_is_a_report_too(tmp_path):

@@ -170,6 +170,26 @@ def test_the_recommendation_prefers_what_does_not_diverge_among_what_cannot_be_t
     assert (found.scheduler, found.undecided[0].scheduler) == ("constant", "cosine")
 
 
+def test_the_recommendation_says_how_often_its_choice_diverged_on_fresh_seeds_and_groups_what_is_undecided():
+    rows = field({"constant": [1.0, 1.1], "linear": [1.02, 1.12], "cosine": [0.5, 0.6]})
+    for scheduler in ("constant", "linear", "cosine"):
+        for rate, final in ((0.01, 2.0), (0.1, 1.5), (1.0, 2.5)):
+            rows += run("w", scheduler, 9, final, role="tuning", rate=rate)
+    rows += run("w", "cosine", 2, 0.5, state="diverged") + run("w", "constant", 2, 0.5, state="diverged")
+    rows += run("w", "linear", 2, 0.5, state="diverged")
+    said = text(rows)
+    assert "Risk: 0 of 3 runs diverged over all rates tried, 1 of 3 on fresh seeds at this one" in said
+    assert "Undecided against constant and linear (a test needs 3 seeds each, got 2 and 2)." in said
+
+
+def test_schedules_of_another_cadence_are_named_once_and_not_called_untested():
+    rows = spread_out(("constant", "cosine"), seeds=3)
+    rows += [row for row in spread_out(("linear",), seeds=3) if row["step"] != 10]
+    (claim,) = claims(rows, "speed")
+    assert claim.sentence.count("linear") == 1
+    assert "Not timed, evaluated at other steps than most: linear." in claim.sentence
+
+
 def test_the_gain_is_positive_when_better_in_either_direction():
     finals = {"constant": [1.0, 1.1, 1.2], "cosine": [0.5, 0.6, 0.7]}
     (low,) = verdict(analysed(field(finals))).sections[0].recommendations

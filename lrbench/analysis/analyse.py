@@ -129,7 +129,7 @@ def _section(
         field.facts.name: rate_curves_of(field, seed=seed, num_resamples=num_resamples, level=level) for field in fields
     }
     single = {run.run_id: value for field in fields for run, value in _endpoints(field, endpoint, metric)}
-    states, planned = states_of(runs, fields)
+    states, planned = states_of(runs, fields, direction=direction)
     findings = [
         *audit(frame, metric=metric, direction=direction, planned=planned),
         *(finding for field in fields for finding in origin_findings(field.facts.name, dict(field.compared))),

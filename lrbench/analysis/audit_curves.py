@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
 import pandas as pd
 
-from lrbench.analysis.curves import Curve, best_value, check_cadence
-from lrbench.analysis.findings import Finding, concerned, listed
+from lrbench.analysis.audit_rates import untuned_rates
+from lrbench.analysis.curves import COLLAPSE, Curve, check_cadence, has_collapsed
+from lrbench.analysis.findings import Finding, Severity, concerned, listed, plural
 from lrbench.analysis.terms import Direction
 from lrbench.spec import RunState
-
-COLLAPSE = 0.25  # share of its own improvement that a run may lose again before it is named
 
 
 def steps_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
@@ -34,23 +32,26 @@ def curves_findings(
         check_cadence(measured)
     except ValueError as error:
         yield Finding("cadence", "serious", f"{workload}: {error}.", concerned(runs))
-    collapsed = runs[
-        [
-            state == RunState.OK and _collapsed(measured[str(run_id)], direction)
-            for run_id, state in zip(runs["run_id"], runs["state"], strict=True)
-        ]
-    ]
-    if len(collapsed):
-        sentence = (
-            f"{workload}: {len(collapsed)} runs lost over {COLLAPSE:.0%} of their improvement again; they "
-            "count as finished, look at their curves."
-        )
-        yield Finding("collapsed", "warning", sentence, concerned(collapsed))
+    yield from _collapsed_findings(workload, runs, measured, direction)
 
 
-def _collapsed(curve: Curve, direction: Direction) -> bool:
-    if len(curve.steps) < 2 or not np.isfinite(curve.values[[0, -1]]).all():
-        return False
-    first, last = curve.values[0], curve.values[-1]
-    best = best_value(curve.steps, curve.values, direction=direction)
-    return bool(abs(last - best) > COLLAPSE * abs(first - best) > 0)
+def _collapsed_findings(
+    workload: str, runs: pd.DataFrame, measured: Mapping[str, Curve], direction: Direction
+) -> Iterator[Finding]:
+    """Name them: serious where results are made of them, a warning where one rate of a search collapsed."""
+    untuned = untuned_rates(runs)
+    found: dict[Severity, list[object]] = {"serious": [], "warning": []}
+    for row in runs[runs["state"] == RunState.OK].itertuples():
+        curve = measured[str(row.run_id)]
+        if len(curve.steps) and has_collapsed(curve.steps, curve.values, direction=direction):
+            found["serious" if row.role == "final" or row.scheduler in untuned else "warning"].append(row.Index)
+    for severity, index in found.items():
+        if index:
+            collapsed = runs.loc[index]
+            schedulers = listed(sorted(set(collapsed["scheduler"])))
+            sentence = (
+                f"{workload}: {plural(len(index), 'run')} of {schedulers} collapsed or overfitted: over {COLLAPSE:.0%} "
+                "of the improvement was lost again, with finite losses. By the rule that is no divergence; such a run "
+                "counts with the value it ended at."
+            )
+            yield Finding("collapsed", severity, sentence, concerned(collapsed))

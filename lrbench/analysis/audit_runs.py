@@ -1,14 +1,15 @@
 """Audit of which runs exist, how they ended, on which seeds, with which code and hardware."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from lrbench.analysis.findings import Finding, concerned, counted, listed
+from lrbench.analysis.findings import Finding, concerned, counted, listed, plural
 from lrbench.analysis.states import Planned, missing_runs
 from lrbench.analysis.terms import MIN_SEEDS
 from lrbench.spec import RunState
 
+_MOST_NAMES = 5  # the table of states has them all
 BASELINES = ("constant", "linear", "cosine")
 
 
@@ -18,13 +19,18 @@ def missing_findings(runs: pd.DataFrame, planned: Planned | None) -> Iterator[Fi
     grid = [(str(w), str(s)) for w in sorted(set(runs["workload"])) for s in sorted(set(runs["scheduler"]))]
     absent = tuple(cell for cell in grid if cell not in present)
     if absent:
-        named = ", ".join(f"{schedule} on {workload}" for workload, schedule in absent)
-        yield Finding("missing cells", "serious", f"Never run: {named}; there is no ranking over all cells.", absent)
+        by_workload: dict[str, list[str]] = {}
+        for workload, schedule in absent:
+            by_workload.setdefault(workload, []).append(schedule)
+        named = "; ".join(f"{_some(schedules)} on {workload}" for workload, schedules in by_workload.items())
+        sentence = f"Never run: {named}; there is no ranking over all {len(grid)} cells."
+        yield Finding("missing cells", "serious", sentence, absent)
     gaps = missing_runs(runs, planned=planned or ())
     if gaps:
-        named = ", ".join(f"{schedule} on {workload} seed {seed}" for workload, schedule, seed in gaps)
+        named = _some([f"{schedule} on {workload} seed {seed}" for workload, schedule, seed in gaps])
         cells = tuple(sorted({(workload, schedule) for workload, schedule, _ in gaps}))
-        yield Finding("missing runs", "serious", f"{len(gaps)} planned runs are missing: {named}.", cells)
+        are = "is" if len(gaps) == 1 else "are"
+        yield Finding("missing runs", "serious", f"{plural(len(gaps), 'planned run')} {are} missing: {named}.", cells)
 
 
 def baselines_findings(runs: pd.DataFrame) -> Iterator[Finding]:
@@ -90,7 +96,7 @@ def seeds_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("seeds", "note", sentence, concerned(compared))
     few = counts[counts < MIN_SEEDS]
     if len(few):
-        sentence = f"{workload}: {counted(few)} seeds; below {MIN_SEEDS} there are no intervals and no tests."
+        sentence = f"{workload}: few seeds, {counted(few)}; below {MIN_SEEDS} there are no intervals and no tests."
         yield Finding("few seeds", "warning", sentence, tuple((workload, str(schedule)) for schedule in few.index))
     reused = set(runs.loc[runs["role"] == "tuning", "seed"].dropna()) & set(
         runs.loc[runs["role"] == "final", "seed"].dropna()
@@ -108,6 +114,12 @@ def repeated_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
     if len(repeated):
         sentence = f"{workload}: {len(repeated)} runs share schedule, rate and seed with another."
         yield Finding("repeated runs", "warning", sentence, concerned(repeated))
+
+
+def _some(names: Sequence[str]) -> str:
+    """List names, the first few of many."""
+    more = len(names) - _MOST_NAMES
+    return listed(names) if more <= 0 else f"{', '.join(names[:_MOST_NAMES])} and {more} more"
 
 
 def _compared(runs: pd.DataFrame) -> pd.DataFrame:

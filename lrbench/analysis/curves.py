@@ -11,6 +11,8 @@ from lrbench.analysis.terms import BoolArray, Direction, FloatArray, Unavailable
 from lrbench.results import as_floats
 from lrbench.spec import RunState
 
+COLLAPSE = 0.25  # share of its own improvement
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -128,6 +130,20 @@ def best_value(steps: npt.ArrayLike, values: npt.ArrayLike, *, direction: Direct
     _, ordered = _by_step(steps, values)
     finite = ordered[np.isfinite(ordered)]
     return sign(direction) * float(np.min(sign(direction) * finite)) if finite.size else float("nan")
+
+
+def has_collapsed(steps: npt.ArrayLike, values: npt.ArrayLike, *, direction: Direction) -> bool:
+    """Whether a run lost over a quarter (`COLLAPSE`) of its own improvement again, without any value being infinite.
+
+    Such a run has not diverged as METRICS.md defines it: its last loss is finite and below the first. Its final value
+    counts, as bad as it is. Overfitting looks the same.
+    """
+    _, ordered = _by_step(steps, values)
+    first, last = ordered[0], ordered[-1]
+    if not (np.isfinite(first) and np.isfinite(last)):
+        return False
+    best = best_value(steps, values, direction=direction)
+    return bool(abs(last - best) > COLLAPSE * abs(first - best) > 0)
 
 
 def time_to_target(

@@ -26,8 +26,15 @@ def concerned(runs: pd.DataFrame) -> tuple[Cell, ...]:
 
 
 def counted(counts: pd.Series) -> str:
-    """Put counts by schedule into words: "cosine 8 and step 4"."""
+    """Put counts by schedule into words: "cosine 8 and step 4", or "8 each" where all are equal."""
+    if counts.nunique() == 1 and len(counts) > 1:
+        return f"{counts.iloc[0]} each"
     return listed([f"{schedule} {count}" for schedule, count in counts.items()])
+
+
+def plural(count: int, noun: str) -> str:
+    """Write "1 run", "2 runs"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def listed(words: Sequence[object]) -> str:

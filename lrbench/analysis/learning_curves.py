@@ -7,6 +7,7 @@ import numpy as np
 from lrbench.analysis.field import Field
 from lrbench.analysis.model import LearningCurve
 from lrbench.analysis.terms import MIN_SEEDS, FloatArray, worst
+from lrbench.spec import RunState
 
 
 def learning_curves_of(field: Field) -> list[LearningCurve]:
@@ -23,6 +24,8 @@ def _curve(field: Field, scheduler: str) -> LearningCurve:
         measured = run.curve.values
         values[rows, column] = np.where(np.isfinite(measured), measured, worst(field.direction))
         lrs[rows, column] = run.lrs
+        if run.state is RunState.DIVERGED:  # else the median would be that of the survivors
+            values[rows[-1] + 1 :, column] = worst(field.direction)
     finite = np.isfinite(values)
     banded = finite.sum(axis=1) >= MIN_SEEDS
     low = np.where(banded, np.where(finite, values, np.inf).min(axis=1), np.nan)

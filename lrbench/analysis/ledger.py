@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 
+from lrbench.analysis.curves import has_collapsed
 from lrbench.analysis.field import CONSTANT, Field
 from lrbench.analysis.findings import listed
 from lrbench.analysis.model import Cost, StateRow
 from lrbench.analysis.prepare import Run, by_cell
 from lrbench.analysis.targets import Target
-from lrbench.analysis.terms import MIN_SEEDS
+from lrbench.analysis.terms import MIN_SEEDS, Direction
 from lrbench.spec import RunState
 
 
-def states_of(runs: Sequence[Run], fields: Sequence[Field]) -> tuple[list[StateRow], list[tuple[str, str, int]]]:
+def states_of(
+    runs: Sequence[Run], fields: Sequence[Field], *, direction: Direction
+) -> tuple[list[StateRow], list[tuple[str, str, int]]]:
     """Count all runs by how they ended, and what a complete set of final runs lacks.
 
     A final run is missing where another schedule of the workload has one of its seed. Searches have no such
@@ -35,10 +38,18 @@ def states_of(runs: Sequence[Run], fields: Sequence[Field]) -> tuple[list[StateR
     groups = by_cell(runs)
     rows = []
     for workload, scheduler in sorted({*groups, *absent}):
-        states = [run.state for run in groups.get((workload, scheduler), [])]
+        here = groups.get((workload, scheduler), [])
+        states = [run.state for run in here]
+        collapsed = sum(
+            run.state is RunState.OK
+            and len(run.curve.steps) > 0
+            and has_collapsed(run.curve.steps, run.curve.values, direction=direction)
+            for run in here
+        )
         missing = absent.get((workload, scheduler), 0)
         counts = [states.count(state) for state in (RunState.OK, RunState.DIVERGED, RunState.INCOMPLETE)]
-        rows.append(StateRow(workload, scheduler, counts[0], counts[1], counts[2], missing, len(states) + missing))
+        total = len(states) + missing
+        rows.append(StateRow(workload, scheduler, counts[0], counts[1], counts[2], missing, total, collapsed))
     return rows, planned
 
 

@@ -89,7 +89,12 @@ class WorkloadFacts:
 
 @dataclass(frozen=True)
 class StateRow:
-    """All runs of one (workload, scheduler), tuning included, by how they ended."""
+    """All runs of one (workload, scheduler), tuning included, by how they ended.
+
+    Attributes:
+        ok, diverged, incomplete, missing: sum up to `planned`.
+        collapsed: of the ok ones, those that lost much of their improvement again (`curves.has_collapsed`).
+    """
 
     workload: str
     scheduler: str
@@ -98,6 +103,7 @@ class StateRow:
     incomplete: int
     missing: int
     planned: int
+    collapsed: int
 
 
 # ---------------------------------------------------------------- 2, 4, 9 cells: one schedule on one workload

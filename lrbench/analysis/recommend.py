@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lrbench.analysis.field import CONSTANT
+from lrbench.analysis.findings import listed, plural
 from lrbench.analysis.model import Cell, MeanOfSeeds, Question, Section
 from lrbench.analysis.pairs import SeedsNeeded
 from lrbench.analysis.robustness import Basin
@@ -89,7 +90,7 @@ def recommend(question: Question, section: Section, workload: str) -> Recommenda
     parts = [
         _choice(question, workload, total, choice, len(cells)),
         _gain_words(question, gain),
-        _risk_words(risk, decades),
+        _risk_words(risk, decades, choice),
         _undecided_words(undecided),
         "The audit has serious findings about this comparison." if _is_doubtful(section, workload) else "",
     ]
@@ -174,21 +175,28 @@ def _gain_words(question: Question, gain: Gain | Unavailable) -> str:
     return f"Gain over {gain.over}: {amount} {bounds}{verdict}."
 
 
-def _risk_words(risk: tuple[int, int], decades: float | Unavailable) -> str:
-    text = f"Risk: {risk[0]} of {risk[1]} runs diverged over all rates tried"
+def _risk_words(risk: tuple[int, int], decades: float | Unavailable, choice: Cell) -> str:
+    text = f"Risk: {risk[0]} of {plural(risk[1], 'run')} diverged over all rates tried"
+    if choice.origin == "final":
+        text += f", {choice.num_diverged} of {choice.num_ok + choice.num_diverged} on fresh seeds at this one"
     if isinstance(decades, Unavailable):
         return f"{text}; how much the rate matters is unknown ({decades.reason})."
     return f"{text}; rates over {decades:.2g} decades lose at most 10 % of the improvement."
 
 
 def _undecided_words(undecided: tuple[Undecided, ...]) -> str:
-    if not undecided:
-        return ""
-    parts = []
-    for item in undecided[:3]:
-        if isinstance(item.seeds, Unavailable):
-            parts.append(f"{item.scheduler} ({item.seeds.reason})")
-        else:
-            parts.append(f"{item.scheduler} (about {item.seeds.additional} more seeds each, {item.seeds.total} in all)")
-    more = f" and {len(undecided) - 3} others" if len(undecided) > 3 else ""
-    return f"Undecided against {names(parts)}{more}."
+    """Say of the nearest few what would settle them; those that share a reason, together."""
+    by_reason: dict[str, list[str]] = {}
+    for item in undecided:
+        seeds = item.seeds
+        reason = (
+            seeds.reason
+            if isinstance(seeds, Unavailable)
+            else f"about {plural(seeds.additional, 'more seed')} each, {seeds.total} in all"
+        )
+        by_reason.setdefault(reason, []).append(item.scheduler)
+    parts = [f"{names(schedulers, most=3)} ({reason})" for reason, schedulers in [*by_reason.items()][:3]]
+    named = sum(map(len, [*by_reason.values()][:3]))
+    if len(undecided) > named:
+        parts.append(plural(len(undecided) - named, "other"))
+    return f"Undecided against {listed(parts)}." if parts else ""

@@ -3,7 +3,7 @@
 from lrbench.analysis.model import Cell, Question, Section
 from lrbench.analysis.targets import Target
 from lrbench.analysis.terms import Unavailable
-from lrbench.analysis.verdict_claims import Claim, Standing, standing
+from lrbench.analysis.verdict_claims import Claim, standing
 from lrbench.analysis.wording import names, number, p_value, steps
 
 
@@ -26,14 +26,15 @@ def speed_claims(question: Question, section: Section, workload: str) -> list[Cl
     if not timed:
         said.append(f"{workload}: no schedule reached {goal} in more than half of its runs; who is fastest is unknown.")
     else:
-        said.append(_fastest(question, section, workload, timed, goal, facts.eval_interval))
+        found = _fastest(question, section, workload, timed, goal, facts.eval_interval)
+        said += [found, _tested(question, section, timed[0], [cell.scheduler for cell in refused])]
         if missed:
             said.append(f"Missed by half of the runs or more: {names(missed)}.")
     if refused:
         said.append(f"Not timed, evaluated at other steps than most: {names([c.scheduler for c in refused])}.")
     if _refers_to_constant(facts.target):
         said.append("The target comes from constant itself.")
-    return [Claim("speed", workload, " ".join(said), tuple(cell.scheduler for cell in timed))]
+    return [Claim("speed", workload, " ".join(filter(None, said)), tuple(cell.scheduler for cell in timed))]
 
 
 def both_claims(section: Section, workload: str) -> list[Claim]:
@@ -69,7 +70,7 @@ def both_claims(section: Section, workload: str) -> list[Claim]:
 def _fastest(
     question: Question, section: Section, workload: str, timed: list[Cell], goal: str, eval_interval: float | None
 ) -> str:
-    """The fastest median, by how much, and whether that is shown."""
+    """The fastest median, and by how much."""
     first = timed[0]
     tied = [cell.scheduler for cell in timed[1:] if cell.speed_ratio == first.speed_ratio]
     resolution = f", evaluated every {steps(eval_interval)} steps" if eval_interval is not None else ""
@@ -81,13 +82,14 @@ def _fastest(
     later = [cell for cell in timed[1:] if cell.scheduler not in tied]
     if later:
         lead += f"; {later[0].scheduler} takes {_ratio(later[0]):.2f} times as long"
+    return f"{lead}."
+
+
+def _tested(question: Question, section: Section, first: Cell, refused: list[str]) -> str:
+    """Whether it is shown that the first is faster; of those refused it is said apart why they are not timed."""
     found = standing(
-        section.pairs, workload, first.scheduler, by="time", direction=question.direction, alpha=question.alpha
+        section.pairs, first.workload, first.scheduler, by="time", direction=question.direction, alpha=question.alpha
     )
-    return f"{lead}. {_tested(found)}"
-
-
-def _tested(found: Standing) -> str:
     said = []
     if found.worse:
         largest = max(row.p_holm for row in found.worse if isinstance(row.p_holm, float))
@@ -101,7 +103,7 @@ def _tested(found: Standing) -> str:
         said.append(f"By mean time it is shown slower than {names([row.other for row in found.better])}.")
     reasons: dict[str, list[str]] = {}
     for row in found.untested:
-        if isinstance(row.p_holm, Unavailable):
+        if isinstance(row.p_holm, Unavailable) and row.other not in refused:
             reasons.setdefault(row.p_holm.reason, []).append(row.other)
     if not said and len(reasons) == 1:
         return f"Not tested: {next(iter(reasons))}."

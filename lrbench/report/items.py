@@ -68,10 +68,23 @@ Item = Lines | Facts | Findings | Claims | Words | Picture | Drawn | Table
 
 @dataclass
 class Group:
-    """What one budget has to say in one part; the title is empty where there is only one budget."""
+    """What one budget, or no budget in particular, has to say in one part.
+
+    Attributes:
+        title: empty where there is only one budget.
+        items: in order.
+        about: what it holds, in words.
+        budget: number of the budget, 0 = the shortest; None is about all of them.
+        folds: whether a reader can fold it away.
+        folded: whether it begins so.
+    """
 
     title: str
     items: Sequence[Item]
+    about: str = ""
+    budget: int | None = None
+    folds: bool = False
+    folded: bool = False
 
 
 @dataclass

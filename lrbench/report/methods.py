@@ -1,6 +1,16 @@
 """What every number of the report means, for its last part."""
 
 METHODS: tuple[tuple[str, str], ...] = (
+    (
+        "diverged",
+        "a loss that is not finite, or a last validation loss above the one at step 0; ranks last and is in no mean",
+    ),
+    (
+        "collapsed",
+        "finite losses, the last below the first, but over a quarter of the improvement lost again, by collapse or "
+        "overfitting; no divergence by the rule, so it counts with the value it ended at, and the audit names it: "
+        "serious where results are made of it, a warning where it is one rate of a search",
+    ),
     ("final value", "the value at the largest step; a diverged run ranks last and stays out of means"),
     ("interval of a cell", "Student t over seeds, from three seeds on; below that there is none"),
     (

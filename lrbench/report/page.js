@@ -54,6 +54,27 @@
     apply();
   });
 
+  const folds = [...document.querySelectorAll("details")];
+  const initial = new Map(folds.map((fold) => [fold, fold.open]));
+  document.getElementById("budget")?.addEventListener("change", (event) => {
+    const chosen = event.target.value;
+    for (const element of document.querySelectorAll("[data-budget]")) {
+      element.hidden = chosen !== "" && element.dataset.budget !== chosen;
+    }
+    for (const fold of folds) fold.open = fold.dataset.budget === chosen || (chosen === "" && initial.get(fold));
+  });
+  // For browsers whose style sheets cannot unfold.
+  const folded = [];
+  addEventListener("beforeprint", () => {
+    for (const fold of folds) {
+      if (!fold.open) folded.push(fold);
+      fold.open = true;
+    }
+  });
+  addEventListener("afterprint", () => {
+    for (const fold of folded.splice(0)) fold.open = false;
+  });
+
   function nearest(points, x, y) {
     let best = null;
     let least = NEAR * NEAR;

@@ -1,18 +1,21 @@
 """Write the page: parts become markup, everything a user named is escaped, nothing is loaded from elsewhere."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from lrbench.analysis.model import Analysis
 from lrbench.analysis.verdict import Verdict
-from lrbench.report.items import Drawn, Group, Item, Part
+from lrbench.report.items import Drawn, Item, Part
 from lrbench.report.parts import budgets_of, parts_of
 from lrbench.report.pictures import Picture, drawing_rules, markup, save_png
-from lrbench.report.styles import PALETTE, styles_of
+from lrbench.report.styles import PALETTE, shortened, styles_of
 
 HERE = Path(__file__).parent
+_LONGEST_WORD = 48  # characters of a word, such as the id of a run, beyond which it is shortened
 
 
 def write_html(analysis: Analysis, verdict: Verdict, directory: Path) -> Path:
@@ -36,6 +39,7 @@ def write_html(analysis: Analysis, verdict: Verdict, directory: Path) -> Path:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["legible"] = legible
     page = environment.get_template("page.html.j2").render(
         headlines=[(section.title, section.headline) for section in verdict.sections],
         budgets=budgets_of(analysis),
@@ -48,6 +52,17 @@ def write_html(analysis: Analysis, verdict: Verdict, directory: Path) -> Path:
     path = directory / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def legible(text: str) -> Markup:
+    """Escape a text, and shorten words in it that no line can hold; the whole word shows on hover and in print."""
+    parts = []
+    for part in re.split(r"(\s+)", text):
+        if len(part) > _LONGEST_WORD:
+            parts.append(Markup('<abbr title="{}"><span>{}</span></abbr>').format(part, shortened(part, _LONGEST_WORD)))
+        else:
+            parts.append(escape(part))
+    return Markup("").join(parts)
 
 
 def _drawn_part(part: Part, figures: Path, marks: dict[str, list[tuple[float, float, str, list[str]]]]) -> Part:
@@ -64,7 +79,7 @@ def _drawn_part(part: Part, figures: Path, marks: dict[str, list[tuple[float, fl
                 items.append(Drawn(item.name, item.title, item.note, Markup(drawing.page_svg)))
             else:
                 items.append(item)
-        shown.groups.append(Group(group.title, items))
+        shown.groups.append(replace(group, items=items))
     return shown
 
 

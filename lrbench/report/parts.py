@@ -1,8 +1,9 @@
 """The eleven parts of the report, in METRICS.md's order."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from lrbench.analysis.findings import Finding
+from lrbench.analysis.findings import Finding, plural
 from lrbench.analysis.model import Analysis, Section
 from lrbench.analysis.terms import Unavailable
 from lrbench.analysis.verdict import SectionVerdict, Verdict
@@ -31,7 +32,7 @@ _ABOUT = {
     "across": "over workloads",
     "budget": "budgets",
 }
-_FEW_BUDGETS = 4
+_FEW_BUDGETS, _FEW_CLAIMS = 4, 8
 
 
 def parts_of(analysis: Analysis, verdict: Verdict, styles: Styles) -> list[Part]:
@@ -58,15 +59,17 @@ def parts_of(analysis: Analysis, verdict: Verdict, styles: Styles) -> list[Part]
     ]
     trust, verdicts, front, heat, rates, curves, profiles, pairs, seeds, robust, methods = parts
     trust.groups.append(Group("", [Facts(_question_facts(analysis)), *_findings(analysis.findings)]))
-    for index, section in enumerate(analysis.sections):
-        several = len(analysis.sections) > 1
-        title = f"Budget: {section.title}" if several else ""
+    several = len(analysis.sections) > 1
+    for index, (section, folded) in enumerate(zip(analysis.sections, _folded(analysis.sections), strict=True)):
         suffix = f"-budget{index + 1}" if several else ""
         own = {name: styles[name] for name in section.schedulers}
         order = order_of(section)
+        frame = Group("", [])
+        if several:
+            frame = Group(f"Budget: {section.title}", [], _about(section), index, folds=True, folded=folded)
 
-        def add(part: Part, items: Iterable[Item], title: str = title) -> None:
-            part.groups.append(Group(title, list(items)))
+        def add(part: Part, items: Iterable[Item], frame: Group = frame) -> None:
+            part.groups.append(replace(frame, items=list(items)))
 
         add(trust, _trust(section, own))
         add(verdicts, [*_said(verdict.sections[index]), *_rankings(section, own, analysis)])
@@ -86,8 +89,13 @@ def parts_of(analysis: Analysis, verdict: Verdict, styles: Styles) -> list[Part]
                     *_maybe(tables_robustness.spread_table(section, own))])  # fmt: skip
         add(robust, _robustness(section, own, order, stem=f"10-ranks{suffix}"))
         add(methods, [tables.costs_table(section.costs, own)])
+    for part in parts:
+        _say_once(part)
     if verdict.budgets:
-        verdicts.groups.append(Group("Over budgets", [_claims(verdict.budgets)]))
+        over = Group("Over budgets", [_claims(verdict.budgets)], plural(len(verdict.budgets), "sentence"))
+        over.folds = over.folded = len(verdict.budgets) > _FEW_CLAIMS
+        # Of several budgets it is the summary, of one a remark.
+        verdicts.groups.insert(0 if several else len(verdicts.groups), over)
     if analysis.sweep:
         sweep = sweep_pictures(analysis, styles, question, stem="10-sweep")
         robust.groups.append(Group("Budget sweep", [*sweep, tables_robustness.sweep_table(analysis, styles)]))
@@ -125,6 +133,25 @@ def order_of(section: Section) -> list[str]:
     else:
         places = {row.scheduler: row.mean_rank for row in section.across.overall}
     return sorted(section.schedulers, key=lambda name: (places.get(name, float("inf")), name))
+
+
+def _folded(sections: Sequence[Section]) -> list[bool]:
+    """Fold none of a few budgets, and of many all but the one with most compared runs."""
+    sizes = [sum(facts.num_compared for facts in section.workloads) for section in sections]
+    return [len(sections) > _FEW_BUDGETS and index != sizes.index(max(sizes)) for index in range(len(sections))]
+
+
+def _say_once(part: Part) -> None:
+    """Where a part has nothing but the same words at every budget, keep them once."""
+    said = [group.items for group in part.groups if group.budget is not None]
+    if len(said) > 1 and all(items == said[0] and all(isinstance(i, Words) for i in items) for items in said):
+        part.groups = [*(group for group in part.groups if group.budget is None), Group("", said[0])]
+
+
+def _about(section: Section) -> str:
+    runs = sum(facts.num_compared + facts.num_tuning for facts in section.workloads)
+    counts = [(len(section.workloads), "workload"), (len(section.schedulers), "schedule"), (runs, "run")]
+    return ", ".join(plural(count, noun) for count, noun in counts)
 
 
 def _question_facts(analysis: Analysis) -> list[tuple[str, str]]:

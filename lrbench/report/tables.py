@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from lrbench.analysis.curves import COLLAPSE
+from lrbench.analysis.findings import plural
 from lrbench.analysis.model import Cell, Cost, Pair, Question, Section, StateRow
 from lrbench.analysis.terms import Unavailable
 from lrbench.report.not_drawn import without_tests
@@ -71,6 +73,11 @@ def states_table(section: Section, styles: Styles) -> Table:
     totals = [_state(_sum(row for row in section.states if row.workload == w)) for w in workloads]
     rows.append(Row((), ["all schedules", *totals]))
     note = "A number alone: so many planned runs, all of them ok. Blank: none planned, none there."
+    if any(row.collapsed for row in section.states):
+        note += (
+            " Collapsed: ok by the rule, for every loss was finite and the last below the first, but over "
+            f"{COLLAPSE:.0%} of the improvement was lost again; such a run counts with the value it ended at."
+        )
     return Table("How the runs ended, tuning included", ["schedule", *workloads], rows, note)
 
 
@@ -140,7 +147,7 @@ def overall_table(section: Section, styles: Styles, question: Question) -> Table
         [f"No headroom over constant, not in the IQM: {', '.join(across.no_headroom)}."] if across.no_headroom else []
     )
     return Table(
-        f"Over {count_of_workloads(len(across.workloads))}", heads, rows, " ".join([*left_out, *flat, *absent])
+        f"Over {plural(len(across.workloads), 'workload')}", heads, rows, " ".join([*left_out, *flat, *absent])
     )
 
 
@@ -210,11 +217,6 @@ def costs_table(costs: Iterable[Cost], styles: Styles) -> Table:
     return Table("Cost ledger", heads, rows)
 
 
-def count_of_workloads(count: int) -> str:
-    """Write "1 workload", "3 workloads"."""
-    return f"{count} workload{'s' if count != 1 else ''}"
-
-
 def _by_rank(cell: Cell) -> tuple[bool, float, str]:
     unranked = isinstance(cell.rank, Unavailable)
     return unranked, 0.0 if isinstance(cell.rank, Unavailable) else cell.rank, cell.scheduler
@@ -229,15 +231,20 @@ def _claim(pair: Pair) -> str:
 def _state(row: StateRow | None) -> str:
     if row is None or row.planned == 0:
         return ""
-    others = [(row.diverged, "diverged"), (row.incomplete, "incomplete"), (row.missing, "missing")]
+    others = [
+        (row.collapsed, "of them collapsed"),
+        (row.diverged, "diverged"),
+        (row.incomplete, "incomplete"),
+        (row.missing, "missing"),
+    ]
     bad = [f"{count} {word}" for count, word in others if count]
     return ", ".join([f"{row.ok} of {row.planned} ok", *bad]) if bad else f"{row.ok}"
 
 
 def _sum(rows: Iterable[StateRow]) -> StateRow:
-    columns = [(r.ok, r.diverged, r.incomplete, r.missing, r.planned) for r in rows]
+    columns = [(r.ok, r.diverged, r.incomplete, r.missing, r.planned, r.collapsed) for r in rows]
     return StateRow("", "", *(sum(column) for column in zip(*columns, strict=True))) if columns else StateRow(
-        "", "", 0, 0, 0, 0, 0
+        "", "", 0, 0, 0, 0, 0, 0
     )  # fmt: skip
 
 

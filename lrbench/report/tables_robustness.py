@@ -1,10 +1,11 @@
 """Tables of the parts on rates, seeds and robustness."""
 
+from lrbench.analysis.findings import plural
 from lrbench.analysis.model import Analysis, FriedmanTest, Section
 from lrbench.analysis.terms import Unavailable
 from lrbench.report.not_drawn import without_seeds
 from lrbench.report.styles import Styles
-from lrbench.report.tables import Row, Table, count_of_workloads
+from lrbench.report.tables import Row, Table
 from lrbench.report.words import between, mean_of, number, or_reason, p_value
 
 
@@ -19,7 +20,7 @@ def endpoints_table(section: Section, styles: Styles) -> Table:
         "Mean rank by last, last-3 and best evaluation",
         heads,
         rows,
-        f"n = {count_of_workloads(len(section.workloads))}.",
+        f"n = {plural(len(section.workloads), 'workload')}.",
     )
 
 
@@ -65,7 +66,7 @@ def scores_table(section: Section, styles: Styles) -> Table | None:
         "Performance-profile score",
         heads,
         rows,
-        f"n = {count_of_workloads(section.profiles[0].num_workloads)}; 0 to 1.",
+        f"n = {plural(section.profiles[0].num_workloads, 'workload')}; 0 to 1.",
     )
 
 
@@ -144,7 +145,7 @@ def friedman_facts(test: FriedmanTest) -> list[tuple[str, str]]:
     """Write Friedman's test in its two forms."""
     f = "infinite (all workloads agree)" if test.f_demsar is None else f"F = {number(test.f_demsar)}"
     p_f = "" if test.p_value_f is None else f", p = {p_value(test.p_value_f)}"
-    n = count_of_workloads(test.num_workloads)
+    n = plural(test.num_workloads, "workload")
     return [
         ("Friedman, tie-corrected", f"chi2 = {number(test.chi2)}, p = {p_value(test.p_value)} (n = {n})"),
         ("Friedman, Demsar's form", f"chi2 = {number(test.chi2_demsar)}, p = {p_value(test.p_value_demsar)}"),
