@@ -1,5 +1,6 @@
 """The fused learner against the sequential one, trial by trial."""
 
+import math
 from functools import partial
 
 import pytest
@@ -10,7 +11,8 @@ from lrbench import models, optimizers, schedules
 from lrbench.data import Split, Splits
 from lrbench.schedules import Warmup
 from lrbench.spec import Budget, Task
-from lrbench.trials import Trial, Workload, build_training
+from lrbench.training import FusedLearner, NotStackableError, StepOptions
+from lrbench.trials import Trial, Workload, build_training, run_training
 
 SEED, BATCH, STEPS = 3, 16, 100
 sgd = partial(optimizers.sgd, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3)
@@ -151,3 +153,245 @@ def test_every_optimizer_equals_its_sequential_one(name, schedule):
     trials = make_trials(OPTIMIZERS[name], rates, schedule, warmup=Warmup(schedules.linear_warmup, steps=10))
     ours, theirs = both(make_workload(), trials)
     assert_close(ours, theirs, rel=1e-4 if "adam" in name else 1e-5)
+
+
+def test_every_trial_has_its_own_hyperparameters():
+    trials = [
+        Trial(
+            f"{lr} {momentum} {decay}",
+            schedules.cosine,
+            partial(optimizers.sgd, lr=lr, momentum=momentum, weight_decay=decay),
+        )
+        for lr, momentum, decay in [(0.01, 0.0, 0.0), (0.02, 0.9, 0.1), (0.03, 0.5, 0.0), (0.003, 0.99, 0.01)]
+    ]
+    training = build_training(make_workload(), trials, seed=SEED, learner="fused")
+    assert stacks_of(training) == [[0, 1, 2, 3]]
+    sequential = build_training(make_workload(), trials, seed=SEED)
+    assert_close(metrics_of(training), metrics_of(sequential), rel=1e-5)
+
+
+def test_trials_of_different_optimizers_make_stacks_of_their_own():
+    trials = [
+        *make_trials(sgd, (0.01, 0.02)),
+        *make_trials(optimizers.adamw, (0.001, 0.002)),
+        *make_trials(partial(optimizers.sgd, nesterov=False), (0.03,)),
+        *make_trials(sgd, (0.005,)),
+    ]
+    workload = make_workload(mlp(dropout=0.3))
+    training = build_training(workload, trials, seed=SEED, learner="fused")
+    assert stacks_of(training) == [[0, 1, 5], [2, 3], [4]]
+    assert_close(metrics_of(training), metrics_of(build_training(workload, trials, seed=SEED)), rel=1e-4)
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_smoothing_clipping_and_groups_equal_the_sequential_ones(task):
+    def make_optimizer(groups, lr):
+        groups = list(groups)
+        if isinstance(groups[0], dict):
+            groups = [{**group, "lr_scale": scale} for group, scale in zip(groups, (1.0, 0.1), strict=True)]
+        return optimizers.sgd(groups, lr=lr, momentum=0.9, weight_decay=0.1)
+
+    workload = make_workload(
+        mlp(batch_norm=True),
+        task=task,
+        options=StepOptions(label_smoothing=0.1, grad_clip=0.5),
+        decay_norm_and_bias=False,
+    )
+    ours, theirs = both(workload, make_trials(make_optimizer, (0.01, 0.03)))
+    assert_close(ours, theirs, rel=1e-5)
+
+
+def test_autocast_and_channels_last_stay_close_to_the_sequential_ones():
+    workload = make_workload(
+        partial(models.CNN, channels=[4, 8], batch_norm=False),
+        IMAGES,
+        options=StepOptions(autocast=True, channels_last=True),
+        budget=Budget(20, 6),
+    )
+    ours, theirs = both(workload, make_trials())
+    for k, evaluations in theirs.items():
+        assert ours[k][-1][1]["val/loss"] == pytest.approx(evaluations[-1][1]["val/loss"], rel=0.02)
+
+
+def exploding(step, total_steps):
+    return torch.where(torch.as_tensor(step) < 50, 1.0, 1e30).numpy()
+
+
+def stacks_of(training):
+    return [stack.trials for stack in training.learner._stacks]
+
+
+# The number of trials decides which elements the vector units take in one go, so the last bit can differ.
+SAME = 1e-6
+NETWORKS = ["mlp batch norm dropout", "cnn", "cnn1d", "vmap"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_diverged_trial_ends_where_it_would_alone_leaves_the_stack_and_changes_no_other(name):
+    workload = make_workload(*WORKLOADS[name])
+    good = make_trials(rates=(0.003, 0.01))
+    trials = [good[0], *make_trials(rates=(0.1,), schedule=exploding), good[1]]
+    training = build_training(workload, trials, seed=SEED, learner="fused")
+    found = metrics_of(training)
+    assert stacks_of(training) == [[0, 2]]
+    expected = metrics_of(build_training(workload, trials, seed=SEED))
+    assert found[1][-1][0] == expected[1][-1][0]
+    assert_close(found, expected, rel=1e-5)
+    undisturbed = metrics_of(build_training(workload, good, seed=SEED, learner="fused"))
+    assert_close({0: found[0], 1: found[2]}, undisturbed, rel=SAME)
+
+
+def test_a_diverged_trial_that_goes_on_is_nan_and_changes_no_other():
+    workload = make_workload(*WORKLOADS["cnn"], stop_diverged=False)
+    good = make_trials(rates=(0.003, 0.01))
+    found = metrics_of(
+        build_training(workload, [*good, *make_trials(schedule=exploding)[:1]], seed=SEED, learner="fused")
+    )
+    assert found[2][-1][0] == STEPS
+    assert all(math.isnan(value) for value in found[2][-1][1].values())
+    undisturbed = metrics_of(build_training(workload, good, seed=SEED, learner="fused"))
+    assert_close({0: found[0], 1: found[1]}, undisturbed, rel=SAME)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_cutting_the_stack_changes_nothing(name, monkeypatch):
+    workload, trials = make_workload(*WORKLOADS[name]), make_trials(rates=(0.001, 0.003, 0.005, 0.01, 0.03))
+    whole = metrics_of(build_training(workload, trials, seed=SEED, learner="fused"))
+    monkeypatch.setattr("lrbench.trials.FusedLearner", partial(FusedLearner, max_stack=2))
+    training = build_training(workload, trials, seed=SEED, learner="fused")
+    assert stacks_of(training) == [[0, 1], [2, 3], [4]]
+    assert_close(metrics_of(training), whole, rel=SAME)
+
+
+@pytest.mark.parametrize("learner", ["fused", "sequential"])
+@pytest.mark.parametrize("make_optimizer", [sgd, optimizers.adamw])
+@pytest.mark.parametrize("stop_at", [1, 20, 77])
+def test_a_training_broken_off_and_resumed_is_the_unbroken_one(make_optimizer, stop_at, learner, tmp_path, monkeypatch):
+    monkeypatch.setattr("lrbench.training.loop.CHUNK_SECONDS", 0.0)
+    workload = make_workload(mlp(dropout=0.3, batch_norm=True))
+    trials = [
+        *make_trials(make_optimizer, (0.003,), schedules.one_cycle),
+        *make_trials(make_optimizer, (0.01,), exploding),
+        *make_trials(make_optimizer, (0.01,), schedules.cosine),
+    ]
+    unbroken = build_training(workload, trials, seed=SEED, learner="fused")
+    expected = metrics_of(unbroken)
+    first = build_training(workload, trials, seed=SEED, learner="fused")
+    seen = [
+        progress.evaluations
+        for progress in run_training(first, checkpoints=tmp_path, stop_requested=lambda: first.step >= stop_at)
+    ]
+    torch.manual_seed(999)
+    second = build_training(workload, trials, seed=SEED, learner=learner)
+    seen += [progress.evaluations for progress in run_training(second, checkpoints=tmp_path)]
+    found = {k: [(e[k].step, e[k].metrics) for e in seen if k in e] for k in range(3)}
+    if learner == "sequential":  # the checkpoint of either learner continues in the other
+        assert_close(found, expected, rel=1e-4)
+        return
+    for k in (0, 2):
+        assert found[k] == expected[k]
+        assert digest(second, k) == digest(unbroken, k)
+
+
+def digest(training, k):
+    return {name: tensor.tolist() for name, tensor in training.learner.state_dict()["models"][k].items()}
+
+
+def test_the_weights_of_a_trial_are_an_ordinary_state_dict():
+    workload = make_workload(*WORKLOADS["vmap"])
+    training = build_training(workload, make_trials(), seed=SEED, learner="fused")
+    last = metrics_of(training)
+    for k in range(3):
+        model = Residual(num_outputs=3)
+        model.load_state_dict(training.learner.state_dict()["models"][k])
+        outputs = model.eval()(workload.data.test.inputs)
+        loss = nn.functional.cross_entropy(outputs, workload.data.test.targets).item()
+        assert loss == pytest.approx(last[k][-1][1]["test/loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("cut", ["training", "evaluation"])
+def test_out_of_memory_halves_the_stack_and_goes_on_with_the_same_result(cut, monkeypatch):
+    workload, trials = (
+        make_workload(mlp(dropout=0.3, batch_norm=True)),
+        make_trials(rates=(0.001, 0.003, 0.01, 0.02, 0.03)),
+    )
+    expected = metrics_of(build_training(workload, trials, seed=SEED, learner="fused"))
+    training = build_training(workload, trials, seed=SEED, learner="fused")
+    forward, small = training.learner._forward, 2
+
+    def cramped(parameters, buffers, inputs, is_training):
+        outputs, new_buffers = forward(parameters, buffers, inputs, is_training)
+        if len(outputs) > small and is_training == (cut == "training") and training.step >= 30:
+            torch.empty(1 << 60)  # what the allocator says, not what we think it says
+        return outputs, new_buffers
+
+    monkeypatch.setattr(training.learner, "_forward", cramped)
+    assert_close(metrics_of(training), expected, rel=SAME)
+    assert stacks_of(training) == [[0, 1], [2], [3, 4]]
+
+
+def test_out_of_memory_with_a_single_trial_is_an_error(monkeypatch):
+    training = build_training(make_workload(), make_trials(rates=(0.1,)), seed=SEED, learner="fused")
+    monkeypatch.setattr(training.learner, "_forward", lambda *_: torch.empty(1 << 60))
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        metrics_of(training)
+
+
+@pytest.mark.parametrize(
+    ("make_model", "make_optimizer", "reason"),
+    [
+        (mlp(), optimizers.rmsprop, "RMSprop has no stacked update"),
+        (mlp(), optimizers.schedule_free_sgd, "SGDScheduleFree has no stacked update"),
+        (mlp(), partial(torch.optim.AdamW, amsgrad=True), "amsgrad"),
+        (partial(models.GRU, hidden_size=3, bidirectional=True), sgd, "GRU cannot be stacked.*gru"),
+    ],
+)
+def test_what_cannot_be_fused_is_refused_with_the_reason(make_model, make_optimizer, reason):
+    workload = make_workload(make_model, (1, 12))
+    with pytest.raises(NotStackableError, match=reason):
+        build_training(workload, make_trials(make_optimizer), seed=SEED, learner="fused")
+
+
+class OwnMasks(nn.Module):
+    """Under vmap, attention with dropout draws other masks than alone."""
+
+    def __init__(self, *, num_outputs):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(10, nhead=2, dim_feedforward=8, dropout=0.5, batch_first=True)
+        self.output = nn.Linear(10, num_outputs)
+
+    def forward(self, inputs):
+        return self.output(self.layer(inputs.unsqueeze(1).expand(-1, 4, -1)).mean(dim=1))
+
+
+def test_a_module_that_would_draw_other_random_numbers_is_refused():
+    with pytest.raises(NotStackableError, match="random numbers"):
+        build_training(make_workload(OwnMasks), make_trials(), seed=SEED, learner="fused")
+
+
+class Tied(nn.Module):
+    """One weight with two names, a frozen one, one without gradient, and a buffer that is not saved."""
+
+    def __init__(self, *, num_outputs):
+        super().__init__()
+        self.first = nn.Linear(10, 10)
+        self.second = nn.Linear(10, 10)
+        self.second.weight = self.first.weight
+        self.frozen = nn.Linear(10, 10).requires_grad_(False)
+        self.unused = nn.Parameter(torch.ones(3))
+        self.register_buffer("scale", torch.full((10,), 0.5), persistent=False)
+        self.output = nn.Linear(10, num_outputs)
+
+    def forward(self, inputs):
+        return self.output(self.frozen(self.second(torch.tanh(self.first(inputs)))) * self.scale)
+
+
+def test_tied_frozen_and_unused_parameters_are_treated_as_alone():
+    workload, trials = make_workload(Tied), make_trials(rates=(0.01, 0.03))
+    ours = build_training(workload, trials, seed=SEED, learner="fused")
+    theirs = build_training(workload, trials, seed=SEED)
+    assert_close(metrics_of(ours), metrics_of(theirs), rel=1e-5)
+    found, expected = (training.learner.state_dict()["models"][1] for training in (ours, theirs))
+    assert found.keys() == expected.keys()
+    for name in expected:
+        assert torch.allclose(found[name], expected[name], rtol=1e-4, atol=1e-6), name

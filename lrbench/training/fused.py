@@ -2,29 +2,33 @@
 
 Row k of K is the sequential learner's trial k up to rounding: same initial weights, batches and dropout masks. Trials
 whose optimizers differ in more than numbers (class, nesterov, parameter groups) make separate stacks, stepped in turn
-on each batch; so do the parts of a stack that memory does not hold at once.
+on each batch; so do the halves of a stack that did not fit in memory.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrbench.spec import Task
-from lrbench.training.learner import Batch, StepOptions
-from lrbench.training.stack import Named, Stack, make_stack
+from lrbench.training.fused_step import Step, make_step, summed_losses
+from lrbench.training.learner import Batch, StepOptions, random_state
+from lrbench.training.memory import is_out_of_memory
+from lrbench.training.stack import Stack, make_stack
 from lrbench.training.stacked_updates import SGDUpdate, Update, make_updates, merged, own_momentum
 from lrbench.training.stacking import stacked_forward
 
+Result = TypeVar("Result")
+
 
 class FusedLearner:
-    """K trials trained as one stacked model; see Learner."""
+    """K trials trained as one stacked model; see Learner. A trial once left out by the caller does not come back."""
 
     def __init__(
         self,
@@ -44,7 +48,7 @@ class FusedLearner:
             optimizers: one a trial, all over the parameters of this module; only read.
             task: decides loss and accuracy.
             device: where batches arrive.
-            options: see StepOptions.
+            options: see StepOptions; what is compiled is the whole step, the updates included.
             example: a batch of training inputs, on which the stacked module is compared with the module.
             max_stack: most trials in one stack, >= 1; None for no limit. Changes memory and speed, not results.
 
@@ -57,16 +61,23 @@ class FusedLearner:
         self._task = task
         self._device = device
         self._options = options
+        self._max_stack = max_stack or self.num_trials
         self._names = {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
-        updates = [make_updates(optimizer, self._names) for optimizer in optimizers]
+        self._updates = [make_updates(optimizer, self._names) for optimizer in optimizers]
         self._forward = stacked_forward(model, self._arrange(example))
-        limit = max_stack or self.num_trials
-        self._stacks = [
-            make_stack(model, trials[first : first + limit], merged([updates[k] for k in trials]))
-            for trials in _alike(updates)
-            for first in range(0, len(trials), limit)
-        ]
+        self._steps: dict[tuple[Update, ...], Step] = {}
+        self._stacks = self._new_stacks()
         self._ended: dict[int, Stack] = {}  # one row each
+
+    def _new_stacks(self) -> list[Stack]:
+        alike: dict[tuple[Update, ...], list[int]] = {}
+        for k, updates in enumerate(self._updates):
+            alike.setdefault(updates, []).append(k)
+        return [
+            make_stack(self._model, trials[first : first + self._max_stack], merged([self._updates[k] for k in trials]))
+            for trials in alike.values()
+            for first in range(0, len(trials), self._max_stack)
+        ]
 
     def advance(
         self,
@@ -77,100 +88,126 @@ class FusedLearner:
     ) -> Tensor:
         """See Learner.advance."""
         self._select(trials)
-        tables = [self._table(stack, trials, lr, momentum) for stack in self._stacks]
-        losses: list[list[Tensor]] = [[] for _ in self._stacks]
-        share_random_stream = len(self._stacks) > 1
+        for stack in self._stacks:
+            self._prepare(stack, trials, lr, momentum)
+        losses = []
         for index, (inputs, targets) in enumerate(batches):
             inputs = self._arrange(inputs)
-            random_state = torch.get_rng_state() if share_random_stream else None
-            for stack, table, stack_losses in zip(self._stacks, tables, losses, strict=True):
-                if random_state is not None:
-                    torch.set_rng_state(random_state)
-                stack_losses.append(self._step(stack, inputs, targets, table[index]))
+            # All stacks draw the dropout masks that each trial would draw alone.
+            rewind = random_state(self._device)
+
+            def take_step(
+                stack: Stack,
+                inputs: Tensor = inputs,
+                targets: Tensor = targets,
+                index: int = index,
+                rewind: Callable[[], None] = rewind,
+            ) -> Tensor:
+                rewind()
+                loss, stack.buffers = self._step(stack.updates)(
+                    stack.parameters, stack.buffers, stack.state, inputs, targets, stack.coefficients[index]
+                )
+                return loss
+
+            losses.append(torch.cat(self._with_every_stack(take_step)))
+        for stack in self._stacks:
+            stack.done = stack.done + len(losses)
         order = [k for stack in self._stacks for k in stack.trials]
-        found = torch.cat([torch.stack(rows, dim=1) for rows in losses])
-        return found[[order.index(k) for k in trials]].float()
+        return torch.stack(losses, dim=1)[[order.index(k) for k in trials]].float()
 
-    def _step(self, stack: Stack, inputs: Tensor, targets: Tensor, coefficients: Tensor) -> Tensor:
-        with self._autocast():
-            outputs, buffers = self._forward(stack.parameters, stack.buffers, inputs, True)
-            losses = _training_losses(self._task, outputs, targets, self._options.label_smoothing)
-        trained = stack.trained
-        # A trial's loss depends on its own weights only, so the gradient of the sum is that of each.
-        found = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
-        gradients = {name: gradient for name, gradient in zip(trained, found, strict=True) if gradient is not None}
-        with torch.no_grad():
-            if self._options.grad_clip is not None:
-                gradients = _clipped(gradients, self._options.grad_clip)
-            first = 0
-            for update in stack.updates:
-                rows = coefficients[first : first + update.num_coefficients].unbind()
-                update(stack.parameters, gradients, stack.state, rows)
-                first += update.num_coefficients
-        stack.buffers = buffers
-        return losses.detach()
+    def _step(self, updates: tuple[Update, ...]) -> Step:
+        if updates not in self._steps:
+            self._steps[updates] = make_step(
+                self._forward, updates, task=self._task, options=self._options, autocast=self._autocast
+            )
+        return self._steps[updates]
 
-    def _table(
+    def _with_every_stack(self, work: Callable[[Stack], Result]) -> list[Result]:
+        """Do some work with each stack in turn; a stack that memory does not hold is halved."""
+        results: list[Result] = []
+        while len(results) < len(self._stacks):
+            stack = self._stacks[len(results)]
+            try:
+                results.append(work(stack))
+                continue
+            except (RuntimeError, MemoryError) as error:
+                # A compiled step may have changed some weights before it failed.
+                if not is_out_of_memory(error) or len(stack.trials) == 1 or self._options.compile:
+                    raise
+            # Here and not above, where the error's traceback still holds the tensors that did not fit.
+            self._stacks[len(results) : len(results) + 1] = stack.halves()
+        return results
+
+    def _prepare(
         self,
         stack: Stack,
         trials: Sequence[int],
         lr: NDArray[np.float64],
         momentum: Sequence[NDArray[np.float64] | None],
-    ) -> Tensor:
-        """Coefficients of a stack's next updates, shape (num_steps, num_coefficients, num_trials), on the device."""
-        rows = [trials.index(k) for k in stack.trials]
-        moved = [momentum[row] for row in rows]
+    ) -> None:
+        """Lay out the coefficients of a stack's next updates."""
+        row_of = {k: row for row, k in enumerate(trials)}
+        num_steps = lr.shape[1]
+        # Rows of ended trials that are still in the stack stand still.
+        used_lr = np.stack([lr[row_of[k]] if k in row_of else np.zeros(num_steps) for k in stack.trials])
+        moved = [momentum[row_of[k]] if k in row_of else None for k in stack.trials]
         parts = []
         for index, update in enumerate(stack.updates):
             if isinstance(update, SGDUpdate) and not update.momentum and any(m is not None for m in moved):
                 stack.add_momentum(index)
             groups = [self._optimizers[k].param_groups[index] for k in stack.trials]
             scale = np.array([[float(group.get("lr_scale", 1.0))] for group in groups])
-            used = [
-                np.full(lr.shape[1], own_momentum(group)) if m is None else m
-                for m, group in zip(moved, groups, strict=True)
-            ]
-            parts.append(update.coefficients(groups, lr[rows] * scale, np.stack(used), stack.done))
-        stack.done = stack.done + lr.shape[1]
-        table = np.concatenate(parts).transpose(2, 0, 1)
-        return torch.from_numpy(table.astype(np.float32)).to(self._device)
+            used_momentum = np.stack(
+                [
+                    np.full(num_steps, own_momentum(group)) if m is None else m
+                    for m, group in zip(moved, groups, strict=True)
+                ]
+            )
+            parts.append(update.coefficients(groups, used_lr * scale, used_momentum, stack.done))
+        table = torch.from_numpy(np.ascontiguousarray(np.concatenate(parts).transpose(2, 0, 1)))
+        # Doubles as far as they go; accelerators compute in floats, and some have nothing else.
+        stack.coefficients = table if self._device.type == "cpu" else table.float().to(self._device)
 
     def evaluate(
         self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]
     ) -> dict[int, tuple[float, float | None]]:
         """See Learner.evaluate."""
         self._select(trials)
-        sums = [torch.zeros(2, len(s.trials), device=self._device, dtype=torch.float64) for s in self._stacks]
+        sums = self._with_every_stack(lambda stack: self._evaluate_stack(stack, batches()))
+        means = torch.cat(sums, dim=1).tolist()  # the only wait for the device
+        order = [k for stack in self._stacks for k in stack.trials]
+        found = {k: _result(self._task, loss, accuracy) for k, loss, accuracy in zip(order, *means, strict=True)}
+        return {k: found[k] for k in trials}
+
+    def _evaluate_stack(self, stack: Stack, batches: Iterable[Batch]) -> Tensor:
+        """Mean loss and accuracy, shape (2, num_trials), float64."""
+        sums = torch.zeros(2, len(stack.trials), device=self._device, dtype=torch.float64)
         count = 0
         with torch.inference_mode(), self._autocast():
-            for inputs, targets in batches():
-                inputs = self._arrange(inputs)
-                for stack, (loss, correct) in zip(self._stacks, sums, strict=True):
-                    outputs = self._forward(stack.parameters, stack.buffers, inputs, False)[0].float()
-                    loss += _summed_losses(self._task, outputs, targets)
-                    if self._task is Task.CLASSIFICATION:
-                        correct += (outputs.argmax(dim=2) == targets).sum(dim=1)
+            for inputs, targets in batches:
+                outputs, _ = self._forward(stack.parameters, stack.buffers, self._arrange(inputs), False)
+                outputs = outputs.float()
+                sums[0] += summed_losses(self._task, outputs, targets)
+                if self._task is Task.CLASSIFICATION:
+                    sums[1] += (outputs.argmax(dim=2) == targets).sum(dim=1)
                 count += len(targets)
-        found: dict[int, tuple[float, float | None]] = {}
-        for stack, summed in zip(self._stacks, sums, strict=True):
-            for k, loss, accuracy in zip(stack.trials, *(summed / count).tolist(), strict=True):
-                diverged = not np.isfinite(loss)
-                named_accuracy = None if self._task is Task.REGRESSION else float("nan") if diverged else accuracy
-                found[k] = (float("nan") if diverged else loss, named_accuracy)
-        return {k: found[k] for k in trials}
+        return sums / count
 
     def _select(self, trials: Sequence[int]) -> None:
         """Take the trials that ended out of the stacks, so that they cost nothing."""
         wanted = set(trials)
+        assert wanted <= {k for stack in self._stacks for k in stack.trials}, "an ended trial came back"
         stacks = []
         for stack in self._stacks:
             kept = [row for row, k in enumerate(stack.trials) if k in wanted]
-            if len(kept) < len(stack.trials):
+            # Another number of trials is another compilation; rather train some for nothing.
+            few = len(kept) <= len(stack.trials) // 2 if self._options.compile else len(kept) < len(stack.trials)
+            if few:
                 self._ended |= {k: stack.rows([row]) for row, k in enumerate(stack.trials) if k not in wanted}
                 stack = stack.rows(kept)
             if kept:
                 stacks.append(stack)
-        self._stacks = stacks + [self._ended.pop(k) for k in sorted(wanted & self._ended.keys())]
+        self._stacks = stacks
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._options.autocast:
@@ -187,22 +224,18 @@ class FusedLearner:
         places = {
             k: (stack, row) for stack in [*self._stacks, *self._ended.values()] for row, k in enumerate(stack.trials)
         }
+        models, states = [], []
+        for k, optimizer in enumerate(self._optimizers):
+            stack, row = places[k]
+            tensors = stack.parameters | stack.buffers
+            models.append({name: tensors[own].detach()[row].clone() for name, own in self._saved_names().items()})
+            states.append({**optimizer.state_dict(), "state": stack.optimizer_row(row)})
         return {
-            "models": [self._model_row(*places[k]) for k in range(self.num_trials)],
-            "optimizers": [
-                {
-                    "state": places[k][0].optimizer_row(places[k][1]),
-                    "param_groups": optimizer.state_dict()["param_groups"],
-                }
-                for k, optimizer in enumerate(self._optimizers)
-            ],
+            "models": models,
+            "optimizers": states,
             "random_state": torch.get_rng_state(),
             "cuda_random_state": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
         }
-
-    def _model_row(self, stack: Stack, row: int) -> Named:
-        tensors = stack.parameters | stack.buffers
-        return {name: tensors[own].detach()[row].clone() for name, own in self._saved_names().items()}
 
     def _saved_names(self) -> Mapping[str, str]:
         """A module's state_dict names -> ours: tied weights have several there, unsaved buffers none."""
@@ -210,7 +243,7 @@ class FusedLearner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Learner.load_state_dict."""
-        self._select(range(self.num_trials))
+        self._stacks, self._ended = self._new_stacks(), {}
         with torch.no_grad():
             for stack in self._stacks:
                 tensors = stack.parameters | stack.buffers
@@ -223,38 +256,7 @@ class FusedLearner:
             torch.cuda.set_rng_state(state["cuda_random_state"], self._device)
 
 
-def _alike(updates: Sequence[tuple[Update, ...]]) -> list[list[int]]:
-    """Trials that can share a stack."""
-    found: dict[tuple[Update, ...], list[int]] = {}
-    for k, update in enumerate(updates):
-        found.setdefault(update, []).append(k)
-    return list(found.values())
-
-
-def _training_losses(task: Task, outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    """Mean loss of each trial, shape (num_trials,); outputs have shape (num_trials, batch, num_outputs)."""
-    if task is Task.REGRESSION:
-        return _summed_losses(task, outputs, targets) / len(targets)
-    return _cross_entropies(outputs, targets, label_smoothing).mean(dim=1)
-
-
-def _summed_losses(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Sum over examples, shape (num_trials,)."""
-    if task is Task.REGRESSION:
-        return 0.5 * ((outputs - targets) ** 2).flatten(1).sum(dim=1)
-    return _cross_entropies(outputs, targets, 0.0).sum(dim=1)
-
-
-def _cross_entropies(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    num_trials = len(outputs)
-    each = F.cross_entropy(
-        outputs.flatten(0, 1), targets.repeat(num_trials), reduction="none", label_smoothing=label_smoothing
-    )
-    return each.view(num_trials, -1)
-
-
-def _clipped(gradients: Named, largest_norm: float) -> Named:
-    """Scale each trial's gradient as nn.utils.clip_grad_norm_ would."""
-    norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients.values()])
-    factor = (largest_norm / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)
-    return {name: g * factor.view(-1, *[1] * (g.ndim - 1)) for name, g in gradients.items()}
+def _result(task: Task, loss: float, accuracy: float) -> tuple[float, float | None]:
+    if not math.isfinite(loss):
+        loss = accuracy = math.nan
+    return loss, None if task is Task.REGRESSION else accuracy

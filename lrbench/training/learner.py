@@ -143,10 +143,9 @@ class SequentialLearner:
         for index, (inputs, targets) in enumerate(batches):
             inputs = self._arrange(inputs)
             # All trials draw the dropout masks that each would draw alone.
-            random_state = torch.get_rng_state() if share_random_stream else None
+            rewind = random_state(self._device) if share_random_stream else _nothing
             for row, step in enumerate(steppers):
-                if random_state is not None:
-                    torch.set_rng_state(random_state)
+                rewind()
                 losses[row].append(step(index, inputs, targets))
         return torch.stack([torch.stack(row) for row in losses]).float()
 
@@ -229,6 +228,23 @@ class SequentialLearner:
         torch.set_rng_state(state["random_state"])
         if state["cuda_random_state"] is not None:
             torch.cuda.set_rng_state(state["cuda_random_state"], self._device)
+
+
+def random_state(device: torch.device) -> Callable[[], None]:
+    """Remember the random state of the CPU and of the device; the result goes back to it."""
+    host = torch.get_rng_state()
+    accelerator = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def rewind() -> None:
+        torch.set_rng_state(host)
+        if accelerator is not None:
+            torch.cuda.set_rng_state(accelerator, device)
+
+    return rewind
+
+
+def _nothing() -> None:
+    pass
 
 
 def _set_momentum(group: dict[str, Any], momentum: float) -> None:

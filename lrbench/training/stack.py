@@ -1,7 +1,7 @@
 """The tensors of trials that are trained as one: a leading trial axis on everything a single trial has."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,11 @@ class Stack:
     Attributes:
         trials: their numbers, one a row of every tensor.
         updates: one a parameter group.
-        parameters: by name, (num_trials, *shape), leaves; all require gradients that do in the module.
+        parameters: by name, (num_trials, *shape), leaves; those require gradients that do in the module.
         buffers: by name, (num_trials, *shape).
         state: of the optimizer, by torch's name for it and parameter name, (num_trials, *shape).
         done: shape (num_trials,), steps taken.
+        coefficients: of the next updates, (num_steps, num_coefficients, num_trials).
     """
 
     trials: list[int]
@@ -33,28 +34,38 @@ class Stack:
     buffers: Named
     state: dict[str, Named]
     done: NDArray[np.int64]
-
-    @property
-    def trained(self) -> Named:
-        """The parameters that require gradients."""
-        return {name: parameter for name, parameter in self.parameters.items() if parameter.requires_grad}
+    coefficients: Tensor = field(default_factory=lambda: torch.empty(0, 0, 0))
 
     def rows(self, rows: Sequence[int]) -> "Stack":
-        """Copy some rows into a stack of their own."""
-        index = torch.tensor(list(rows), dtype=torch.int64)
+        """Copy some rows into a stack of their own, without coefficients."""
 
-        def picked(tensors: Named) -> Named:
+        def copied(tensor: Tensor) -> Tensor:
+            return tensor.index_select(0, torch.tensor(list(rows), device=tensor.device))
+
+        return self._part(rows, copied)
+
+    def halves(self) -> "list[Stack]":
+        """Split into two stacks that share this one's memory, coefficients included."""
+        middle = len(self.trials) // 2
+        return [self._slice(0, middle), self._slice(middle, len(self.trials))]
+
+    def _slice(self, begin: int, end: int) -> "Stack":
+        part = self._part(range(begin, end), lambda tensor: tensor[begin:end])
+        part.coefficients = self.coefficients[..., begin:end]
+        return part
+
+    def _part(self, rows: Sequence[int], take: Callable[[Tensor], Tensor]) -> "Stack":
+        def part(tensors: Named) -> Named:
             return {
-                name: tensor.detach().index_select(0, index.to(tensor.device)).requires_grad_(tensor.requires_grad)
-                for name, tensor in tensors.items()
+                name: take(tensor.detach()).requires_grad_(tensor.requires_grad) for name, tensor in tensors.items()
             }
 
         return Stack(
             trials=[self.trials[row] for row in rows],
             updates=self.updates,
-            parameters=picked(self.parameters),
-            buffers=picked(self.buffers),
-            state={slot: picked(tensors) for slot, tensors in self.state.items()},
+            parameters=part(self.parameters),
+            buffers=part(self.buffers),
+            state={slot: part(tensors) for slot, tensors in self.state.items()},
             done=self.done[list(rows)],
         )
 

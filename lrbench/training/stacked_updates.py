@@ -5,8 +5,9 @@ does, and reaches the update as one row of a table: (num_coefficients, num_trial
 synchronisation, and a compiled one no recompilation.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import repeat
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -57,7 +58,7 @@ class Update(Protocol):
         parameters: Mapping[str, Tensor],
         gradients: Mapping[str, Tensor],
         state: Mapping[str, Mapping[str, Tensor]],
-        coefficients: Sequence[Tensor],
+        coefficients: Tensor,
     ) -> None:
         """Update parameters and state in place.
 
@@ -65,7 +66,7 @@ class Update(Protocol):
             parameters: by name, (K, *shape).
             gradients: by name; absent where the loss does not depend on the parameter.
             state: by slot and name, (K, *shape).
-            coefficients: num_coefficients of shape (K,).
+            coefficients: shape (num_coefficients, K).
         """
 
 
@@ -77,18 +78,20 @@ class SGDUpdate:
         names: of the parameters.
         nesterov: see there.
         momentum: whether any trial has momentum; zero is as good as none, so this is no difference.
+        dampening: whether any trial dampens; likewise.
         decay: whether any trial decays its weights; likewise.
     """
 
     names: tuple[str, ...]
     nesterov: bool
     momentum: bool = field(compare=False)
+    dampening: bool = field(compare=False)
     decay: bool = field(compare=False)
     num_coefficients: ClassVar[int] = 4
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """Names of torch's state."""
+        """See Update."""
         return ("momentum_buffer",) if self.momentum else ()
 
     def coefficients(
@@ -105,22 +108,51 @@ class SGDUpdate:
         parameters: Mapping[str, Tensor],
         gradients: Mapping[str, Tensor],
         state: Mapping[str, Mapping[str, Tensor]],
-        coefficients: Sequence[Tensor],
+        coefficients: Tensor,
     ) -> None:
         """See Update."""
+        names = [name for name in self.names if name in gradients]
+        if _one_by_one(parameters, names):
+            self._update_one_by_one(names, parameters, gradients, state, coefficients)
+            return
         views = _Views(coefficients)
-        for name in self.names:
-            parameter, gradient = parameters[name], gradients.get(name)
-            if gradient is None:
-                continue
+        for name in names:
+            parameter, gradient = parameters[name], gradients[name]
             lr, momentum, share, decay = views.of(parameter)
             if self.decay:
                 gradient = torch.addcmul(gradient, parameter, decay)
             if self.momentum:
                 buffer = state["momentum_buffer"][name]
-                buffer.mul_(momentum).addcmul_(gradient, share)
+                if self.dampening:
+                    buffer.mul_(momentum).addcmul_(gradient, share)
+                else:
+                    torch.addcmul(gradient, buffer, momentum, out=buffer)
                 gradient = torch.addcmul(gradient, buffer, momentum) if self.nesterov else buffer
             parameter.addcmul_(gradient, lr, value=-1)
+
+    def _update_one_by_one(
+        self,
+        names: Sequence[str],
+        parameters: Mapping[str, Tensor],
+        gradients: Mapping[str, Tensor],
+        state: Mapping[str, Mapping[str, Tensor]],
+        coefficients: Tensor,
+    ) -> None:
+        buffers = _rows(state["momentum_buffer"], names) if self.momentum else repeat(())
+        rows = zip(coefficients.t().tolist(), _rows(parameters, names), _rows(gradients, names), buffers, strict=False)
+        for (lr, momentum, share, decay), parameter, gradient, buffer in rows:
+            torch._fused_sgd_(
+                parameter,
+                gradient,
+                buffer,
+                weight_decay=decay,
+                momentum=momentum,
+                lr=lr,
+                dampening=1.0 - share,
+                nesterov=self.nesterov,
+                maximize=False,
+                is_first_step=False,
+            )
 
 
 @dataclass(frozen=True)
@@ -136,41 +168,46 @@ class AdamUpdate:
     names: tuple[str, ...]
     decoupled: bool
     decay: bool = field(compare=False)
-    num_coefficients: ClassVar[int] = 6
+    num_coefficients: ClassVar[int] = 9
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
 
     def coefficients(
         self, trials: Hyperparameters, lr: NDArray[np.float64], momentum: NDArray[np.float64], done: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """See Update: step size, 1 - beta1, 1 - beta2, root of the second bias correction, eps, weight decay."""
-        step = done[:, None] + np.arange(1, lr.shape[1] + 1)
+        """See Update: rate, betas, eps, weight decay, step; and with the bias corrections, step size, root, decay."""
+        step = done[:, None] + np.arange(1.0, lr.shape[1] + 1)
         beta2 = np.array([[group["betas"][1]] for group in trials])
-        decay = _column(trials, "weight_decay")
-        return np.stack(
-            [
-                lr / (1.0 - momentum**step),
-                1.0 - momentum,
-                np.broadcast_to(1.0 - beta2, lr.shape),
-                np.sqrt(1.0 - beta2**step),
-                np.broadcast_to(_column(trials, "eps"), lr.shape),
-                1.0 - lr * decay if self.decoupled else np.broadcast_to(decay, lr.shape),
-            ]
-        )
+        eps, decay = _column(trials, "eps"), _column(trials, "weight_decay")
+        rows = [
+            lr,
+            momentum,
+            beta2,
+            eps,
+            decay,
+            step,
+            lr / (1.0 - momentum**step),
+            np.sqrt(1.0 - beta2**step),
+            1.0 - lr * decay if self.decoupled else decay,
+        ]
+        return np.stack([np.broadcast_to(row, lr.shape) for row in rows])
 
     def __call__(
         self,
         parameters: Mapping[str, Tensor],
         gradients: Mapping[str, Tensor],
         state: Mapping[str, Mapping[str, Tensor]],
-        coefficients: Sequence[Tensor],
+        coefficients: Tensor,
     ) -> None:
         """See Update."""
-        views = _Views(coefficients)
-        for name in self.names:
-            parameter, gradient = parameters[name], gradients.get(name)
-            if gradient is None:
-                continue
-            step_size, share1, share2, correction, eps, decay = views.of(parameter)
+        names = [name for name in self.names if name in gradients]
+        if _one_by_one(parameters, names):
+            self._update_one_by_one(names, parameters, gradients, state, coefficients)
+            return
+        _, beta1, beta2, eps, _, _, step_size, root, decay = coefficients.unbind()
+        views = _Views(torch.stack([1 - beta1, 1 - beta2, eps, step_size, root, decay]))
+        for name in names:
+            parameter, gradient = parameters[name], gradients[name]
+            share1, share2, eps, step_size, root, decay = views.of(parameter)
             if self.decay and self.decoupled:
                 parameter.mul_(decay)
             elif self.decay:
@@ -178,8 +215,60 @@ class AdamUpdate:
             mean, square = state["exp_avg"][name], state["exp_avg_sq"][name]
             mean.lerp_(gradient, share1)
             square.lerp_(gradient * gradient, share2)
-            denominator = square.sqrt().div_(correction).add_(eps)
-            parameter.addcmul_(mean / denominator, step_size, value=-1)
+            denominator = square.sqrt().div_(root).add_(eps)
+            parameter.addcmul_(torch.div(mean, denominator, out=denominator), step_size, value=-1)
+
+    def _update_one_by_one(
+        self,
+        names: Sequence[str],
+        parameters: Mapping[str, Tensor],
+        gradients: Mapping[str, Tensor],
+        state: Mapping[str, Mapping[str, Tensor]],
+        coefficients: Tensor,
+    ) -> None:
+        kernel = torch._fused_adamw_ if self.decoupled else torch._fused_adam_
+        rows = zip(
+            coefficients.t().tolist(),
+            _rows(parameters, names),
+            _rows(gradients, names),
+            _rows(state["exp_avg"], names),
+            _rows(state["exp_avg_sq"], names),
+            strict=True,
+        )
+        for (lr, beta1, beta2, eps, decay, step, *_), parameter, gradient, mean, square in rows:
+            kernel(
+                parameter,
+                gradient,
+                mean,
+                square,
+                [],
+                [torch.tensor(step)] * len(names),
+                lr=lr,
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=decay,
+                eps=eps,
+                amsgrad=False,
+                maximize=False,
+            )
+
+
+# Parameters of a trial above which torch's own kernel, called once a trial, beats operations on all trials at once:
+# those take several passes over memory that no longer fits in the cache. Measured with 32 trials on one core.
+_LARGE = 10_000
+
+
+def _one_by_one(parameters: Mapping[str, Tensor], names: Sequence[str]) -> bool:
+    if torch.compiler.is_compiling():  # then one pass is made of it anyway
+        return False
+    size = sum(parameters[name].numel() // len(parameters[name]) for name in names)
+    return size > _LARGE and parameters[names[0]].device.type == "cpu"
+
+
+def _rows(tensors: Mapping[str, Tensor], names: Sequence[str]) -> Iterator[tuple[Tensor, ...]]:
+    """The tensors of each trial."""
+    # Contiguous, which a gradient need not be: torch's kernels take for granted that all have the same strides.
+    return zip(*(tensors[name].detach().contiguous().unbind() for name in names), strict=True)
 
 
 def make_updates(optimizer: Optimizer, names: Mapping[int, str]) -> tuple[Update, ...]:
@@ -204,26 +293,23 @@ def make_updates(optimizer: Optimizer, names: Mapping[int, str]) -> tuple[Update
         decay = group["weight_decay"] != 0
         if kind is SGD:
             momentum = group["momentum"] != 0
-            updates.append(SGDUpdate(members, nesterov=group["nesterov"], momentum=momentum, decay=decay))
+            dampening = group["dampening"] != 0
+            updates.append(SGDUpdate(members, group["nesterov"], momentum, dampening, decay))
         else:
             decoupled = kind is AdamW or group.get("decoupled_weight_decay", False)
-            updates.append(AdamUpdate(members, decoupled=decoupled, decay=decay))
+            updates.append(AdamUpdate(members, decoupled, decay))
     return tuple(updates)
 
 
 def merged(alike: Sequence[tuple[Update, ...]]) -> tuple[Update, ...]:
-    """Make one description of several equal ones: with momentum and decay if any of them has it."""
+    """Make one description of several equal ones: with momentum, dampening and decay if any of them has it."""
     return tuple(_merged(group) for group in zip(*alike, strict=True))
 
 
-def _merged(group: Sequence[Update]) -> Update:
-    decay = any(update.decay for update in group)
-    first = group[0]
-    if isinstance(first, SGDUpdate):
-        momentum = any(isinstance(update, SGDUpdate) and update.momentum for update in group)
-        return replace(first, momentum=momentum, decay=decay)
-    assert isinstance(first, AdamUpdate)
-    return replace(first, decay=decay)
+def _merged(group: Sequence[Any]) -> Any:
+    # Exactly the fields that do not make descriptions differ.
+    flags = [item.name for item in fields(group[0]) if not item.compare]
+    return replace(group[0], **{flag: any(getattr(update, flag) for update in group) for flag in flags})
 
 
 def own_momentum(group: Mapping[str, Any]) -> float:
@@ -234,15 +320,15 @@ def own_momentum(group: Mapping[str, Any]) -> float:
 class _Views:
     """Coefficients in the shapes in which they broadcast over parameters; few shapes, many parameters."""
 
-    def __init__(self, coefficients: Sequence[Tensor]) -> None:
-        self._coefficients = coefficients
-        self._by_ndim: dict[int, list[Tensor]] = {}
+    def __init__(self, coefficients: Tensor) -> None:
+        self._coefficients = coefficients.to(torch.float32)
+        self._by_ndim: dict[int, tuple[Tensor, ...]] = {}
 
-    def of(self, parameter: Tensor) -> list[Tensor]:
+    def of(self, parameter: Tensor) -> tuple[Tensor, ...]:
         """Views of shape (K, 1, ...), with as many axes as the parameter."""
         if parameter.ndim not in self._by_ndim:
-            shape = (-1, *[1] * (parameter.ndim - 1))
-            self._by_ndim[parameter.ndim] = [c.view(shape) for c in self._coefficients]
+            shape = (*self._coefficients.shape, *[1] * (parameter.ndim - 1))
+            self._by_ndim[parameter.ndim] = self._coefficients.view(shape).unbind()
         return self._by_ndim[parameter.ndim]
 
 

@@ -11,6 +11,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from lrbench.training.memory import is_out_of_memory
 from lrbench.training.stacked_layers import Stack, UnknownLayerError, run_layers, stacked_layers
 
 # (parameters, buffers, inputs of shape (batch, ...), training) -> (outputs of shape (num_trials, batch, ...), the
@@ -130,8 +131,3 @@ def _close(a: Tensor, b: Tensor) -> bool:
 def _random_state_restored(device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; torch's CPU allocator says so with a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
