@@ -55,7 +55,10 @@ def test_a_missing_database_is_named_with_what_to_do(tmp_path, capsys):
     [
         (["port=web"], "port must be a whole number, got 'web'"),
         (["port=70000"], "port must be 1 to 65535, got 70000"),
-        (["tracking.uri=http://127.0.0.1:5000", f"port={free_port()}"], "tracking.uri=http://127.0.0.1:5000 is a server already"),
+        (
+            ["tracking.uri=http://127.0.0.1:5000", f"port={free_port()}"],
+            "tracking.uri=http://127.0.0.1:5000 is a server already",
+        ),
         (["prot=5001"], "takes results_dir=DIRECTORY, tracking.uri=URI and port=NUMBER, got 'prot=5001'"),
     ],
 )
