@@ -1,8 +1,9 @@
 """Take the documentation's screenshots of MLflow and of the report: `python scripts/screenshots.py`.
 
-Trains the grid of docs/tutorial.md in a temporary folder, starts the server as `lrbench ui` does, drives a headless
-Chromium, and writes docs/images/*.png. Needs Debian's `chromium` and `chromium-driver`, and selenium. The browser test
-of MLflow (tests/test_mlflow_browser.py) goes through the same functions, so that a page that changes shows there.
+Trains the grids of docs/tutorial.md and docs/report.md in a temporary folder, starts the server as `lrbench ui` does,
+drives a headless Chromium, and writes docs/images/*.png. Needs Debian's `chromium` and `chromium-driver`, and selenium.
+The browser test of MLflow (tests/test_mlflow_browser.py) goes through the same functions, so that a page that changes
+shows there.
 """
 
 import json
@@ -31,6 +32,8 @@ from lrbench.tracking.view import chart_link
 REPO = Path(__file__).resolve().parent.parent
 IMAGES = REPO / "docs" / "images"
 GRID = ("scheduler=constant,cosine,one_cycle", "seed=0,1,2", "budget.epochs=10")
+REPORTED = ("scheduler=constant,linear,cosine", "optimizer.lr=0.02,0.1", "seed=0,1,2", "budget.epochs=10")
+FIGURES = {"03-front": "report-front", "05-rates": "report-rates", "06-curves": "report-curves"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -55,7 +58,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         train_grid(folder, GRID)
-        subprocess.run([sys.executable, "-m", "lrbench", "report", "log=false"], cwd=folder, check=True)
+        write_report(folder)
         uri = f"sqlite:///{folder / 'results' / 'mlflow.db'}"
         port = free_port()
         ((experiment_id, _),) = recorded_experiments(uri)
@@ -70,6 +73,12 @@ def main() -> int:
             save(session, IMAGES / "mlflow-compare.png")
             session.get((folder / "results" / "report" / "report.html").as_uri())
             save(session, IMAGES / "report-top.png")
+        other = folder / "reported"
+        other.mkdir()
+        train_grid(other, REPORTED)
+        write_report(other, "target=0.95")
+        for source, name in FIGURES.items():
+            shutil.copyfile(other / "results" / "report" / "figures" / f"{source}.png", IMAGES / f"{name}.png")
     return 0
 
 
@@ -82,6 +91,12 @@ def train_grid(folder: Path, words: Sequence[str]) -> None:
         stdout=subprocess.DEVNULL,
         check=True,
     )
+
+
+def write_report(folder: Path, *words: str) -> None:
+    """Write the report on the runs in `folder/results`."""
+    command = [sys.executable, "-m", "lrbench", "report", "log=false", *words]
+    subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True)
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""`lrbench ui [results_dir=results | tracking.uri=sqlite:////path/mlflow.db] [port=5000]`: the runs in the browser.
+"""`lrbench ui [results_dir=results] [tracking.uri=URI] [port=5000]`: look at the runs in the browser.
 
 Starts MLflow's server on the database, with one worker, no job runner, and reachable from this machine only; prints
 one link for every experiment with runs, the newest first. The links lead to the learning curves and rate curves, which
