@@ -170,3 +170,4 @@ def test_the_report_compares_them(words, tmp_path):
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     ranks = {row[3]: row[2] for row in rows if len(row) > 5 and row[1] == "parabola-20steps"}
     assert ranks["constant"] == "1"
+    assert "untuned rates" in done.stdout, "all of them ran at one rate"

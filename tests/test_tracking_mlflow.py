@@ -310,6 +310,15 @@ def test_metrics_beyond_the_schema_come_back_and_config_values_that_all_runs_sha
     assert varying["optimizer.lr"].tolist() == frame["optimizer.lr"].tolist()
 
 
+def test_a_base_rate_that_all_runs_share_never_stays_away(results):
+    with make_record(results, params={"optimizer.lr": 0.1, "model.depth": 3}) as record:
+        record.append(Evaluation(0, 0.0, {"val/loss": 1.0}))
+    send(results, record, abandoned=True)
+    frame = read_runs(uri_of(results), parameters="varying")
+    assert "model.depth" not in frame
+    assert frame["optimizer.lr"].tolist() == [0.1]
+
+
 def test_foreign_and_deleted_runs_are_not_read_and_a_wrong_name_lists_the_others(results):
     client = MlflowClient(uri_of(results))
     foreign = client.create_run(client.create_experiment("somebody else's"))

@@ -21,6 +21,7 @@ from lrbench.tracking.names import unescape_key
 from lrbench.tracking.tables import Points, Tables, pack, unpack
 
 _SUMMARIES = ("study", "report")  # roles of what is no training
+_RATE = "optimizer.lr"
 Parameters = Literal["all", "varying"]
 _Packed = npt.NDArray[np.int64]  # a run's place in the frame and a step (`tables.pack`), increasing
 # MLflow stores infinity as the largest double.
@@ -40,7 +41,8 @@ def read_runs(
         tracking_uri: absolute `sqlite:///`, another database, or the address of a server.
         experiments: names of MLflow experiments, None for all.
         tags: keep the runs that carry all of these, e.g. {"role": "study"}; None for all trainings.
-        parameters: "varying" leaves out the config values that all runs share, most of the frame where runs are many.
+        parameters: "varying" leaves out the config values that all runs share, most of the frame where runs are many;
+            not the base rate, since a rate that all share is the first thing that an analysis must know.
 
     Returns:
         The columns of `results.COLUMNS`, then those of other metrics (`val/f1`), then one column per config value under
@@ -98,7 +100,7 @@ def assemble(tables: Tables, *, tags: Mapping[str, str], parameters: Parameters 
     for name in sorted(set(metrics) - set(BY_NAME)):
         data[name] = _metric_column(metrics[name], places, rows)
     for name in sorted(set(params.columns) - set(data)):
-        if parameters == "all" or params[name].nunique(dropna=False) > 1:
+        if parameters == "all" or name == _RATE or params[name].nunique(dropna=False) > 1:
             data[name] = _typed(params[name]).take(of_run)
     return pd.DataFrame(data, copy=False)
 
