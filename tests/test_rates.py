@@ -1,6 +1,7 @@
 """The table of rates against closed forms and against torch's schedulers driven by hand."""
 
 import math
+import pickle
 from functools import partial
 
 import numpy as np
@@ -245,3 +246,9 @@ def test_thinned_points_keep_the_last_update_and_the_very_first_one(begin, end, 
 def test_points_carry_the_momentum_where_it_moves():
     rates = table(schedules.one_cycle)
     assert rates.points(5, 6, at_most=10) == [(6, rates.lr[5], rates.momentum[5])]
+
+
+def test_the_error_of_a_rate_survives_the_way_between_processes():
+    error = RateError("cosine", 3, -1.0)
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.step, again.value) == (str(error), 3, -1.0)

@@ -297,3 +297,12 @@ def test_a_grid_trains_nothing_twice(command, tmp_path):
     command("-m", "scheduler=cosine,step,constant", *QUICK)
     assert len(records(tmp_path)) == 3
     assert all((path / "journal.jsonl").stat().st_mtime_ns == written for path, written in before.items())
+
+
+def test_a_reader_that_has_read_enough_is_no_error(tmp_path):
+    """Like `lrbench --help | head -1`."""
+    process = start(tmp_path, "--help")
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0

@@ -37,8 +37,13 @@ class RateError(ValueError):
         super().__init__(
             f"scheduler={name} gives the rate {value} at step {step}; rates must be finite and not negative"
         )
+        self.name = name
         self.step = step
         self.value = value
+
+    def __reduce__(self) -> tuple[type["RateError"], tuple[str, int, float]]:
+        """Exceptions are pickled with their message alone; this one crosses processes."""
+        return RateError, (self.name, self.step, self.value)
 
 
 @dataclass
