@@ -113,8 +113,8 @@ def build_training(
         NotStackableError: the fused learner cannot train these trials; a ValueError.
     """
     data = data_on(workload)
-    rates = [trial.rates(budget=workload.budget, eval_every=workload.eval_every) for trial in trials]
     built = build_learner(workload, trials, data, seed=seed, learner=learner)
+    rates = [trial.rates(budget=workload.budget, eval_every=workload.eval_every) for trial in trials]
     torch.manual_seed(derived_seed("training", seed))  # dropout and whatever else a model draws
     return Training(
         built,
