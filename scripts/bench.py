@@ -1,76 +1,201 @@
-"""Measure what the harness costs: `python scripts/bench.py [--root DATA] [--rounds 15]`.
+"""Measure the training core: `python scripts/bench.py [overhead] [fused] [--data-dir DIR] [--rounds 15]`.
 
-Every figure is a ratio of two ways to do the same work, run in turn (A B A B ...) in one process with one thread, and
-the median over the rounds is quoted: absolute times on shared machines drift, ratios of neighbours do not. Each ratio
-is given in wall time and in the process's own CPU time; the second is the steadier one on a busy machine. Prints a
-table and writes `results/bench.json`.
+Every figure is a ratio of ways to do the same work, run in turn (A B A B ...) in one process with one thread, and the
+median over the rounds is quoted: absolute times on shared machines drift, ratios of neighbours do not. Each ratio is
+given in wall time and in the process's own CPU time; the second is the steadier one on a busy machine. Prints a table
+and writes JSON.
 
 `overhead`: a whole lrbench training (loop, rates from the table, evaluations, journal, progress bar) against a loop
 written by hand on the same tensors that makes the same updates and the same evaluations.
+
+`fused`: trial-steps per second of 32 trials stacked, plainly and compiled, against the better of one trial alone and
+32 trials in turn.
 """
 
 import argparse
 import json
+import logging
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from lrbench.cli.display import progress_bar
-from lrbench.data import Mnist, Split, Splits
-from lrbench.models import MLP, LeNet
-from lrbench.optimizers import sgd
-from lrbench.schedules import cosine
+from lrbench.data import Digits, Mnist, Mnist1d, Split, Splits
+from lrbench.models import CNN, MLP, CNN1d, LeNet
+from lrbench.optimizers import adamw, sgd
+from lrbench.schedules import cosine, rex
 from lrbench.spec import Budget, Task, derived_seed
 from lrbench.tracking.record import Record
-from lrbench.training import batch_order
-from lrbench.trials import Trial, Workload, build_training, run_training
+from lrbench.training import StepOptions, batch_order
+from lrbench.trials import Trial, Workload, build_learner, build_training, run_training
 
 BATCH_SIZE, STEPS, SEED = 128, 400, 0
+NUM_TRIALS = 32
+SAMPLE_SECONDS = 0.05  # of one measurement of a learner: long for the clock, short for the scheduler
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", help="folder with MNIST/raw; random images of its shape when absent")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figures", nargs="*", default=["overhead", "fused"])
+    parser.add_argument("--data-dir", help="folder with MNIST/raw; random images of its shape when absent")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--no-compile", action="store_true", help="leave out the compiled steps")
+    parser.add_argument("--only", help="leave out workloads whose name does not contain this")
     parser.add_argument("--out", type=Path, default=Path("results/bench.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data = mnist(arguments.root)
+    logging.disable(logging.WARNING)  # torch.compile tells that there is no GPU
+    data = mnist(arguments.data_dir)
     rows = []
-    for name, make_model in (
-        ("mlp", partial(MLP, hidden=[256, 128], activation="relu", dropout=0.0, batch_norm=False)),
-        ("lenet", LeNet),
-    ):
+    if "overhead" in arguments.figures:
+        rows += overhead(data, arguments.rounds)
+    if "fused" in arguments.figures:
+        rows += fused(data, arguments.rounds, with_compiled=not arguments.no_compile, only=arguments.only or "")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps({"torch": str(torch.__version__), "rows": rows}, indent=1) + "\n")
+
+
+def overhead(data: Splits, rounds: int) -> list[dict[str, Any]]:
+    """Harness over hand-written loop."""
+    rows = []
+    for name, make_model in (("mlp", mlp(256, 128)), ("lenet", LeNet)):
         workload = make_workload(data, make_model)
-        wall, cpu, seconds = interleave(partial(by_harness, workload), partial(by_hand, workload), arguments.rounds)
-        rows.append(
-            {
-                "figure": "overhead",
-                "workload": f"mnist {name}, batch {BATCH_SIZE}",
-                "wall_ratio": statistics.median(wall),
-                "wall_quartiles": statistics.quantiles(wall, n=4),
-                "cpu_ratio": statistics.median(cpu),
-                "cpu_quartiles": statistics.quantiles(cpu, n=4),
-                "us_per_step_by_hand": 1e6 * statistics.median(seconds) / STEPS,
-                "rounds": arguments.rounds,
-            }
-        )
-    for row in rows:
-        print(f"{row['figure']}: {row['workload']}, {row['us_per_step_by_hand']:.0f} us a step by hand")
+        wall, cpu, seconds = interleave(partial(by_harness, workload), partial(by_hand, workload), rounds)
+        row = {
+            "figure": "overhead",
+            "workload": f"mnist {name}, batch {BATCH_SIZE}",
+            "wall_ratio": statistics.median(wall),
+            "wall_quartiles": statistics.quantiles(wall, n=4),
+            "cpu_ratio": statistics.median(cpu),
+            "cpu_quartiles": statistics.quantiles(cpu, n=4),
+            "us_per_step_by_hand": 1e6 * statistics.median(seconds) / STEPS,
+            "rounds": rounds,
+        }
+        print(f"overhead: {row['workload']}, {row['us_per_step_by_hand']:.0f} us a step by hand")
         for clock in ("wall", "cpu"):
             low, _, high = row[f"{clock}_quartiles"]
             print(f"  {clock:<4} {row[f'{clock}_ratio']:.4f}  (quartiles {low:.4f} to {high:.4f})")
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps({"torch": str(torch.__version__), "rows": rows}, indent=1) + "\n")
+        rows.append(row)
+    return rows
+
+
+def mlp(*hidden: int) -> Callable[..., nn.Module]:
+    """An MLP without dropout and BatchNorm."""
+    return partial(MLP, hidden=list(hidden), activation="relu", dropout=0.0, batch_norm=False)
+
+
+def fused(data: Splits, rounds: int, *, with_compiled: bool, only: str) -> list[dict[str, Any]]:
+    """Stacked over sequential trials; targets are named for the small models, where Python dominates."""
+    with tempfile.TemporaryDirectory() as cache:
+        digits, mnist1d = Digits(cache_dir=cache).load(), Mnist1d().load()
+    momentum = partial(sgd, momentum=0.9)
+    workloads = {
+        "digits mlp 32, batch 32": (digits, mlp(32), 32, momentum),
+        "digits mlp 32, batch 32, adamw": (digits, mlp(32), 32, adamw),
+        "digits mlp 256-128 (default), batch 64": (digits, mlp(256, 128), 64, momentum),
+        "mnist1d mlp 100-100, batch 100": (mnist1d, mlp(100, 100), 100, momentum),
+        "mnist1d cnn1d, batch 64": (mnist1d, partial(CNN1d, channels=[25, 25, 25]), 64, momentum),
+        "digits cnn 8-16, batch 32": (digits, partial(CNN, channels=[8, 16], batch_norm=True), 32, momentum),
+        "digits cnn 32-64-128 (default), batch 64": (
+            digits,
+            partial(CNN, channels=[32, 64, 128], batch_norm=True),
+            64,
+            momentum,
+        ),
+        "mnist mlp 256-128, batch 128": (data, mlp(256, 128), 128, momentum),
+        "mnist mlp 256-128, batch 128, adamw": (data, mlp(256, 128), 128, adamw),
+        "mnist lenet, batch 128": (data, LeNet, 128, momentum),
+    }
+    rows = []
+    for name, (splits, make_model, batch_size, make_optimizer) in workloads.items():
+        if only not in name:
+            continue
+        advance = partial(make_advance, splits, make_model, batch_size, make_optimizer)
+        ways = {
+            "alone": (1, advance(1, "sequential")),
+            "in turn": (NUM_TRIALS, advance(NUM_TRIALS, "sequential")),
+            "stacked": (NUM_TRIALS, advance(NUM_TRIALS, "fused")),
+        }
+        if with_compiled and "mlp" in name:
+            ways["compiled"] = (NUM_TRIALS, advance(NUM_TRIALS, "fused", compile=True))
+        row = {"figure": "fused", "workload": name, "trials": NUM_TRIALS, "rounds": rounds, **rates(ways, rounds)}
+        print(f"fused: {name}, {NUM_TRIALS} trials; us a trial-step (CPU), ratio to the better sequential (wall, CPU)")
+        for way, found in row["ways"].items():
+            print(f"  {way:<9} {found['cpu_us']:7.0f}  {found['wall_ratio']:6.2f}  {found['cpu_ratio']:6.2f}")
+        rows.append(row)
+    return rows
+
+
+def make_advance(
+    splits: Splits,
+    make_model: Callable[..., nn.Module],
+    batch_size: int,
+    make_optimizer: Callable[..., torch.optim.Optimizer],
+    num_trials: int,
+    learner: str,
+    **options: bool,
+) -> Callable[[int], None]:
+    """Build a learner; the result takes n steps with each of its trials."""
+    workload = Workload(
+        data=splits,
+        task=Task.CLASSIFICATION,
+        make_model=make_model,
+        input_shape=tuple(splits.train.inputs.shape[1:]),
+        num_outputs=10,
+        budget=Budget(1, 1),
+        batch_size=batch_size,
+        eval_every=1.0,
+        eval_batch_size=500,
+        device=torch.device("cpu"),
+        options=StepOptions(**options),
+    )
+    trials = [Trial("rex", rex, partial(make_optimizer, lr=0.01)) for _ in range(num_trials)]
+    built = build_learner(workload, trials, splits, seed=SEED, learner=learner)
+    order = batch_order(seed=SEED, num_train=len(splits.train), batch_size=batch_size, begin=0, end=10**9)
+    batches = splits.train.batches(order)
+
+    def advance(num_steps: int) -> None:
+        lr = np.full((num_trials, num_steps), 1e-3)
+        built.advance(islice(batches, num_steps), range(num_trials), lr, [None] * num_trials)
+
+    return advance
+
+
+def rates(ways: Mapping[str, tuple[int, Callable[[int], None]]], rounds: int) -> dict[str, Any]:
+    """Time learners in turn; seconds are per trial and step."""
+    steps = {}
+    for way, (_, advance) in ways.items():
+        advance(2)  # warms up, and compiles
+        began = time.perf_counter()
+        advance(2)
+        steps[way] = max(2, round(2 * SAMPLE_SECONDS / (time.perf_counter() - began)))
+    found: dict[str, dict[str, list[float]]] = {way: {"wall": [], "cpu": []} for way in ways}
+    for _ in range(rounds):
+        for way, (num_trials, advance) in ways.items():
+            began = time.perf_counter(), time.process_time()
+            advance(steps[way])
+            share = 1 / (steps[way] * num_trials)
+            found[way]["wall"].append((time.perf_counter() - began[0]) * share)
+            found[way]["cpu"].append((time.process_time() - began[1]) * share)
+    table: dict[str, dict[str, float]] = {way: {} for way in ways}
+    for clock in ("wall", "cpu"):
+        medians = {way: statistics.median(times[clock]) for way, times in found.items()}
+        best = min(medians["alone"], medians["in turn"])
+        for way in ways:
+            table[way][f"{clock}_us"] = 1e6 * medians[way]
+            table[way][f"{clock}_ratio"] = best / medians[way]
+    return {"ways": table}
 
 
 def mnist(root: str | None) -> Splits:
