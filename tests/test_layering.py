@@ -1,6 +1,7 @@
 """Imports go downwards only, and each heavy library stays at its edge."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,3 +84,13 @@ def test_a_light_import_stays_light(imported, absent):
     program = f"import {imported}, sys; print([m for m in {absent!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_map_for_contributors_shows_every_room_on_its_floor():
+    lines = (PACKAGE.parent / "CONTRIBUTING.md").read_text().splitlines()
+    rows = [line.split("|")[1:3] for line in lines if re.match(r"\| *\d* *\| `", line)]
+    mapped, floor = {}, 0
+    for number, rooms in rows:
+        floor = int(number) if number.strip() else floor
+        mapped |= dict.fromkeys(re.findall(r"`(\w+)`", rooms), floor - 1)
+    assert mapped == FLOOR_OF
