@@ -23,8 +23,8 @@ NOT_PARAMETERS = {"name", "purpose", "formula", "source", "libraries", "search",
 # Everything but the command line, which has a page of its own; the highest room first.
 ROOMS = (
     "own_loop", "tracking", "launch", "sweep", "config", "range_test", "learner_choice", "report", "export", "trials",
-    "checkpoints", "lint", "analysis", "training", "databases", "results", "optimizers", "data", "models", "schedules", "typos",
-    "spec",
+    "checkpoints", "lint", "analysis", "training", "databases", "results", "optimizers", "data", "models", "schedules",
+    "typos", "spec",
 )  # fmt: skip
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "Example")
 
