@@ -78,10 +78,11 @@ class StudyRecord:
         }
         index = RecordIndex(root)
         if (unfinished := find_unfinished(root, fingerprint, index=index)) is not None:
-            return cls(unfinished, Record.open(unfinished))
+            if _says(unfinished, facts["params"]):
+                return cls(unfinished, Record.open(unfinished))
+            return cls(unfinished, Record.restart(unfinished, **facts))
         if (finished := find_finished(root, fingerprint, index=index)) is not None:
-            known = read_facts(finished).params
-            if all(known.get(name) == value for name, value in facts["params"].items()):
+            if _says(finished, facts["params"]):
                 return cls(finished, None)
             return cls(finished, Record.restart(finished, **facts))
         if others := index.paths(fingerprint):
@@ -127,6 +128,12 @@ class StudyRecord:
     ) -> None:
         if self._record is not None:
             self._record.__exit__(kind, error, trace)
+
+
+def _says(record: Path, params: Mapping[str, Any]) -> bool:
+    """Whether a record was begun with these params, which MLflow would not let us change."""
+    known = read_facts(record).params
+    return all(known.get(name) == value for name, value in params.items())
 
 
 def _sums(summary: Mapping[str, Any], finals: Sequence[Result], metric: str) -> list[Evaluation]:
