@@ -12,6 +12,7 @@ from lrbench.data import Split, Splits
 from lrbench.schedules import Warmup
 from lrbench.spec import Budget, Task
 from lrbench.training import FusedLearner, NotStackableError, StepOptions
+from lrbench.training.memory import bytes_per_trial, trials_within
 from lrbench.trials import Trial, Workload, build_training, run_training
 
 SEED, BATCH, STEPS = 3, 16, 100
@@ -395,3 +396,34 @@ def test_tied_frozen_and_unused_parameters_are_treated_as_alone():
     assert found.keys() == expected.keys()
     for name in expected:
         assert torch.allclose(found[name], expected[name], rtol=1e-4, atol=1e-6), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make_optimizer", [sgd, optimizers.adamw])
+def test_a_compiled_step_equals_the_uncompiled_one_dropout_included(make_optimizer):
+    compiled = make_workload(mlp(dropout=0.3), options=StepOptions(compile=True))
+    trials = [*make_trials(make_optimizer, (0.001, 0.003)), *make_trials(make_optimizer, (0.1,), exploding)]
+    found = metrics_of(build_training(compiled, trials, seed=SEED, learner="fused"))
+    plain = metrics_of(build_training(make_workload(mlp(dropout=0.3)), trials, seed=SEED, learner="fused"))
+    assert_close(found, plain, rel=1e-4)
+
+
+def test_memory_of_a_trial_grows_with_weights_state_and_batch_and_touches_nothing():
+    model = models.MLP(input_shape=(100,), num_outputs=10, hidden=[50], activation="relu", dropout=0.5, batch_norm=True)
+    weights = 4 * sum(p.numel() for p in model.parameters())
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    random_state = torch.get_rng_state()
+
+    def estimate(make_optimizer, batch_size):
+        return bytes_per_trial(model, make_optimizer(model.parameters(), lr=0.1), torch.zeros(batch_size, 100))
+
+    small = estimate(optimizers.sgd, 10)
+    assert small > 3 * weights
+    assert estimate(optimizers.adamw, 10) - small == pytest.approx(1.3 * weights, abs=2)
+    assert estimate(optimizers.sgd, 1000) > 20 * (small - 4 * weights)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_the_number_of_trials_follows_the_memory_limit():
+    assert [trials_within(limit, 100) for limit in (50, 100, 999)] == [1, 1, 9]

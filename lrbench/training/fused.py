@@ -62,6 +62,7 @@ class FusedLearner:
         self._device = device
         self._options = options
         self._max_stack = max_stack or self.num_trials
+        self._batch_size = len(example)
         self._names = {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
         self._updates = [make_updates(optimizer, self._names) for optimizer in optimizers]
         self._forward = stacked_forward(model, self._arrange(example))
@@ -185,11 +186,14 @@ class FusedLearner:
         count = 0
         with torch.inference_mode(), self._autocast():
             for inputs, targets in batches:
-                outputs, _ = self._forward(stack.parameters, stack.buffers, self._arrange(inputs), False)
-                outputs = outputs.float()
-                sums[0] += summed_losses(self._task, outputs, targets)
-                if self._task is Task.CLASSIFICATION:
-                    sums[1] += (outputs.argmax(dim=2) == targets).sum(dim=1)
+                # So evaluations take no more memory than one trial's, or than a training step.
+                size = max(self._batch_size, math.ceil(len(targets) / len(stack.trials)))
+                for part, part_targets in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
+                    outputs, _ = self._forward(stack.parameters, stack.buffers, self._arrange(part), False)
+                    outputs = outputs.float()
+                    sums[0] += summed_losses(self._task, outputs, part_targets)
+                    if self._task is Task.CLASSIFICATION:
+                        sums[1] += (outputs.argmax(dim=2) == part_targets).sum(dim=1)
                 count += len(targets)
         return sums / count
 

@@ -110,7 +110,7 @@ def make_stack(model: nn.Module, trials: Sequence[int], updates: tuple[Update, .
 
     def repeated(tensor: Tensor) -> Tensor:
         # Contiguous: rows are reshaped without a copy.
-        copy = tensor.detach().expand(len(trials), *tensor.shape).contiguous().clone()
+        copy = tensor.detach().expand(len(trials), *tensor.shape).clone(memory_format=torch.contiguous_format)
         return copy.requires_grad_(tensor.requires_grad)
 
     parameters = {name: repeated(parameter) for name, parameter in model.named_parameters()}
