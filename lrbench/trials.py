@@ -19,7 +19,16 @@ from lrbench.optimizers import parameter_groups
 from lrbench.schedules import Warmup
 from lrbench.schedules.rates import Rates, Schedule, make_rates
 from lrbench.spec import Budget, Task, derived_seed, evaluation_steps
-from lrbench.training import FusedLearner, Learner, Progress, SequentialLearner, StepOptions, Training, batch_order
+from lrbench.training import (
+    FusedLearner,
+    Learner,
+    Progress,
+    SequentialLearner,
+    StepOptions,
+    Training,
+    batch_order,
+    bytes_per_trial,
+)
 
 _CALIBRATION_BATCHES = 50  # the number that schedule-free's authors use for BatchNorm statistics
 
@@ -42,6 +51,7 @@ class Workload:
         decay_norm_and_bias: whether weight decay also acts on norm layers and biases.
         options: how one update is made.
         stop_diverged: end a trial whose loss stops being finite.
+        stack_bytes: memory of trials that train as one model, estimated; more of them make several. None for no limit.
     """
 
     data: Splits
@@ -57,6 +67,7 @@ class Workload:
     decay_norm_and_bias: bool = True
     options: StepOptions = field(default_factory=StepOptions)
     stop_diverged: bool = True
+    stack_bytes: int | None = None
 
     @property
     def evaluate_at(self) -> list[int]:
@@ -164,13 +175,17 @@ def _sequential_learner(workload: Workload, trials: Sequence[Trial], data: Split
 
 def _fused_learner(workload: Workload, trials: Sequence[Trial], data: Splits, seed: int) -> Learner:
     model = build_model(workload, seed=seed)
+    optimizers = [_optimizer(workload, trial, model) for trial in trials]
+    example = next(_first_inputs(workload, data, seed, 1))
+    limit = workload.stack_bytes
     return FusedLearner(
         model,
-        [_optimizer(workload, trial, model) for trial in trials],
+        optimizers,
         task=workload.task,
         device=workload.device,
         options=workload.options,
-        example=next(_first_inputs(workload, data, seed, 1)),
+        example=example,
+        max_stack=None if limit is None else max(1, limit // bytes_per_trial(model, optimizers[0], example)),
     )
 
 

@@ -12,7 +12,7 @@ from lrbench.data import Split, Splits
 from lrbench.schedules import Warmup
 from lrbench.spec import Budget, Task
 from lrbench.training import FusedLearner, NotStackableError, StepOptions
-from lrbench.training.memory import bytes_per_trial, trials_within
+from lrbench.training.memory import bytes_per_trial
 from lrbench.trials import Trial, Workload, build_training, run_training
 
 SEED, BATCH, STEPS = 3, 16, 100
@@ -425,5 +425,9 @@ def test_memory_of_a_trial_grows_with_weights_state_and_batch_and_touches_nothin
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_the_number_of_trials_follows_the_memory_limit():
-    assert [trials_within(limit, 100) for limit in (50, 100, 999)] == [1, 1, 9]
+def test_the_memory_limit_makes_several_stacks_of_the_same_results():
+    trials = make_trials(sgd, (0.01, 0.02, 0.05))
+    whole = build_training(make_workload(mlp()), trials, seed=SEED, learner="fused")
+    parted = build_training(make_workload(mlp(), stack_bytes=1), trials, seed=SEED, learner="fused")
+    assert [len(training.learner._stacks) for training in (whole, parted)] == [1, 3]
+    assert_close(metrics_of(parted), metrics_of(whole), rel=1e-5)

@@ -36,4 +36,5 @@ def workload_of(plan: Plan, data: Splits, device: torch.device) -> Workload:
         decay_norm_and_bias=plan.values["optimizer"]["decay_norm_and_bias"],
         options=StepOptions(**{name: training[name] for name in options}),
         stop_diverged=training["stop_diverged"],
+        stack_bytes=round(training["stack_gib"] * 2**30),
     )

@@ -32,7 +32,7 @@ _NOT_IN_FINGERPRINT = (
 )
 _MACHINE_KEYS = {
     "dataset": ("root", "cache_dir", "num_workers", "in_memory"),
-    "training": ("checkpoint_seconds", "learner"),
+    "training": ("checkpoint_seconds", "learner", "stack_gib"),
 }
 
 

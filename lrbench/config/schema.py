@@ -47,6 +47,7 @@ class TrainingConfig:
     """How updates and evaluations are made."""
 
     learner: Learner = Learner.auto
+    stack_gib: float = 2.0
     batch_size: int = 64
     eval_batch_size: int = 500
     label_smoothing: float = 0.0
@@ -106,6 +107,7 @@ RULES: dict[str, Any] = {
     "budget.epochs": Positive | None,
     "budget.eval_every": Fraction,
     "training.batch_size": Count,
+    "training.stack_gib": Positive,
     "training.eval_batch_size": Count,
     "training.label_smoothing": Probability,
     "training.grad_clip": Positive | None,

@@ -4,7 +4,7 @@ from lrbench.training.branches import common_steps, train_branches
 from lrbench.training.fused import FusedLearner
 from lrbench.training.learner import Learner, SequentialLearner, StepOptions
 from lrbench.training.loop import Progress, Training
-from lrbench.training.memory import bytes_per_trial, trials_within
+from lrbench.training.memory import bytes_per_trial
 from lrbench.training.order import batch_order
 from lrbench.training.stacking import NotStackableError
 
@@ -20,5 +20,4 @@ __all__ = [
     "bytes_per_trial",
     "common_steps",
     "train_branches",
-    "trials_within",
 ]

@@ -41,16 +41,6 @@ def bytes_per_trial(model: nn.Module, optimizer: Optimizer, inputs: Tensor) -> i
     return round(_OVERHEAD * (copies * sum(weights.values()) + 2 * buffers + 2 * sum(kept.values())))
 
 
-def trials_within(limit: int, each: int) -> int:
-    """How many trials fit in memory, at least one.
-
-    Args:
-        limit: bytes.
-        each: bytes a trial, see `bytes_per_trial`.
-    """
-    return max(1, limit // each)
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out; torch's CPU allocator says so with a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
