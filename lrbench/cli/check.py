@@ -20,6 +20,7 @@ from lrbench.spec import evaluation_steps
 
 if TYPE_CHECKING:
     from lrbench.config import Plan
+    from lrbench.lint.schedule import Subject
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
@@ -45,17 +46,17 @@ def fails(findings: Sequence[Finding], *, strict: bool) -> bool:
     return any(f.severity == "error" or (strict and f.severity == "warning") for f in findings)
 
 
-def findings_of(plan: "Plan") -> list[Finding]:
-    """Lint the schedule of a plan, with its warmup, optimizer and budget; errors first.
+def subject_of(plan: "Plan") -> "Subject":
+    """What there is to lint of a plan: its schedule, with its warmup, optimizer and budget.
 
     Raises:
         ValueError: the optimizer refuses its parameters. A schedule that does so is a finding.
     """
-    from lrbench.lint.schedule import lint_schedule, make_subject
+    from lrbench.lint.schedule import make_subject
 
     values = plan.values
     num_evaluations = len(evaluation_steps(plan.budget.total_steps, values["budget"]["eval_every"])) - 1
-    subject = make_subject(
+    return make_subject(
         plan.schedule,
         plan.make_optimizer,
         total_steps=plan.budget.total_steps,
@@ -65,7 +66,6 @@ def findings_of(plan: "Plan") -> list[Finding]:
         name=values["scheduler"]["name"],
         optimizer=values["optimizer"]["name"],
     )
-    return lint_schedule(subject)
 
 
 def _check_plans(words: list[str]) -> list[Finding]:
@@ -75,12 +75,13 @@ def _check_plans(words: list[str]) -> list[Finding]:
     from rich.console import Console
 
     from lrbench.cli.compose import compose_plans
+    from lrbench.lint.schedule import lint_schedule
 
     plans = compose_plans(words)
     console = Console()
     everything: list[Finding] = []
     for label, plan in zip(_labels(plans), plans, strict=True):
-        findings = findings_of(plan)
+        findings = lint_schedule(subject_of(plan))
         everything += findings
         if not console.is_terminal:
             sys.stdout.writelines(f"{label}\t{f.severity}\t{f.rule}\t{f.message}\n" for f in findings)

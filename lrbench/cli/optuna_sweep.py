@@ -81,6 +81,7 @@ def optuna_sweep(
     given = parser.parse_overrides(list(words))
     known = {override.key_or_group for override in given}
     defaults = parser.parse_overrides([f"{key}={value}" for key, value in params.items() if key not in known])
+    pool = session.pool(1)
     contestants = make_contestants(read_arguments([*given, *defaults]), chosen, partial(compose_values, loader, config))
     uri = check_destination(contestants[0].plan)
     if uri:
@@ -92,7 +93,7 @@ def optuna_sweep(
             follow=lambda record: session.follow(record, uri),
             tracking_uri=uri,
             code=code_digest(),
-            digests=_dataset_digests(contestants, session.pool(1)),
+            digests=_dataset_digests(contestants, pool),
             say=lambda text: print(f"lrbench: {text}", file=sys.stderr, flush=True),
         )
         run_sweep(contestants, chosen, world)

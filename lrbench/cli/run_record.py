@@ -5,11 +5,12 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+import yaml
 from torch import Tensor
 
 from lrbench.cli.code import code_digest
@@ -19,7 +20,7 @@ from lrbench.data import Splits
 from lrbench.schedules.rates import Rates
 from lrbench.spec import Evaluation
 from lrbench.tracking.facts import DatasetFacts
-from lrbench.tracking.find import find_unfinished
+from lrbench.tracking.find import RecordIndex, find_unfinished
 from lrbench.tracking.record import Record, RecordBusyError
 
 
@@ -27,7 +28,9 @@ def open_record(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str,
     """Take up an interrupted run of this fingerprint, or start a new record."""
     root = Path(plan.values["results_dir"]) / "runs"
     values, study = plan.values, plan.values["study"]
-    interrupted = find_unfinished(root, plan.fingerprint)
+    index = _index_of(root)
+    index.refresh()
+    interrupted = find_unfinished(root, plan.fingerprint, index=index)
     if interrupted is not None:
         try:
             record = Record.open(interrupted)
@@ -80,10 +83,15 @@ def open_record(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str,
     )
 
 
+@lru_cache(maxsize=1)  # the runs of a process have one home
+def _index_of(root: Path) -> RecordIndex:
+    return RecordIndex(root)
+
+
 def describe(record: Record, plan: Plan, facts: Mapping[str, str], rates: Rates) -> None:
     """Write what is known before the first step."""
     write_json(record.artifacts / "environment.json", facts)
-    OmegaConf.save(OmegaConf.create(plan.values), record.artifacts / "config.yaml")
+    write_yaml(record.artifacts / "config.yaml", plan.values)
     if not rates.closed_loop:
         write_rates(record.artifacts / "rates.csv", rates)
 
@@ -108,6 +116,32 @@ def write_curve(path: Path, evaluations: list[Evaluation]) -> None:
         writer.writerow(["step", "time/seconds", *names])
         for e in evaluations:
             writer.writerow([e.step, e.seconds, *(e.metrics.get(name, "") for name in names)])
+
+
+def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
+    """Write plain values as OmegaConf.save does, in a tenth of the time; OmegaConf.load reads them back."""
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(values, file, Dumper=_ConfigDumper, allow_unicode=True, sort_keys=False)
+
+
+class _ConfigDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """The C library's dumper where there is one."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Write a value twice rather than name it."""
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Quote what OmegaConf would read as a number: it takes 1e3 for one, YAML 1.1 does not."""
+    try:
+        float(text)
+    except ValueError:
+        return dumper.represent_str(text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+
+
+_ConfigDumper.add_representer(str, _represent_text)
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lrbench.cli.assemble import trial_of, workload_of
-from lrbench.cli.check import fails, findings_of
+from lrbench.cli.check import fails, subject_of
 from lrbench.cli.choice_memory import ChoiceMemory
 from lrbench.cli.display import summarize
 from lrbench.cli.environment import environment, resolve_device
@@ -23,6 +23,7 @@ from lrbench.config import Plan
 from lrbench.data import Splits
 from lrbench.learner_choice import Choice
 from lrbench.learner_choice import choose_learner as measure_learners
+from lrbench.lint.schedule import lint_schedule
 from lrbench.schedules.rates import RateError, Rates
 from lrbench.spec import Evaluation, RunState, run_state
 from lrbench.tracking.record import Record
@@ -40,8 +41,10 @@ def check(plan: Plan) -> None:
             there is no such device, or the lint found what must stop the run (with `strict`, any warning).
     """
     resolve_device(plan.values["device"])
-    trial_of(plan).rates(budget=plan.budget, eval_every=plan.values["budget"]["eval_every"])
-    findings = findings_of(plan)
+    subject = subject_of(plan)
+    if subject.rates is None:  # raises what is wrong
+        trial_of(plan).rates(budget=plan.budget, eval_every=plan.values["budget"]["eval_every"])
+    findings = lint_schedule(subject)
     for finding in findings:
         if finding.severity != "note":
             print(f"lrbench: {finding.severity}: {finding.message}", file=sys.stderr)
@@ -264,7 +267,8 @@ def _finish(
     found = summarize(evaluations, plan.dataset.task, batch_size=plan.values["training"]["batch_size"])
     if num_shared:
         found["steps_shared"] = num_shared
-    write_rates(record.artifacts / "rates.csv", training.rates[k])
+    if training.rates[k].closed_loop:
+        write_rates(record.artifacts / "rates.csv", training.rates[k])
     write_curve(record.artifacts / "curve.csv", evaluations)
     write_json(record.artifacts / "outcome.json", {"state": state, **found, "weights_sha256": digest_weights(weights)})
     record.end("FINISHED", state, "" if pruned is None else f"pruned at step {pruned} of {training.total_steps}")

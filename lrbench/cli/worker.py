@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import torch._dynamo  # noqa: F401  # the first optimizer imports it: once before the workers are forked, not in each
+
 from lrbench.cli.errors import USER_ERRORS
 from lrbench.cli.result import Result, portable
 from lrbench.cli.training_run import check, choose_learner, load_data, train, train_budgets

@@ -9,7 +9,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -123,7 +123,10 @@ def check_value(path: str, value: Any, annotation: Any) -> Any:
     """
     if annotation is inspect.Parameter.empty:
         return value
-    adapter = TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True))
+    try:
+        adapter = _adapter(annotation)
+    except TypeError:  # it cannot be hashed
+        adapter = _adapter.__wrapped__(annotation)
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
@@ -133,6 +136,11 @@ def check_value(path: str, value: Any, annotation: Any) -> Any:
         inner = "".join(f"[{i}]" for i in first["loc"] if isinstance(i, int))
         rule = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
         raise ValueError(f"{path}{inner} {rule}, got {value!r}") from None
+
+
+@cache  # as many as there are annotations; to build one takes longer than to use it a hundred times
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True))
 
 
 def unknown(path: str, name: str, existing: list[str], kind: str) -> str:

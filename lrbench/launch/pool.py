@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.synchronize import Event as EventType
@@ -84,6 +85,7 @@ class Pool:
         self.num_workers = num_workers
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
+        forkserver.ensure_running()  # imports, while the caller still prepares the tasks
         self._workers: list[_Worker] = []
         self._tasks: deque[tuple[Any, str, Any]] = deque()
         self._stopping = self._context.Event()

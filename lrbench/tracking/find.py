@@ -22,12 +22,12 @@ class RecordIndex:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._numbered: dict[str, list[tuple[int, Path]]] = {}
+        self._numbered: dict[str, list[tuple[int, Path]]] = defaultdict(list)
+        self._names: set[str] = set()
         self.refresh()
 
     def refresh(self) -> None:
         """Scan the directory again, for what other processes have added."""
-        self._numbered = defaultdict(list)
         if self._root.is_dir():
             with os.scandir(self._root) as entries:
                 for entry in entries:
@@ -45,10 +45,11 @@ class RecordIndex:
         ]
 
     def _add(self, name: str) -> None:
+        if name in self._names:
+            return
+        self._names.add(name)
         for match in filter(None, (ending.search(name) for ending in _ENDINGS)):
-            item = (int(match[2] or 1), self._root / name)
-            if item not in self._numbered[match[1]]:
-                self._numbered[match[1]].append(item)
+            self._numbered[match[1]].append((int(match[2] or 1), self._root / name))
 
 
 def find_unfinished(root: Path, fingerprint: str, *, index: RecordIndex | None = None) -> Path | None:
