@@ -44,6 +44,7 @@ def main():
     parser.add_argument("--uri", required=True)
     parser.add_argument("--root")
     parser.add_argument("--log", choices=["step", "epoch"], default="step")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[256, 128])
     parser.add_argument("--most-steps", type=int, help="stop early, to measure a part")
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
@@ -56,9 +57,11 @@ def main():
     train, validation = random_split(whole, [0.8, 0.2])
     batches = DataLoader(train, batch_size=64, shuffle=True, drop_last=True)
     held_out = DataLoader(validation, batch_size=500)
-    model = nn.Sequential(
-        nn.Flatten(), nn.Linear(pixels, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)
-    )
+    layers, width = [nn.Flatten()], pixels
+    for size in arguments.hidden:
+        layers += [nn.Linear(width, size), nn.ReLU()]
+        width = size
+    model = nn.Sequential(*layers, nn.Linear(width, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=arguments.lr, momentum=0.9)
     total = arguments.epochs * len(batches)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=total)
