@@ -18,7 +18,7 @@ from lrbench.training import Learner, NotStackableError, batch_order
 from lrbench.trials import Trial, Workload, build_learner
 
 _STEPS = 4  # of one measurement
-_ROUNDS = 3  # of which the fastest counts: anything else on the machine only slows
+_ROUNDS = 5  # of which the fastest counts: anything else on the machine only slows
 _MEASURED_ALONE = 2  # trials that stand for all, stepped in turn
 
 
@@ -43,21 +43,19 @@ def choose_learner(workload: Workload, trials: Sequence[Trial], data: Splits, *,
         return Choice("sequential", "one trial")
     devices = [workload.device] if workload.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
+        alone = build_learner(workload, trials[:_MEASURED_ALONE], data, seed=seed, learner="sequential")
         try:
             fused = build_learner(workload, trials, data, seed=seed, learner="fused")
-            together = _seconds_a_trial_step(fused, workload, data, seed)
+            ratio = _speed_ratio(fused, alone, workload, data, seed)
         except NotStackableError as error:
             return Choice("sequential", f"these trials cannot be stacked: {error}")
-        alone = build_learner(workload, trials[:_MEASURED_ALONE], data, seed=seed, learner="sequential")
-        ratio = _seconds_a_trial_step(alone, workload, data, seed) / together
     how = f"{ratio:.2g} times as fast as one by one, measured on {len(trials)} trials of this workload"
     return Choice("fused" if ratio > 1 else "sequential", f"stacked they are {how}")
 
 
-def _seconds_a_trial_step(learner: Learner, workload: Workload, data: Splits, seed: int) -> float:
-    trials = range(learner.num_trials)
-    lr = np.full((len(trials), _STEPS), 1e-6)  # the same work at any rate, and none diverges
-    found = []
+def _speed_ratio(a: Learner, b: Learner, workload: Workload, data: Splits, seed: int) -> float:
+    """How many times as many trial-steps a second `a` takes, measured in turn: a burst of other work hits both."""
+    found: dict[Learner, list[float]] = {a: [], b: []}
     for round_ in range(1 + _ROUNDS):  # the first warms up, and compiles
         order = batch_order(
             seed=seed,
@@ -67,7 +65,10 @@ def _seconds_a_trial_step(learner: Learner, workload: Workload, data: Splits, se
             end=(round_ + 1) * _STEPS,
         )
         batches = list(islice(data.train.batches(order), _STEPS))
-        began = time.perf_counter()
-        learner.advance(batches, trials, lr, [None] * len(trials)).cpu()
-        found.append((time.perf_counter() - began) / (_STEPS * len(trials)))
-    return min(found[1:])
+        for learner, seconds in found.items():
+            trials = range(learner.num_trials)
+            lr = np.full((len(trials), _STEPS), 1e-6)  # the same work at any rate, and none diverges
+            began = time.perf_counter()
+            learner.advance(batches, trials, lr, [None] * len(trials)).cpu()
+            seconds.append((time.perf_counter() - began) / len(trials))
+    return min(found[b][1:]) / min(found[a][1:])

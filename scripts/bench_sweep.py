@@ -51,6 +51,7 @@ def main() -> None:
     rows = []
     for figure in arguments.figures:
         with tempfile.TemporaryDirectory() as folder:
+            os.environ["LRBENCH_CACHE_DIR"] = f"{folder}/cache"  # nothing is remembered from earlier
             place = Path(folder), Path(arguments.data_dir).resolve()
             found = measure_quick(*place) if figure == "quick" else measure_sweep(figure, *place, arguments.num_trials)
         rows.append(found)
@@ -119,7 +120,8 @@ def tutorial(figure: str, folder: Path, seed: int, root: Path, log: str, *, at_o
     most = 300
     command = [
         sys.executable, str(REPO / "scripts" / "tutorial_trial.py"), dataset, str(epochs), "0.05", str(seed),
-        "--uri", f"sqlite:///{folder}/tutorial.db", "--root", str(root), "--log", log, "--most-steps", str(most), "--hidden", *map(str, hidden),
+        "--uri", f"sqlite:///{folder}/tutorial.db", "--root", str(root), "--log", log, "--most-steps", str(most),
+        "--hidden", *map(str, hidden),
     ]  # fmt: skip
     began = time.perf_counter()
     processes = [

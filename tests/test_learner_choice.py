@@ -25,16 +25,31 @@ def workload(data, monkeypatch):  # noqa: F811
     return seen["workload"], seen["trial"]
 
 
+class Timed:
+    """A learner that takes `cost` seconds for a trial's steps on a clock of its own, and once much longer."""
+
+    now = 0.0
+
+    def __init__(self, num_trials, cost):
+        self.num_trials, self._costs = num_trials, iter([99.0, cost, 50.0, cost, cost, cost])
+
+    def advance(self, batches, trials, lr, momentum):
+        Timed.now += next(self._costs) * self.num_trials
+        return torch.zeros(1)
+
+
 @pytest.mark.parametrize(("alone", "together", "learner"), [(2.0, 1.0, "fused"), (1.0, 2.0, "sequential")])
 def test_the_faster_one_is_taken(workload, monkeypatch, alone, together, learner):
     built, trial = workload
 
-    def seconds(learner, workload, splits, seed):
-        return together if learner.num_trials == 3 else alone
+    def build(workload, trials, splits, *, seed, learner):
+        return Timed(len(trials), together if learner == "fused" else alone)
 
-    monkeypatch.setattr(learner_choice, "_seconds_a_trial_step", seconds)
+    monkeypatch.setattr(learner_choice, "build_learner", build)
+    monkeypatch.setattr(learner_choice.time, "perf_counter", lambda: Timed.now)
     choice = choose_learner(built, [trial] * 3, data_on(built), seed=0)
     assert choice.learner == learner
+    assert f"{alone / together:.2g} times" in choice.reason
     assert "3 trials" in choice.reason
 
 
