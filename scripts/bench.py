@@ -1,4 +1,4 @@
-"""Measure the training core: `python scripts/bench.py [overhead] [fused] [--data-dir DIR] [--rounds 15]`.
+"""Measure the training core: `python scripts/bench.py [overhead] [others] [fused] [--data-dir DIR] [--rounds 15]`.
 
 Every figure is a ratio of ways to do the same work, run in turn (A B A B ...) in one process with one thread, and the
 median over the rounds is quoted: absolute times on shared machines drift, ratios of neighbours do not. Each ratio is
@@ -7,6 +7,9 @@ and writes JSON.
 
 `overhead`: a whole lrbench training (loop, rates from the table, evaluations, journal, progress bar) against a loop
 written by hand on the same tensors that makes the same updates and the same evaluations.
+
+`others`: the same 400 steps by the loop of the tutorials (a torchvision dataset of PIL images, a DataLoader) and by
+Lightning with its default logger, checkpoint and bar (on tensors in memory), over lrbench. Needs MNIST.
 
 `fused`: trial-steps per second of 32 trials stacked, plainly and compiled, against the better of one trial alone and
 32 trials in turn.
@@ -47,7 +50,7 @@ SAMPLE_SECONDS = 0.05  # of one measurement of a learner: long for the clock, sh
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figures", nargs="*", default=["overhead", "fused"])
+    parser.add_argument("figures", nargs="*", default=["overhead", "others", "fused"])
     parser.add_argument("--data-dir", help="folder with MNIST/raw; random images of its shape when absent")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--no-compile", action="store_true", help="leave out the compiled steps")
@@ -60,6 +63,8 @@ def main() -> None:
     rows = []
     if "overhead" in arguments.figures:
         rows += overhead(data, arguments.rounds)
+    if "others" in arguments.figures and arguments.data_dir:
+        rows += others(data, Path(arguments.data_dir), max(3, arguments.rounds // 3))
     if "fused" in arguments.figures:
         rows += fused(data, arguments.rounds, with_compiled=not arguments.no_compile, only=arguments.only or "")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -87,6 +92,35 @@ def overhead(data: Splits, rounds: int) -> list[dict[str, Any]]:
             low, _, high = row[f"{clock}_quartiles"]
             print(f"  {clock:<4} {row[f'{clock}_ratio']:.4f}  (quartiles {low:.4f} to {high:.4f})")
         rows.append(row)
+    return rows
+
+
+def others(data: Splits, data_dir: Path, rounds: int) -> list[dict[str, Any]]:
+    """Ways of others over harness."""
+    from opponents import by_lightning, by_tutorial, unpack_mnist
+
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        root = unpack_mnist(data_dir / "MNIST" / "raw", Path(folder) / "torchvision")
+        for name, make in (("mlp", mlp(256, 128)), ("lenet", LeNet)):
+            harness = partial(by_harness, make_workload(data, make))
+            make_model = partial(make, input_shape=(1, 28, 28), num_outputs=10)
+            same = {"batch_size": BATCH_SIZE, "steps": STEPS}
+            ways = {
+                "tutorial": partial(by_tutorial, root, make_model, **same),
+                "lightning": partial(by_lightning, Path(folder), data.train, make_model, **same),
+            }
+            for way, work in ways.items():
+                wall, cpu, _ = interleave(work, harness, rounds)
+                row = {
+                    "figure": "others",
+                    "workload": f"mnist {name}, batch {BATCH_SIZE}",
+                    "way": way,
+                    "rounds": rounds,
+                }
+                row |= {"rounds": rounds, "wall_ratio": statistics.median(wall), "cpu_ratio": statistics.median(cpu)}
+                print(f"others: {row['workload']}, {way}: {row['wall_ratio']:.2f} (wall), {row['cpu_ratio']:.2f} (CPU)")
+                rows.append(row)
     return rows
 
 

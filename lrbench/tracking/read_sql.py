@@ -20,7 +20,6 @@ from sqlalchemy import (
     null,
     select,
     table,
-    tuple_,
 )
 from sqlalchemy.exc import OperationalError
 
@@ -121,8 +120,11 @@ def _read(engine: Engine, uri: str, experiments: Sequence[str] | None) -> Tables
         keys = connection.execute(select(_LATEST.c.key).where(_LATEST.c.run_uuid.in_(ours)).distinct())
         # A run that began after the runs were fetched is not among them.
         positions = defaultdict(lambda: -1, {run_id: position for position, run_id in enumerate(runs["run_id"])})
+        # Where most runs are wanted, to ask for each point whether its run is takes longer than to drop the others.
+        total = connection.execute(select(func.count()).select_from(_RUNS)).scalar_one()
+        wanted = None if 2 * len(runs) > total else ours
         points = {
-            key: _points(connection, _points_query(key, ours), positions) for key in keys.scalars() if is_read(key)
+            key: _points(connection, _points_query(key, wanted), positions) for key in keys.scalars() if is_read(key)
         }
         pairs = ["run_id", "key", "value"]
         tags = _fetch(connection, select(*_TAGS.c).where(_TAGS.c.run_uuid.in_(ours)), pairs)
@@ -131,18 +133,24 @@ def _read(engine: Engine, uri: str, experiments: Sequence[str] | None) -> Tables
     return Tables(runs=runs, tags=tags, params=params, points=points)
 
 
-def _points_query(metric: str, ours: Select[tuple[str]]) -> Select[tuple[Any, ...]]:
-    """The points of one metric, whose key, first in MLflow's primary key, leads straight to them."""
+def _points_query(metric: str, wanted: Select[tuple[str]] | None) -> Select[tuple[Any, ...]]:
+    """The points of one metric, whose key, first in MLflow's primary key, leads straight to them.
+
+    Args:
+        metric: its key.
+        wanted: runs; None for all.
+    """
     m = _METRICS.c
     value = case((m.is_nan, null()), else_=m.value)
-    query = select(m.run_uuid, m.step, m.timestamp, value).where(m.key == metric, m.run_uuid.in_(ours))
-    if metric != "lr":
-        return query
-    # It has many points between two evaluations, none of which the frame shows. Not a correlated EXISTS: for that
-    # SQLite takes the wrong index and runs for minutes.
-    other = _METRICS.alias()
-    evaluations = select(other.c.run_uuid, other.c.step).where(other.c.key == "time/seconds")
-    return query.where(tuple_(m.run_uuid, m.step).in_(evaluations))
+    query = select(m.run_uuid, m.step, m.timestamp, value).where(m.key == metric)
+    if wanted is not None:
+        query = query.where(m.run_uuid.in_(wanted))
+    if metric == "lr":
+        # It has many points between two evaluations, which the frame does not show. Those at a step where some other
+        # run was evaluated come along: pairs of run and step would make a large table first.
+        other = _METRICS.alias()
+        query = query.where(m.step.in_(select(other.c.step).where(other.c.key == "time/seconds").distinct()))
+    return query
 
 
 def _points(connection: Connection, query: Select[tuple[Any, ...]], positions: Mapping[str, int]) -> Points:
