@@ -7,6 +7,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from lrbench.cli.errors import explain
 from lrbench.config import CONFIG_DIR, make_plan, register_schema
@@ -99,6 +100,19 @@ def test_the_ends_of_every_search_space_are_allowed_values(path):
 @pytest.mark.parametrize("path", sorted(CONFIG_DIR.glob("experiment/*.yaml")), ids=label)
 def test_every_experiment_composes(path):
     make_plan(composed(f"experiment={path.stem}"))
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*CONFIG_DIR.glob("workload/*.yaml"), *CONFIG_DIR.glob("experiment/*.yaml")]), ids=label
+)
+def test_workloads_and_experiments_have_the_last_word_over_the_defaults(path):
+    asked = OmegaConf.load(path)
+    cfg = OmegaConf.to_container(composed(f"{path.parent.name}={path.stem}", "data_dir=DATA"), resolve=True)
+    values = {key: value for key, value in asked.items() if key not in ("defaults", "hydra")}
+    assert values
+    for key, value in OmegaConf.to_container(OmegaConf.create({**values, "data_dir": "DATA"}), resolve=True).items():
+        for name, inner in value.items() if isinstance(value, dict) else [(None, value)]:
+            assert (cfg[key] if name is None else cfg[key][name]) == inner, (key, name)
 
 
 def test_folders_are_groups_of_the_schema():

@@ -33,8 +33,17 @@ from lrbench.trials import build_training, call_model, data_on, run_training
 OnProgress = Callable[[int, Mapping[int, Evaluation]], None]
 
 
-def check(plan: Plan) -> None:
-    """Build what can be built before any data is read, and lint the schedule; warnings go to stderr.
+def print_warning(text: str) -> None:
+    """Say on stderr what may be a mistake."""
+    print(f"lrbench: {text}", file=sys.stderr)
+
+
+def check(plan: Plan, *, warn: Callable[[str], None] = print_warning) -> None:
+    """Build what can be built before any data is read, and lint the schedule.
+
+    Args:
+        plan: of one run.
+        warn: told what may be a mistake.
 
     Raises:
         ValueError: a rate is unusable, the schedule refuses its parameters, the model refuses the shape of the data,
@@ -47,7 +56,7 @@ def check(plan: Plan) -> None:
     findings = lint_schedule(subject)
     for finding in findings:
         if finding.severity != "note":
-            print(f"lrbench: {finding.severity}: {finding.message}", file=sys.stderr)
+            warn(f"{finding.severity}: {finding.message}")
     if fails(findings, strict=plan.values["strict"]):
         raise ValueError(
             f"scheduler={plan.values['scheduler']['name']} is set up wrongly, see above; nothing was trained"

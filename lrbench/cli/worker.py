@@ -68,7 +68,7 @@ def _checked(job: Job, link: Link) -> dict[int, Plan]:
         plan = plan_of(values)
         try:
             plan.dataset.check()
-            check(plan)
+            check(plan, warn=lambda text: link.send(("note", text)))
             plans[position] = plan
         except USER_ERRORS as error:
             link.send(("end", (position, Result(plan.run_name, error=portable(error)))))

@@ -18,7 +18,7 @@ def momentum_overwritten(subject: Subject) -> Iterator[Finding]:
     if subject.rates is None or subject.rates.momentum is None:
         return
     low, high = float(subject.rates.momentum.min()), float(subject.rates.momentum.max())
-    moved = f"scheduler={subject.name} moves the momentum between {low:g} and {high:g}"
+    moved = f"scheduler={subject.name} moves the momentum between {low:.2g} and {high:.2g}"
     fix = "scheduler.cycle_momentum=false"
     outside = subject.momentum is not None and not low <= subject.momentum <= high
     message = (
