@@ -1,7 +1,8 @@
 """Take the documentation's screenshots of MLflow and of the report: `python scripts/screenshots.py`.
 
-Trains the grids of docs/tutorial.md and docs/report.md in a temporary folder, starts the server as `lrbench ui` does,
-drives a headless Chromium, and writes docs/images/*.png. Needs Debian's `chromium` and `chromium-driver`, and selenium.
+Trains the grids of docs/tutorial.md and docs/report.md in a temporary folder, reports on the study of results/, starts
+the server as `lrbench ui` does, drives a headless Chromium, and writes docs/images/*.png. Needs Debian's `chromium` and
+`chromium-driver`, and selenium.
 The browser test of MLflow (tests/test_mlflow_browser.py) goes through the same functions, so that a page that changes
 shows there.
 """
@@ -31,6 +32,7 @@ from lrbench.tracking.view import chart_link
 
 REPO = Path(__file__).resolve().parent.parent
 IMAGES = REPO / "docs" / "images"
+STUDY = REPO / "results" / "study" / "accuracy" / "evaluations.parquet"
 GRID = ("scheduler=constant,cosine,one_cycle", "seed=0,1,2", "budget.epochs=10")
 REPORTED = ("scheduler=constant,linear,cosine", "optimizer.lr=0.02,0.1", "seed=0,1,2", "budget.epochs=10")
 FIGURES = {"03-front": "report-front", "05-rates": "report-rates", "06-curves": "report-curves"}
@@ -73,6 +75,9 @@ def main() -> int:
             save(session, IMAGES / "mlflow-compare.png")
             session.get((folder / "results" / "report" / "report.html").as_uri())
             save(session, IMAGES / "report-top.png")
+            write_report(folder, f"results={STUDY}", "metric=val/accuracy", "out=study")
+            session.get((folder / "study" / "report.html").as_uri())
+            save(session, IMAGES / "verdict.png")
         other = folder / "reported"
         other.mkdir()
         train_grid(other, REPORTED)

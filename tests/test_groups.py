@@ -42,6 +42,11 @@ def test_there_is_work_for_every_worker():
     assert [len(group.indices) for group in grouped(*jobs, num_workers=2)] == [3, 2]
 
 
+def test_what_is_alike_stays_together_where_others_keep_the_workers_busy():
+    jobs = [[f"optimizer.lr=0.{i}", f"seed={seed}"] for seed in range(8) for i in (1, 2)]
+    assert [len(group.indices) for group in grouped(*jobs, num_workers=2)] == [2] * 8
+
+
 def test_sequential_jobs_are_alone():
     words = ["training.learner=sequential"]
     assert members(grouped([*words, "scheduler=cosine"], [*words, "scheduler=step"])) == [(0,), (1,)]

@@ -20,6 +20,7 @@ from lrbench.config import Plan
 from lrbench.config.plan import shaping_values
 
 MOST_FUSED = 32  # trials of one stack: beyond, speed grows little more and everything waits for the slowest
+_GROUPS_A_WORKER = 4  # so that the last of them to end keeps the others waiting for little
 _LEAST_SHARED = 0.1  # of the shorter budget: below that, one task after the other costs more than it saves
 
 
@@ -47,8 +48,10 @@ def make_groups(plans: Mapping[int, Plan], num_workers: int) -> list[Group]:
     together: dict[str, list[int]] = {}
     for index in left:
         together.setdefault(_shared_start(plans[index]), []).append(index)
+    # Small stacks are slow, but a worker without one does nothing: split what is alike only where there is little else.
+    enough = math.ceil(len(left) / (_GROUPS_A_WORKER * num_workers))
     for indices in together.values():
-        most = min(MOST_FUSED, math.ceil(len(indices) / num_workers))
+        most = min(MOST_FUSED, max(math.ceil(len(indices) / num_workers), enough))
         if plans[indices[0]].values["training"]["learner"] == "sequential":
             most = 1
         groups += [Group(tuple(indices[first : first + most])) for first in range(0, len(indices), most)]
