@@ -1,9 +1,9 @@
 """Make the committed part of results/ from a finished study: `python scripts/publish.py [--from DIR] [--to DIR]`.
 
-Reads the MLflow database that `lrbench experiment=published` leaves in results/published, and writes into
-results/study, for the workloads that measure accuracy and for those that only have a loss: what `lrbench report`
-writes, without the page of several megabytes, and all evaluations as one Parquet file, from which
-`lrbench report results=...` makes the same report again, page included.
+Reads the MLflow database that `lrbench experiment=published` leaves in results/published, and writes results/study:
+a folder for each measure (accuracy where there is one, else the loss) and each share of the full budget, so that all
+workloads of a folder are ranked together. In it are what `lrbench report` writes, without the page of several
+megabytes, and the evaluations as a Parquet file, from which `lrbench report results=...` makes the page again.
 """
 
 import argparse
@@ -33,9 +33,13 @@ def main() -> None:
     frame = read_runs(f"sqlite:///{database}", parameters="varying")
     # Every workload has a loss; tuning chose by accuracy where there is one.
     has_accuracy = frame.groupby("workload")["val/accuracy"].transform("count") > 0
+    full = frame.groupby(["dataset", "model"])["budget"].transform("max")
+    percent = (100 * frame["budget"] / full).round().astype(int)
     shutil.rmtree(arguments.target, ignore_errors=True)
-    for name, rows in (("accuracy", frame[has_accuracy]), ("loss", frame[~has_accuracy])):
-        publish(rows.dropna(axis="columns", how="all").reset_index(drop=True), SETTINGS[name], arguments.target / name)
+    for name, measured in (("accuracy", has_accuracy), ("loss", ~has_accuracy)):
+        for share in sorted(set(percent)):
+            rows = frame[measured & (percent == share)].dropna(axis="columns", how="all").reset_index(drop=True)
+            publish(rows, SETTINGS[name], arguments.target / f"{name}-{share}")
 
 
 def publish(frame: pd.DataFrame, settings: Settings, target: Path) -> None:

@@ -173,6 +173,11 @@ def test_a_run_that_stopped_early_keeps_the_cadence_and_another_grid_breaks_it()
         check_cadence(curves_of(other, metric="val/loss"))
 
 
+def test_the_step_at_which_a_run_diverged_is_no_evaluation():
+    frame = frame_from_rows([*rows("a", STEPS, [3.0] * 4), *rows("b", [0, 10, 13], [3.0, 2.0, NAN])])
+    assert check_cadence(curves_of(frame, metric="val/loss")).tolist() == STEPS
+
+
 def test_a_frame_without_rows_has_no_curves():
     frame = frame_from_rows(rows("a", [0, 1], [3.0, 1.0])).iloc[:0]
     assert curves_of(frame, metric="val/loss") == {}

@@ -86,21 +86,26 @@ def curves_of(frame: pd.DataFrame, *, metric: str) -> dict[str, Curve]:
 def check_cadence(curves: Mapping[str, Curve]) -> FloatArray:
     """Return the evaluation steps that all runs share, or refuse: times are only as fine as the grid.
 
-    A run that stopped early must agree up to its last evaluation.
+    A run that stopped early must agree up to its last evaluation. A NaN at its end is where it diverged, which may be
+    between two evaluations, and is none.
 
     Raises:
         ValueError: two runs were evaluated at different steps; names both and the first difference.
     """
     if not curves:
         raise ValueError("there are no curves to compare")
-    longest = max(curves, key=lambda run_id: len(curves[run_id].steps))
-    reference = curves[longest].steps
-    for run_id, curve in curves.items():
-        differs = np.flatnonzero(curve.steps != reference[: len(curve.steps)])
+    evaluated = {
+        run_id: curve.steps[:-1] if len(curve.steps) and np.isnan(curve.values[-1]) else curve.steps
+        for run_id, curve in curves.items()
+    }
+    longest = max(evaluated, key=lambda run_id: len(evaluated[run_id]))
+    reference = evaluated[longest]
+    for run_id, steps in evaluated.items():
+        differs = np.flatnonzero(steps != reference[: len(steps)])
         if differs.size:
             at = differs[0]
             raise ValueError(
-                f"unequal evaluation cadence: evaluation {at} is at step {curve.steps[at]:g} in {run_id!r} "
+                f"unequal evaluation cadence: evaluation {at} is at step {steps[at]:g} in {run_id!r} "
                 f"and at step {reference[at]:g} in {longest!r}; evaluate all runs at the same steps"
             )
     return reference
