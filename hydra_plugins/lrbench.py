@@ -36,10 +36,8 @@ class LocalLauncher(Launcher):
         """Train every job; what one of them did wrong is in its result."""
         from lrbench.cli.launching import compose_values, run_jobs
 
-        session = self.task_function.__self__  # type: ignore[attr-defined]
-        session.pool(1)  # begins to import what the jobs need
         jobs = compose_values(self.hydra_context.config_loader, self.config, job_overrides)
-        results = run_jobs(jobs, session, num_workers=self.num_workers)
+        results = run_jobs(jobs, self.task_function.__self__, num_workers=self.num_workers)  # type: ignore[attr-defined]
         return [_returned(overrides, result) for overrides, result in zip(job_overrides, results, strict=True)]
 
 

@@ -97,11 +97,13 @@ def overhead(data: Splits, rounds: int) -> list[dict[str, Any]]:
 
 def others(data: Splits, data_dir: Path, rounds: int) -> list[dict[str, Any]]:
     """Ways of others over harness."""
-    from opponents import by_lightning, by_tutorial, unpack_mnist
+    from bench_sweep import unpack
+    from opponents import by_lightning, by_tutorial
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        root = unpack_mnist(data_dir / "MNIST" / "raw", Path(folder) / "torchvision")
+        root = Path(folder) / "torchvision"
+        unpack(data_dir / "MNIST" / "raw", root / "MNIST" / "raw")
         for name, make in (("mlp", mlp(256, 128)), ("lenet", LeNet)):
             harness = partial(by_harness, make_workload(data, make))
             make_model = partial(make, input_shape=(1, 28, 28), num_outputs=10)
@@ -117,8 +119,9 @@ def others(data: Splits, data_dir: Path, rounds: int) -> list[dict[str, Any]]:
                     "workload": f"mnist {name}, batch {BATCH_SIZE}",
                     "way": way,
                     "rounds": rounds,
+                    "wall_ratio": statistics.median(wall),
+                    "cpu_ratio": statistics.median(cpu),
                 }
-                row |= {"rounds": rounds, "wall_ratio": statistics.median(wall), "cpu_ratio": statistics.median(cpu)}
                 print(f"others: {row['workload']}, {way}: {row['wall_ratio']:.2f} (wall), {row['cpu_ratio']:.2f} (CPU)")
                 rows.append(row)
     return rows

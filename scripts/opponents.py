@@ -1,8 +1,6 @@
 """One training as others do it, for scripts/bench.py: the loop of the tutorials, and Lightning."""
 
-import gzip
 import logging
-import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,16 +13,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision import datasets, transforms
 
 from lrbench.data import Split
-
-
-def unpack_mnist(source: Path, root: Path) -> Path:
-    """Give torchvision the files of MNIST/raw the way it wants them; returns its root."""
-    target = root / "MNIST" / "raw"
-    target.mkdir(parents=True)
-    for packed in source.glob("*.gz"):
-        with gzip.open(packed) as file, (target / packed.stem).open("wb") as out:
-            shutil.copyfileobj(file, out)
-    return root
 
 
 def by_tutorial(root: Path, make_model: Callable[[], nn.Module], *, batch_size: int, steps: int) -> None:

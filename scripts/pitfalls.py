@@ -24,13 +24,12 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, lr_scheduler
 
 from lrbench.analysis.pairs import Difference, welch
-from lrbench.cli.check import subject_of
+from lrbench.cli.check import findings_of
 from lrbench.cli.compose import compose_plans
 from lrbench.cli.draw import save_figure
 from lrbench.data import Digits
 from lrbench.data.splits import Split
 from lrbench.lint.code import lint_code
-from lrbench.lint.schedule import lint_schedule
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 EPOCHS, NUM_BATCHES, BATCH_SIZE = 20, 16, 71
@@ -239,7 +238,7 @@ def section(case: Case, outcomes: dict[str, Outcome]) -> Iterator[str]:
         yield from ("`lrbench check --code train.py` says:", "", "```text", *found, "```", "")
     elif case.check:
         (plan,) = compose_plans(case.check.split())
-        found = [f"{f.severity}: {f.rule}: {f.message}" for f in lint_schedule(subject_of(plan))]
+        found = [f"{f.severity}: {f.rule}: {f.message}" for f in findings_of(plan)]
         yield from ("In a configuration of lrbench", "", "```bash", f"lrbench check {case.check}", "```", "")
         yield from ("says:", "", "```text", *found, "```", "")
     else:

@@ -13,14 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from lrbench.analysis.analyse import Settings
+from lrbench.analysis.tasks import tasks_of
 from lrbench.cli.report import report_on
+from lrbench.cli.results_source import Words, settings_of
 from lrbench.tracking.read import read_runs
 
-SETTINGS = {
-    "accuracy": Settings("val/accuracy", "maximize"),
-    "loss": Settings("val/loss", "minimize"),
-}
+PLACES = ["dataset.root", "dataset.cache_dir"]  # of the machine that trained
 
 
 def main() -> None:
@@ -30,20 +28,20 @@ def main() -> None:
     parser.add_argument("--to", dest="target", type=Path, default=Path("results/study"))
     arguments = parser.parse_args()
     database = (arguments.source / "mlflow.db").resolve()
-    frame = read_runs(f"sqlite:///{database}", parameters="varying")
+    frame = read_runs(f"sqlite:///{database}", parameters="varying").drop(columns=PLACES)
     # Every workload has a loss; tuning chose by accuracy where there is one.
     has_accuracy = frame.groupby("workload")["val/accuracy"].transform("count") > 0
-    full = frame.groupby(["dataset", "model"])["budget"].transform("max")
+    full = frame.groupby(frame["workload"].map(tasks_of(frame)))["budget"].transform("max")
     percent = (100 * frame["budget"] / full).round().astype(int)
     shutil.rmtree(arguments.target, ignore_errors=True)
-    for name, measured in (("accuracy", has_accuracy), ("loss", ~has_accuracy)):
-        for share in sorted(set(percent)):
-            rows = frame[measured & (percent == share)].dropna(axis="columns", how="all").reset_index(drop=True)
-            publish(rows, SETTINGS[name], arguments.target / f"{name}-{share}")
+    for (_, share), rows in frame.groupby([has_accuracy, percent]):
+        publish(rows.dropna(axis="columns", how="all").reset_index(drop=True), share, arguments.target)
 
 
-def publish(frame: pd.DataFrame, settings: Settings, target: Path) -> None:
-    """Write the small files of one report, and the frame."""
+def publish(frame: pd.DataFrame, share: int, parent: Path) -> None:
+    """Write the small files of one report, and the frame, into a folder named by metric and share of the budget."""
+    settings = settings_of(Words({}, {}, {}, {}), frame)
+    target = parent / f"{settings.metric.removeprefix('val/')}-{share}"
     target.mkdir(parents=True)
     frame.to_parquet(target / "evaluations.parquet", compression="zstd", index=False)
     with tempfile.TemporaryDirectory() as folder:

@@ -5,10 +5,9 @@ import sys
 
 import pytest
 
-from lrbench.cli.check import fails, main, subject_of
+from lrbench.cli.check import fails, findings_of, main
 from lrbench.cli.compose import compose_plans
 from lrbench.lint import Finding
-from lrbench.lint.schedule import lint_schedule
 
 TORCH_FAMILIES = [
     "constant", "cosine", "cosine_restarts", "cyclic", "exponential", "linear", "multistep", "one_cycle", "plateau",
@@ -23,7 +22,7 @@ T_MAX_500 = [
 @pytest.fixture(scope="module")
 def defaults():
     plans = compose_plans([f"scheduler={','.join(TORCH_FAMILIES)}"])
-    return {plan.values["scheduler"]["name"]: lint_schedule(subject_of(plan)) for plan in plans}
+    return {plan.values["scheduler"]["name"]: findings_of(plan) for plan in plans}
 
 
 @pytest.mark.parametrize("name", TORCH_FAMILIES)
@@ -63,7 +62,7 @@ def test_an_error_fails_and_the_other_schedules_are_still_checked(capsys):
 def test_the_real_prodigy_is_recognised():
     pytest.importorskip("prodigyopt")
     words = ["optimizer=prodigy", "scheduler=cosine", "warmup=linear", "optimizer.safeguard_warmup=false,true"]
-    unsafe, safe = (lint_schedule(subject_of(plan)) for plan in compose_plans(words))
+    unsafe, safe = (findings_of(plan) for plan in compose_plans(words))
     assert [f.rule for f in unsafe] == ["prodigy-warmup"]
     assert safe == []
 

@@ -329,3 +329,27 @@ def test_the_installed_mlflow_is_one_whose_tables_are_known(results, monkeypatch
     monkeypatch.setattr(bulk_module, "SCHEMAS", ())
     assert bulk_module.Bulk.open(results / "mlflow.db") is None
     assert Store(uri_of(results)).send_together({record.path: False}) == [record.path]
+
+
+def test_an_artifact_is_the_records_own_file_and_a_replaced_one_takes_its_place(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_text("first")
+    bulk_module._place(source, target)
+    assert source.samefile(target)
+    bulk_module._place(source, target)  # sent again
+    assert target.read_text() == "first"
+    source.unlink()
+    source.write_text("second")
+    bulk_module._place(source, target)
+    assert target.read_text() == "second"
+
+
+def test_an_artifact_is_copied_where_it_cannot_be_linked(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("another file system")
+
+    monkeypatch.setattr(bulk_module.os, "link", refuse)
+    (tmp_path / "source").write_text("text")
+    bulk_module._place(tmp_path / "source", tmp_path / "target")
+    assert (tmp_path / "target").read_text() == "text"
+    assert not (tmp_path / "source").samefile(tmp_path / "target")

@@ -46,6 +46,13 @@ def fails(findings: Sequence[Finding], *, strict: bool) -> bool:
     return any(f.severity == "error" or (strict and f.severity == "warning") for f in findings)
 
 
+def findings_of(plan: "Plan") -> list[Finding]:
+    """Lint the schedule of a plan; errors first. See `subject_of`."""
+    from lrbench.lint.schedule import lint_schedule
+
+    return lint_schedule(subject_of(plan))
+
+
 def subject_of(plan: "Plan") -> "Subject":
     """What there is to lint of a plan: its schedule, with its warmup, optimizer and budget.
 
@@ -75,13 +82,12 @@ def _check_plans(words: list[str]) -> list[Finding]:
     from rich.console import Console
 
     from lrbench.cli.compose import compose_plans
-    from lrbench.lint.schedule import lint_schedule
 
     plans = compose_plans(words)
     console = Console()
     everything: list[Finding] = []
     for label, plan in zip(_labels(plans), plans, strict=True):
-        findings = lint_schedule(subject_of(plan))
+        findings = findings_of(plan)
         everything += findings
         if not console.is_terminal:
             sys.stdout.writelines(f"{label}\t{f.severity}\t{f.rule}\t{f.message}\n" for f in findings)
