@@ -171,6 +171,17 @@ def test_two_lengths_of_one_task_never_mix():
     ]  # fmt: skip
 
 
+def test_tuning_and_final_runs_of_two_lengths_are_one_task():
+    rows = []
+    for length in (100, 200):
+        facts = {"workload": f"t-{length}steps", "budget": length}
+        rows += field({"constant": [1.0], "cosine": [0.9]}, **facts, **{"training.read_test": True})
+        rows += field({"constant": [1.0]}, **facts, role="tuning", **{"training.read_test": False})
+    # By its id it is the first run of its workload, where the other length has a final one.
+    rows += run("t-100steps", "adaptive", 0, 1.0, role="tuning", **{"training.read_test": False})
+    assert {point.task for point in analysed(rows).sweep} == {"t"}
+
+
 def test_one_name_for_two_budgets_is_a_serious_finding_and_is_split():
     rows = field({"constant": [1.0]}) + run("w", "cosine", 0, 0.4, budget=200)
     analysis = analysed(rows)

@@ -42,14 +42,18 @@ def tasks_of(frame: pd.DataFrame) -> dict[str, str]:
     """Name the task of every workload: what it is apart from its budget.
 
     Two workloads are one task when all that is recorded of dataset, model, optimizer and training agrees, the
-    base rate aside; where nothing is recorded, when their names agree without the budget in them.
+    base rate aside; where nothing is recorded, when their names agree without the budget in them. What differs between
+    the runs of one workload, such as whether a run read the test split, does not tell tasks apart.
     """
-    names = [
+    named = [
         name
         for name in map(str, frame.columns)
         if name in _TASK_COLUMNS or (name.startswith(_TASK_PREFIXES) and name != RATE)
     ]
-    heads = frame.loc[~frame["workload"].duplicated(), ["workload", "budget", *names]]
+    runs = frame.loc[~frame["run_id"].duplicated(), ["workload", "budget", *named]]
+    varies = (runs.groupby("workload")[named].nunique(dropna=False) > 1).any()
+    names = [name for name in named if not varies[name]]
+    heads = runs.loc[~runs["workload"].duplicated(), ["workload", "budget", *names]]
     keys: dict[str, tuple[str, ...]] = {}
     for workload, budget, *facts in heads.astype(object).itertuples(index=False):
         bare = re.sub(rf"[ _-]*\(?{int(budget)} ?(steps)?\)?(-[0-9a-f]{{4}}$)?", "", str(workload)) or str(workload)
