@@ -19,6 +19,7 @@ from lrbench.trials import Trial, Workload, build_learner
 
 _STEPS = 4  # of one measurement
 _ROUNDS = 5  # of which the fastest counts: anything else on the machine only slows
+_FEWEST_ROUNDS, _CLEAR_RATIO = 2, 1.5  # so many are enough where one learner is so much faster
 _MEASURED_ALONE = 2  # trials that stand for all, stepped in turn
 
 
@@ -71,4 +72,8 @@ def _speed_ratio(a: Learner, b: Learner, workload: Workload, data: Splits, seed:
             began = time.perf_counter()
             learner.advance(batches, trials, lr, [None] * len(trials)).cpu()
             seconds.append((time.perf_counter() - began) / len(trials))
-    return min(found[b][1:]) / min(found[a][1:])
+        if round_ >= _FEWEST_ROUNDS:
+            ratio = min(found[b][1:]) / min(found[a][1:])
+            if max(ratio, 1 / ratio) > _CLEAR_RATIO:
+                break
+    return ratio

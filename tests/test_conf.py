@@ -97,6 +97,13 @@ def test_the_ends_of_every_search_space_are_allowed_values(path):
         cfg[group][name] = default
 
 
+def test_plans_of_equal_data_share_one_dataset():
+    """It may list many thousand files, once rather than for every plan of a sweep."""
+    one, other = (make_plan(composed(f"seed={seed}")) for seed in (0, 1))
+    assert one.dataset is other.dataset
+    assert make_plan(composed("dataset.validation_fraction=0.3")).dataset != one.dataset
+
+
 @pytest.mark.parametrize("path", sorted(CONFIG_DIR.glob("experiment/*.yaml")), ids=label)
 def test_every_experiment_composes(path):
     make_plan(composed(f"experiment={path.stem}"))

@@ -124,3 +124,18 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
     while any(os.path.exists(f"/proc/{pid}") for pid in pids):
         assert time.monotonic() < deadline, "a worker lives on"
         time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_server_that_nobody_needed_keeps_no_pipe_open(tmp_path):
+    (tmp_path / "imports_for_a_minute.py").write_text("import time\ntime.sleep(60)\n")
+    (tmp_path / "parent.py").write_text(
+        "from lrbench.launch import Pool\n"
+        "if __name__ == '__main__':\n"
+        "    with Pool(1, preload=['imports_for_a_minute']):\n"
+        "        print('wrong words')\n"
+    )
+    command = f"{sys.executable} {tmp_path / 'parent.py'} | cat"
+    path = os.pathsep.join([str(tmp_path), os.getcwd(), *sys.path])
+    done = subprocess.run(command, shell=True, capture_output=True, timeout=30, env={**os.environ, "PYTHONPATH": path})
+    assert done.stdout == b"wrong words\n"

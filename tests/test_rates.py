@@ -3,11 +3,12 @@
 import math
 import pickle
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
@@ -236,11 +237,35 @@ def test_a_users_torch_class_and_factor_function_work_as_they_are():
 
 @pytest.mark.parametrize(
     ("begin", "end", "steps"),
-    [(0, 0, []), (0, 1, [1]), (0, 3, [1, 2, 3]), (0, 30, [1, 10, 20, 30]), (7, 17, [9, 13, 17]), (119, 120, [120])],
+    [(0, 0, []), (0, 1, [1]), (0, 2, [1, 2]), (0, 30, [1, 30]), (7, 17, [17]), (119, 120, [120])],
 )
-def test_thinned_points_keep_the_last_update_and_the_very_first_one(begin, end, steps):
+def test_a_straight_curve_has_the_last_update_and_the_very_first_one(begin, end, steps):
     rates = table(schedules.linear)
     assert rates.points(begin, end, at_most=3) == [(s, rates.lr[s - 1], None) for s in steps]
+
+
+@pytest.mark.parametrize(("at_most", "steps"), [(1, [70]), (2, [60, 70]), (3, [60, 61, 70]), (9, [60, 61, 70])])
+def test_a_step_has_its_corners_as_far_as_there_are_points(at_most, steps):
+    rates = table(partial(lr_scheduler.StepLR, step_size=60, gamma=0.1))
+    assert [step for step, *_ in rates.points(50, 70, at_most=at_most)] == steps
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(["cosine", "one_cycle", "polynomial", "wsd", "inverse_sqrt", "exponential", "rex"]),
+    cuts=st.sets(st.integers(1, T - 1), max_size=6),
+)
+def test_lines_through_the_points_are_the_curve(name, cuts):
+    rates = table(getattr(schedules, name))
+    bounds = [0, *sorted(cuts), T]
+    points = [point for begin, end in pairwise(bounds) for point in rates.points(begin, end, at_most=100)]
+    steps = [step for step, *_ in points]
+    assert steps == sorted(set(steps))
+    for curve, values in [(rates.lr, [lr for _, lr, _ in points]), (rates.momentum, [m for *_, m in points])]:
+        if curve is not None:
+            drawn = np.interp(np.arange(1, T + 1), steps, values)
+            assert np.abs(drawn - curve).max() <= 0.005 * curve.max()
+    assert len(points) < T / 2
 
 
 def test_points_carry_the_momentum_where_it_moves():

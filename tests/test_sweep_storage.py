@@ -261,14 +261,15 @@ def test_a_kill_leaves_no_trial_with_some_of_its_parameters(study_database, mome
 
 @pytest.mark.parametrize(
     "moment",
-    ["sqlalchemy.orm.Session.add_all", "sqlalchemy.orm.Session.flush", "sqlalchemy.engine.base.RootTransaction.commit"],
+    ["sqlalchemy.delete", "sqlalchemy.insert", "sqlalchemy.engine.base.RootTransaction.commit"],
 )
 def test_a_kill_leaves_a_trial_running_or_finished(study_database, study, moment):
     add_trial(study, SUGGESTION, {"slot": "0"})
     assert end(start(finish_and_die, study_database, moment)) == -9
     (trial,) = study.trials
     assert (trial.state, trial.values, trial.user_attrs) == (TrialState.RUNNING, None, {"slot": "0"})
-    done = finish_trial(study, trial, [1.0], TrialState.COMPLETE, {"state": "ok"}, {1: 2.0, 2: 1.0})
+    finish_trial(study, trial, [1.0], TrialState.COMPLETE, {"state": "ok"}, {1: 2.0, 2: 1.0})
+    (done,) = study.trials
     assert (done.state, done.values, done.intermediate_values) == (TrialState.COMPLETE, [1.0], {1: 2.0, 2: 1.0})
     assert done.user_attrs == {"slot": "0", "state": "ok"}
     assert done.datetime_start <= done.datetime_complete <= datetime.now()
@@ -276,10 +277,12 @@ def test_a_kill_leaves_a_trial_running_or_finished(study_database, study, moment
 
 def test_the_first_result_of_a_trial_stands(study_database, study):
     trial = add_trial(study, SUGGESTION, {})
-    first = finish_trial(study, trial, [1.0], TrialState.COMPLETE, {"by": "a"}, {1: math.nan})
+    finish_trial(study, trial, [1.0], TrialState.COMPLETE, {"by": "a"}, {1: math.nan})
+    (first,) = study.trials
     again = create_or_load_study(open_storage(study_database), "study", ["minimize"], DOCUMENT)
     for _ in range(2):
-        last = finish_trial(again, trial, [2.0], TrialState.COMPLETE, {"by": "b"}, {2: 1.0})
+        finish_trial(again, trial, [2.0], TrialState.COMPLETE, {"by": "b"}, {2: 1.0})
+        (last,) = again.trials
         assert (last.values, last.user_attrs, list(last.intermediate_values)) == ([1.0], {"by": "a"}, [1])
     assert math.isnan(last.intermediate_values[1])
     assert last.datetime_complete == first.datetime_complete

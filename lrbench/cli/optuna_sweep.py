@@ -81,8 +81,9 @@ def optuna_sweep(
     given = parser.parse_overrides(list(words))
     known = {override.key_or_group for override in given}
     defaults = parser.parse_overrides([f"{key}={value}" for key, value in params.items() if key not in known])
-    contestants = make_contestants(read_arguments([*given, *defaults]), chosen, partial(compose_values, loader, config))
-    pool = session.pool(1)  # begins to import; not before the words are known to be right, which answers at once
+    arguments = read_arguments([*given, *defaults])
+    pool = session.pool(1)  # begins to import what the workers need, on another core
+    contestants = make_contestants(arguments, chosen, partial(compose_values, loader, config))
     uri = check_destination(contestants[0].plan)
     if uri:
         session.start_sender(Path(contestants[0].values["results_dir"]))

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from scipy import stats
 
 from lrbench.cli.result import Result
 from lrbench.config import Plan
@@ -164,6 +163,8 @@ def summarized(name: str, values: Sequence[float]) -> dict[str, float]:
         return {}
     found = {f"{name}/mean": float(np.mean(values)), f"{name}/n": float(len(values))}
     if len(values) >= _FEWEST_FOR_INTERVAL:
+        from scipy import stats  # takes a second, and a word that is wrong shall be answered before
+
         half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
         found |= {f"{name}/low": found[f"{name}/mean"] - half, f"{name}/high": found[f"{name}/mean"] + half}
     return found

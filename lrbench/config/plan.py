@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -104,7 +105,7 @@ def plan_of(values: dict[str, Any]) -> Plan:
         given=("optimizer", "step", "total_steps", "num_evaluations"),
     )
     make_model = bind("model", values["model"], trusted_modules=trusted, given=("input_shape", "num_outputs"))
-    dataset: Dataset = bind("dataset", values["dataset"], trusted_modules=trusted)()
+    dataset = _dataset(json.dumps(values["dataset"]), tuple(trusted))
     budget = resolve_budget(
         steps=values["budget"]["steps"],
         epochs=values["budget"]["epochs"],
@@ -131,6 +132,13 @@ def plan_of(values: dict[str, Any]) -> Plan:
         fingerprint=_digest(shaping_values(values)),
         workload=_workload_name(values, budget),
     )
+
+
+@lru_cache(maxsize=4)
+def _dataset(node: str, trusted: tuple[str, ...]) -> Dataset:
+    """Make a dataset, once for all plans of a sweep: it may list a folder of many thousand files."""
+    dataset: Dataset = bind("dataset", json.loads(node), trusted_modules=trusted)()
+    return dataset
 
 
 def plain_values(cfg: DictConfig) -> dict[str, Any]:

@@ -87,6 +87,7 @@ class Pool:
         self._context.set_forkserver_preload(list(preload))
         forkserver.ensure_running()  # imports, while the caller still prepares the tasks
         self._workers: list[_Worker] = []
+        self._has_begun = False
         self._tasks: deque[tuple[Any, str, Any]] = deque()
         self._stopping = self._context.Event()
 
@@ -130,6 +131,8 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        if not self._has_begun:
+            _kill_server()
         for worker in self._workers:
             worker.pipe.close()
         for worker in self._workers:
@@ -155,6 +158,7 @@ class Pool:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._stopping))
         process.start()
+        self._has_begun = True
         theirs.close()  # else its end would not be seen here
         worker = _Worker(process, ours)
         self._workers.append(worker)
@@ -174,6 +178,14 @@ class Pool:
             return Message(worker.key, body)
         worker.is_busy = False
         return Done(worker.key, body)
+
+
+def _kill_server() -> None:
+    """End a server that nobody needed: it may be importing for seconds, and a pipe from our stdout waits for it."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # it has no public name, nor a quick stop
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _work(pipe: Connection, stopping: EventType) -> None:

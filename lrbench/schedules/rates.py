@@ -12,8 +12,8 @@ so the rate that is drawn, used and logged is one number.
 """
 
 import inspect
-import math
 import warnings
+from bisect import insort
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -28,6 +28,8 @@ from lrbench.schedules.warmup import Warmup
 
 Schedule = Callable[..., Any]
 MakeOptimizer = Callable[[Iterable[Any]], Optimizer]
+
+_LINE_TOLERANCE = 0.005  # by which lines between the points of a curve may miss it; no chart shows less
 
 
 class RateError(ValueError):
@@ -84,19 +86,24 @@ class Rates:
         _check(self.lr[step : step + 1], self.name, first_step=step)
 
     def points(self, begin: int, end: int, *, at_most: int) -> list[tuple[int, float, float | None]]:
-        """Return (updates completed, rate, momentum or None) of the updates `begin` to `end` - 1, evenly thinned.
+        """Return (updates completed, rate, momentum or None) of the corners of updates `begin` to `end` - 1.
 
-        The last update is always among them, and so is the very first of a run.
+        Straight lines through them, from the update before `begin` on, are the curve within a two-hundredth of its
+        largest value there, unless that takes more than `at_most` points. The last update is always among them, and
+        so is the very first of a run.
 
         Args:
             begin: zero-based step of the first update.
             end: steps completed after the last one, >= begin.
-            at_most: number of points to thin to, the very first aside.
+            at_most: number of points, the very first aside.
         """
-        stride = max(1, math.ceil((end - begin) / at_most))
-        steps = sorted({*range(end, begin, -stride), *([1] if begin == 0 and end > 0 else [])})
-        momentum = self.momentum
-        return [(s, float(self.lr[s - 1]), None if momentum is None else float(momentum[s - 1])) for s in steps]
+        if end == begin:
+            return []
+        before = max(begin - 1, 0)
+        curves = [curve[before:end] for curve in (self.lr, self.momentum) if curve is not None]
+        kept = _corners(np.stack(curves), at_most)[0 if begin == 0 else 1 :]
+        momentum = [None] * len(kept) if self.momentum is None else curves[1][kept].tolist()
+        return list(zip([before + i + 1 for i in kept], curves[0][kept].tolist(), momentum, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `observe` has changed; empty for open-loop schedules."""
@@ -116,6 +123,27 @@ class Rates:
         self.lr[:] = state["lr"].numpy()
         self._controller.scheduler.load_state_dict(deepcopy(state["scheduler"]))
         self._controller.optimizer.param_groups[0]["lr"] = state["current"]
+
+
+def _corners(curves: NDArray[np.float64], at_most: int) -> list[int]:
+    """Indices of the ends of some curves and of up to `at_most` - 1 points between, the worst missed one first.
+
+    Args:
+        curves: shape (number of curves, n); they get the same points.
+        at_most: >= 1, the first end not counted.
+    """
+    num_points = curves.shape[1]
+    kept = sorted({0, num_points - 1})
+    scale = np.maximum(np.abs(curves).max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    every = np.arange(num_points)
+    while len(kept) <= at_most:
+        lines = np.stack([np.interp(every, kept, curve[kept]) for curve in curves])
+        missed = (np.abs(curves - lines) / scale).max(axis=0)
+        worst = int(missed.argmax())
+        if missed[worst] <= _LINE_TOLERANCE:
+            break
+        insort(kept, worst)
+    return kept
 
 
 def make_rates(

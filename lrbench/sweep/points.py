@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from scipy.stats import qmc
 
 from lrbench.spec import derived_seed
 from lrbench.sweep.space import Dimension, parents_first
@@ -20,6 +19,8 @@ def quasi_random_point(space: Sequence[Dimension], *, seed: int, number: int) ->
     """
     if not space:
         return {}
+    from scipy.stats import qmc  # takes a second, and a word that is wrong shall be answered before
+
     sequence = qmc.Sobol(len(space), scramble=True, rng=derived_seed("suggestion", seed))
     if number > 0:  # scipy's overflows at 0
         sequence.fast_forward(number)

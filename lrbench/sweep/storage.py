@@ -19,7 +19,6 @@ from optuna.storages._rdb import models
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import Engine
-from sqlalchemy.orm import Session
 
 from lrbench.sweep.database import SETTING, engine_options, ensure_tables, exclusively, full_text, parse_url, place_of
 from lrbench.sweep.quiet import quiet_optuna
@@ -154,7 +153,7 @@ def finish_trial(
     state: TrialState,
     user_attrs: Mapping[str, Any],
     intermediate: Mapping[int, float],
-) -> FrozenTrial:
+) -> None:
     """Write the results of a trial and its state in one transaction; a trial that is finished stays as it is.
 
     Through Optuna's tables, because its own setters commit every value alone: a kill between two of them leaves some,
@@ -167,49 +166,52 @@ def finish_trial(
         state: COMPLETE, PRUNED or FAIL.
         user_attrs: JSON.
         intermediate: the objective by step; NaN is allowed.
-
-    Returns:
-        the trial as stored: the result of whoever finished it first.
     """
     if state == TrialState.COMPLETE:
         assert values is not None
         assert len(values) == len(study.directions)
     assert not any(math.isnan(value) for value in values or ())
-    storage, trial_id = study._storage, trial._trial_id
-    rows = [
-        *_rows_of_values(trial_id, values or ()),
-        *_rows_of_steps(trial_id, intermediate),
-        *(
-            models.TrialUserAttributeModel(trial_id=trial_id, key=k, value_json=json.dumps(v))
-            for k, v in user_attrs.items()
-        ),
-    ]
-    with Session(_engine_of(study)) as session, session.begin():
-        finished = sa.update(models.TrialModel).where(
-            models.TrialModel.trial_id == trial_id, models.TrialModel.state == TrialState.RUNNING
-        )
+    trial_id = trial._trial_id
+    attrs, steps, objectives = (
+        models.TrialUserAttributeModel,
+        models.TrialIntermediateValueModel,
+        models.TrialValueModel,
+    )
+    rows: dict[Any, list[dict[str, Any]]] = {
+        objectives: [*_rows_of_values(trial_id, values or ())],
+        steps: [*_rows_of_steps(trial_id, intermediate)],
+        attrs: [{"trial_id": trial_id, "key": k, "value_json": json.dumps(v)} for k, v in user_attrs.items()],
+    }
+    finished = (
+        sa.update(models.TrialModel)
+        .where(models.TrialModel.trial_id == trial_id, models.TrialModel.state == TrialState.RUNNING)
+        .values(state=state, datetime_complete=datetime.now())
+    )
+    with _engine_of(study).begin() as connection:
         # The first statement, so that it also keeps every other process from finishing the same trial.
-        if session.connection().execute(finished.values(state=state)).rowcount == 1:
-            attrs, steps = models.TrialUserAttributeModel, models.TrialIntermediateValueModel
-            session.execute(sa.delete(attrs).where(attrs.trial_id == trial_id, attrs.key.in_(user_attrs)))
-            session.execute(sa.delete(steps).where(steps.trial_id == trial_id))
-            session.add_all(rows)
-            session.get_one(models.TrialModel, trial_id).datetime_complete = datetime.now()
-    return storage.get_trial(trial_id)
+        if connection.execute(finished).rowcount == 1:
+            connection.execute(sa.delete(attrs).where(attrs.trial_id == trial_id, attrs.key.in_(user_attrs)))
+            connection.execute(sa.delete(steps).where(steps.trial_id == trial_id))
+            for model, found in rows.items():
+                if found:
+                    connection.execute(sa.insert(model), found)
 
 
-def _rows_of_values(trial_id: int, values: Sequence[float]) -> Iterator[models.TrialValueModel]:
+def _rows_of_values(trial_id: int, values: Sequence[float]) -> Iterator[dict[str, Any]]:
     for objective, value in enumerate(values):
         stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-        yield models.TrialValueModel(trial_id=trial_id, objective=objective, value=stored, value_type=kind)
+        yield {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind}
 
 
-def _rows_of_steps(trial_id: int, values: Mapping[int, float]) -> Iterator[models.TrialIntermediateValueModel]:
+def _rows_of_steps(trial_id: int, values: Mapping[int, float]) -> Iterator[dict[str, Any]]:
     for step, value in values.items():
         stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-        yield models.TrialIntermediateValueModel(
-            trial_id=trial_id, step=step, intermediate_value=stored, intermediate_value_type=kind
-        )
+        yield {
+            "trial_id": trial_id,
+            "step": step,
+            "intermediate_value": stored,
+            "intermediate_value_type": kind,
+        }
 
 
 def _engine_of(study: Study) -> Engine:

@@ -23,7 +23,7 @@ from lrbench.training.learner import Batch, Learner
 from lrbench.training.order import augmentation_generator, batch_order
 
 CHUNK_SECONDS = 0.5
-RATES_PER_EVALUATION = 10  # points of the rate curve that go to the tracker; the whole table is an artifact
+RATES_PER_EVALUATION = 10  # points of the rate curve for the tracker, at most; the whole table is an artifact
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class Training:
             names.append("val/accuracy")
         if self._read_test:
             names += [name.replace("val/", "test/") for name in names[1:]]
-        return Evaluation(step, self.seconds, dict.fromkeys(names, math.nan), self._thinned_rates(k, step))
+        return Evaluation(step, self.seconds, dict.fromkeys(names, math.nan), self._rate_points(k, step))
 
     def _evaluated(self) -> Progress:
         """Evaluate every live trial, show closed-loop schedules what came out, and end those that diverged."""
@@ -206,7 +206,7 @@ class Training:
             metrics = {"train/loss": train[k], **_named("val", validation[k])}
             if k in test:
                 metrics |= _named("test", test[k])
-            evaluations[k] = Evaluation(self.step, self.seconds, metrics, self._thinned_rates(k, self.step))
+            evaluations[k] = Evaluation(self.step, self.seconds, metrics, self._rate_points(k, self.step))
             if self.stop_diverged and not math.isfinite(metrics["val/loss"]):
                 evaluations[k] = self._diverged(k, self.step)
                 self.live.remove(k)
@@ -229,7 +229,7 @@ class Training:
         first_batch = self.learner.evaluate(lambda: self._data.train.batches(order), self.live)
         return {k: loss for k, (loss, _) in first_batch.items()}
 
-    def _thinned_rates(self, k: int, step: int) -> list[tuple[int, float, float | None]]:
+    def _rate_points(self, k: int, step: int) -> list[tuple[int, float, float | None]]:
         return self.rates[k].points(max(self._last_evaluated, 0), step, at_most=RATES_PER_EVALUATION)
 
     def _order(self, begin: int, end: int) -> Iterator[Tensor]:
