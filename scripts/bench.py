@@ -1,4 +1,4 @@
-"""Measure the training core: `python scripts/bench.py [overhead] [others] [fused] [--data-dir DIR] [--rounds 15]`.
+"""Measure the training core: `python scripts/bench.py [overhead] [evaluation] [others] [fused] [--data-dir DIR]`.
 
 Every figure is a ratio of ways to do the same work, run in turn (A B A B ...) in one process with one thread, and the
 median over the rounds is quoted: absolute times on shared machines drift, ratios of neighbours do not. Each ratio is
@@ -7,6 +7,8 @@ and writes JSON.
 
 `overhead`: a whole lrbench training (loop, rates from the table, evaluations, journal, progress bar) against a loop
 written by hand on the same tensors that makes the same updates and the same evaluations.
+
+`evaluation`: a pass over 5,000 images by size of the batch, over the default's.
 
 `others`: the same 400 steps by the loop of the tutorials (a torchvision dataset of PIL images, a DataLoader) and by
 Lightning with its default logger, checkpoint and bar (on tensors in memory), over lrbench. Needs MNIST.
@@ -44,13 +46,15 @@ from lrbench.trials import Trial, Workload, build_learner, build_training, run_t
 
 BATCH_SIZE, STEPS, SEED = 128, 400, 0
 NUM_TRIALS = 32
+EVALUATED = 5_000
+EVAL_BATCH_SIZES = (100, 250, 500, 1000, 5000)
 SAMPLE_SECONDS = 0.05  # of one measurement of a learner: long for the clock, short for the scheduler
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figures", nargs="*", default=["overhead", "others", "fused"])
+    parser.add_argument("figures", nargs="*", default=["overhead", "evaluation", "others", "fused"])
     parser.add_argument("--data-dir", help="folder with MNIST/raw; random images of its shape when absent")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--no-compile", action="store_true", help="leave out the compiled steps")
@@ -63,6 +67,8 @@ def main() -> None:
     rows = []
     if "overhead" in arguments.figures:
         rows += overhead(data, arguments.rounds)
+    if "evaluation" in arguments.figures:
+        rows += evaluation(data, arguments.rounds)
     if "others" in arguments.figures and arguments.data_dir:
         rows += others(data, Path(arguments.data_dir), max(3, arguments.rounds // 3))
     if "fused" in arguments.figures:
@@ -92,6 +98,36 @@ def overhead(data: Splits, rounds: int) -> list[dict[str, Any]]:
             low, _, high = row[f"{clock}_quartiles"]
             print(f"  {clock:<4} {row[f'{clock}_ratio']:.4f}  (quartiles {low:.4f} to {high:.4f})")
         rows.append(row)
+    return rows
+
+
+def evaluation(data: Splits, rounds: int) -> list[dict[str, Any]]:
+    """Sizes of evaluation batches, in turn, over the default size."""
+    rows = []
+    split = Split(data.train.inputs[:EVALUATED], data.train.targets[:EVALUATED])
+    for name, make_model in (
+        ("mlp", mlp(256, 128)),
+        ("lenet", LeNet),
+        ("cnn", partial(CNN, channels=[32, 64, 128], batch_norm=True)),
+    ):
+        learner = build_learner(
+            make_workload(data, make_model),
+            [Trial("rex", rex, partial(sgd, lr=0.01))],
+            data,
+            seed=SEED,
+            learner="sequential",
+        )
+        seconds: dict[int, list[float]] = {size: [] for size in EVAL_BATCH_SIZES}
+        for _ in range(rounds + 1):
+            for size, found in seconds.items():
+                began = time.perf_counter()
+                learner.evaluate(partial(split.batches, torch.arange(EVALUATED).split(size)), [0])
+                found.append(time.perf_counter() - began)
+        medians = {size: statistics.median(found[1:]) for size, found in seconds.items()}
+        ratios = {size: median / medians[500] for size, median in medians.items()}
+        print(f"evaluation: mnist {name}, {1e3 * medians[500]:.1f} ms at 500; seconds over those by batch size")
+        print("  " + "  ".join(f"{size}: {ratio:.2f}" for size, ratio in ratios.items()))
+        rows.append({"figure": "evaluation", "workload": f"mnist {name}", "rounds": rounds, "ratios": ratios})
     return rows
 
 

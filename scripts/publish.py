@@ -4,6 +4,7 @@ Reads the MLflow database that `lrbench experiment=published` leaves in results/
 a folder for each measure (accuracy where there is one, else the loss) and each share of the full budget, so that all
 workloads of a folder are ranked together. In it are what `lrbench report` writes, without the page of several
 megabytes, and the evaluations as a Parquet file, from which `lrbench report results=...` makes the page again.
+Prints the table of results/README.md, which a test compares.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from lrbench.cli.report import report_on
 from lrbench.cli.results_source import Words, settings_of
 from lrbench.tracking.read import read_runs
 
-PLACES = ["dataset.root", "dataset.cache_dir"]  # of the machine that trained
+PLACES = ["dataset.root", "dataset.cache_dir"]  # of the machine that trained, where the workloads differ in them
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--to", dest="target", type=Path, default=Path("results/study"))
     arguments = parser.parse_args()
     database = (arguments.source / "mlflow.db").resolve()
-    frame = read_runs(f"sqlite:///{database}", parameters="varying").drop(columns=PLACES)
+    frame = read_runs(f"sqlite:///{database}", parameters="varying").drop(columns=PLACES, errors="ignore")
     # Every workload has a loss; tuning chose by accuracy where there is one.
     has_accuracy = frame.groupby("workload")["val/accuracy"].transform("count") > 0
     full = frame.groupby(frame["workload"].map(tasks_of(frame)))["budget"].transform("max")
@@ -36,6 +37,7 @@ def main() -> None:
     shutil.rmtree(arguments.target, ignore_errors=True)
     for (_, share), rows in frame.groupby([has_accuracy, percent]):
         publish(rows.dropna(axis="columns", how="all").reset_index(drop=True), share, arguments.target)
+    print(table(arguments.target / "accuracy-100" / "ranking.csv"))
 
 
 def publish(frame: pd.DataFrame, share: int, parent: Path) -> None:
@@ -49,6 +51,20 @@ def publish(frame: pd.DataFrame, share: int, parent: Path) -> None:
         for name in ("report.md", "ranking.csv", "verdict.json"):
             shutil.copy2(Path(folder) / name, target)
         shutil.copytree(Path(folder) / "figures", target / "figures", ignore=shutil.ignore_patterns("*.png"))
+
+
+def table(ranking: Path) -> str:
+    """Schedules x workloads in Markdown: mean test accuracy in percent, and the mean rank, which sorts them."""
+    rows = pd.read_csv(ranking)
+    finals = rows.dropna(subset="final").pivot(index="scheduler", columns="workload", values="final")
+    finals.columns = pd.Index([" ".join(name.split("-")[:2]).replace("image_folder", "cifar10") for name in finals])
+    mean_rank = rows.dropna(subset="mean_rank").set_index("scheduler")["mean_rank"].sort_values()
+    head = ["test accuracy, all steps", *finals.columns, "mean rank"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for scheduler, rank in mean_rank.items():
+        cells = [str(scheduler), *(f"{100 * value:.2f}" for value in finals.loc[scheduler]), f"{rank:.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
