@@ -1,20 +1,21 @@
 """Make the committed part of results/ from a finished study: `python scripts/publish.py [--from DIR] [--to DIR]`.
 
 Reads the MLflow database that `lrbench experiment=published` leaves in results/published, and writes results/study:
-a folder for each measure (accuracy where there is one, else the loss) and each share of the full budget, so that all
-workloads of a folder are ranked together. In it are what `lrbench report` writes, without the page of several
-megabytes, and the evaluations as a Parquet file, from which `lrbench report results=...` makes the page again.
+a folder for the workloads with an accuracy and one for those with a loss only. In it are what `lrbench report` writes,
+without the page of several megabytes, and the evaluations as a Parquet file, from which `lrbench report results=...`
+makes the page again.
 Prints the table of results/README.md, which a test compares.
 """
 
 import argparse
 import shutil
 import tempfile
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 
-from lrbench.analysis.tasks import tasks_of
 from lrbench.cli.report import report_on
 from lrbench.cli.results_source import Words, settings_of
 from lrbench.tracking.read import read_runs
@@ -32,21 +33,19 @@ def main() -> None:
     frame = read_runs(f"sqlite:///{database}", parameters="varying").drop(columns=PLACES, errors="ignore")
     # Every workload has a loss; tuning chose by accuracy where there is one.
     has_accuracy = frame.groupby("workload")["val/accuracy"].transform("count") > 0
-    full = frame.groupby(frame["workload"].map(tasks_of(frame)))["budget"].transform("max")
-    percent = (100 * frame["budget"] / full).round().astype(int)
     shutil.rmtree(arguments.target, ignore_errors=True)
-    for (_, share), rows in frame.groupby([has_accuracy, percent]):
-        publish(rows.dropna(axis="columns", how="all").reset_index(drop=True), share, arguments.target)
-    print(table(arguments.target / "accuracy-100" / "ranking.csv"))
+    for _, rows in frame.groupby(has_accuracy):
+        publish(rows.dropna(axis="columns", how="all").reset_index(drop=True), arguments.target)
+    print(table(arguments.target / "accuracy" / "ranking.csv"))
 
 
-def publish(frame: pd.DataFrame, share: int, parent: Path) -> None:
-    """Write the small files of one report, and the frame, into a folder named by metric and share of the budget."""
+def publish(frame: pd.DataFrame, parent: Path) -> None:
+    """Write the small files of one report, and the frame, into a folder named by the metric."""
     settings = settings_of(Words({}, {}, {}, {}), frame)
-    target = parent / f"{settings.metric.removeprefix('val/')}-{share}"
+    target = parent / settings.metric.removeprefix("val/")
     target.mkdir(parents=True)
     frame.to_parquet(target / "evaluations.parquet", compression="zstd", index=False)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
         report_on(frame, settings, Path(folder), log_to=None)
         for name in ("report.md", "ranking.csv", "verdict.json"):
             shutil.copy2(Path(folder) / name, target)
@@ -55,7 +54,7 @@ def publish(frame: pd.DataFrame, share: int, parent: Path) -> None:
 
 def table(ranking: Path) -> str:
     """Schedules x workloads in Markdown: mean test accuracy in percent, and the mean rank, which sorts them."""
-    rows = pd.read_csv(ranking)
+    rows = pd.read_csv(ranking).query('budget == "each workload\'s longest budget"')
     finals = rows.dropna(subset="final").pivot(index="scheduler", columns="workload", values="final")
     finals.columns = pd.Index([" ".join(name.split("-")[:2]).replace("image_folder", "cifar10") for name in finals])
     mean_rank = rows.dropna(subset="mean_rank").set_index("scheduler")["mean_rank"].sort_values()

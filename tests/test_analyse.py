@@ -16,6 +16,7 @@ from lrbench.analysis.improvements import improvements
 from lrbench.analysis.model import to_plain
 from lrbench.analysis.targets import Target
 from lrbench.analysis.terms import Share, Unavailable
+from lrbench.analysis.verdict_budget import budget_claims
 from lrbench.results import frame_from_rows
 
 
@@ -171,6 +172,44 @@ def test_two_lengths_of_one_task_never_mix():
     ]  # fmt: skip
 
 
+def swept(lengths_of_tasks):
+    return [
+        row
+        for task, lengths in lengths_of_tasks.items()
+        for n in lengths
+        for row in field({"constant": [1.0], "cosine": [n / 1e4]}, workload=f"{task}-{n}steps", dataset=task, budget=n)
+    ]
+
+
+def test_equal_shares_of_different_lengths_make_the_sections():
+    analysis = analysed(swept({"a": (25, 50, 100), "b": (88, 176, 351)}))
+    assert [(s.title, [w.name for w in s.workloads]) for s in analysis.sections] == [
+        ("25 % of each workload's longest budget", ["a-25steps", "b-88steps"]),
+        ("50 % of each workload's longest budget", ["a-50steps", "b-176steps"]),
+        ("each workload's longest budget", ["a-100steps", "b-351steps"]),
+    ]
+    assert len(analysis.sweep) == 12
+    sentences = " ".join(claim.sentence for claim in budget_claims(analysis))
+    for words in ("a at 25 % of the longest budget (25 steps", "b at 50.1 % of the longest budget (176 steps"):
+        assert words in sentences
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        {"a": (50, 100), "b": (60, 200)},  # different shares
+        {"a": (50, 100), "b": (200,)},  # one has only one
+        {"a": (50, 100), "b": (50, 100)},  # steps say it
+        {"a": (999, 1000), "b": (1998, 2000)},  # no different shares
+    ],
+)
+def test_else_steps_make_the_sections(lengths):
+    sections = analysed(swept(lengths)).sections
+    steps = sorted({n for found in lengths.values() for n in found})
+    assert [s.title for s in sections] == [f"{n} steps" for n in steps]
+    assert all({w.total_steps for w in s.workloads} == {n} for s, n in zip(sections, steps, strict=True))
+
+
 def test_tuning_and_final_runs_of_two_lengths_are_one_task():
     rows = []
     for length in (100, 200):
@@ -194,7 +233,10 @@ def test_different_tasks_of_different_lengths_are_compared_together():
     rows = field({"constant": [1.0], "cosine": [0.9]}, workload="a", dataset="a")
     rows += field({"constant": [0.8], "cosine": [0.4]}, workload="b", dataset="b", budget=200)
     (section,) = analysed(rows).sections
-    assert (section.total_steps, [w.total_steps for w in section.workloads]) == (None, [100, 200])
+    assert (section.title, [w.total_steps for w in section.workloads]) == (
+        "each workload at its own budget",
+        [100, 200],
+    )
     assert section.across.workloads == ("a", "b")
 
 

@@ -50,7 +50,8 @@ def test_the_function_descends_with_the_rates_of_the_schedule(words):
     for e in found:
         assert e.metrics["val/loss"] == pytest.approx((3 * np.prod(1 - rates[: e.step])) ** 2 / 2)
     recorded = {step: lr for e in found for step, lr, _ in e.rates}
-    assert recorded == pytest.approx({step + 1: rate for step, rate in enumerate(rates)})
+    # A straight line has no other corners.
+    assert recorded == pytest.approx({step: rates[step - 1] for step in (1, 5, 10, 15, 20)})
     assert end(record).status == "FINISHED"
     assert end(record).state is RunState.OK
 

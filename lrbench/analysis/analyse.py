@@ -62,7 +62,7 @@ class Settings:
 def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
     """Analyse a tidy frame; the order of its rows does not matter.
 
-    Workloads of different budgets stand in different sections as soon as one task has several of them.
+    As soon as a task has several budgets there are several sections, see `Section.title`; none has two of one task.
 
     Args:
         frame: see `lrbench.results`; rows of all roles together.
@@ -82,10 +82,10 @@ def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
     compared = {cell: choose_compared(group, direction=settings.direction) for cell, group in by_cell(measured).items()}
     endpoint, reason = decide_endpoint(list(compared.values()), metric=settings.metric)
     sections = []
-    for budget, names in _sections(tasks, runs):
+    for title, names in _sections(tasks, runs):
         inside = frame[frame["workload"].isin(names)] if len(names) < len(tasks) else frame
         of_section = [run for run in runs if run.workload in names]
-        sections.append(_section(inside, of_section, compared, tasks, budget, endpoint, settings))
+        sections.append(_section(title, inside, of_section, compared, tasks, endpoint, settings))
     return Analysis(
         question=Question(
             metric=settings.metric,
@@ -106,11 +106,11 @@ def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
 
 
 def _section(
+    title: str,
     frame: pd.DataFrame,
     runs: Sequence[Run],
     compared: Mapping[tuple[str, str], Compared],
     tasks: Mapping[str, str],
-    total_steps: int | None,
     endpoint: str,
     settings: Settings,
 ) -> Section:
@@ -135,8 +135,7 @@ def _section(
         *(finding for field in fields for finding in origin_findings(field.facts.name, dict(field.compared))),
     ]
     return Section(
-        title="each workload at its own budget" if total_steps is None else f"{total_steps} steps",
-        total_steps=total_steps,
+        title=title,
         schedulers=tuple(schedulers),
         sentences=tuple(sentences_of(fields, schedulers)),
         workloads=tuple(field.facts for field in fields),
@@ -200,16 +199,31 @@ def _fields(
     return fields
 
 
-def _sections(tasks: Mapping[str, str], runs: Sequence[Run]) -> list[tuple[int | None, list[str]]]:
-    """Group workload names by budget if a task has several budgets, else all together (budget None or the one)."""
+def _sections(tasks: Mapping[str, str], runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """Titles and workload names of the sections, the shortest budgets first.
+
+    Where all tasks were run at the same shares of different lengths, the shares make the sections: by steps, few
+    workloads or none would meet in one.
+    """
     budgets = {run.workload: run.total_steps for run in runs}
     lengths: dict[str, set[int]] = {}
     for name in sorted(budgets):
         lengths.setdefault(tasks[name], set()).add(budgets[name])
     distinct = sorted(set(budgets.values()))
-    if len(distinct) == 1 or all(len(found) == 1 for found in lengths.values()):
-        return [(distinct[0] if len(distinct) == 1 else None, sorted(budgets))]
-    return [(steps, sorted(name for name in budgets if budgets[name] == steps)) for steps in distinct]
+    if len(distinct) > 1 and all(len(found) == 1 for found in lengths.values()):
+        return [("each workload at its own budget", sorted(budgets))]
+    percents = {task: [round(100 * steps / max(found)) for steps in sorted(found)] for task, found in lengths.items()}
+    shared, *others = percents.values()
+    has_own_lengths = len({max(found) for found in lengths.values()}) > 1
+    if has_own_lengths and len(set(shared)) == len(shared) > 1 and all(found == shared for found in others):
+        groups: dict[int, list[str]] = {percent: [] for percent in shared}
+        for name in sorted(budgets):
+            groups[round(100 * budgets[name] / max(lengths[tasks[name]]))].append(name)
+        return [
+            (f"{f'{percent} % of ' if percent < 100 else ''}each workload's longest budget", names)
+            for percent, names in groups.items()
+        ]
+    return [(f"{steps} steps", sorted(name for name in budgets if budgets[name] == steps)) for steps in distinct]
 
 
 def _endpoints(field: Field, endpoint: str, metric: str) -> list[tuple[Run, float]]:

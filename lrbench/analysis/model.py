@@ -578,8 +578,9 @@ class Section:
     """Everything about one budget; nothing in it mixes planned lengths of one task.
 
     Attributes:
-        title: e.g. "50000 steps", or "each workload at its own budget".
-        total_steps: the budget, None when each workload has its own.
+        title: "50000 steps"; or "25 % of each workload's longest budget" and so on up to "each workload's longest
+            budget", where all tasks have the same shares of different lengths; or "each workload at its own budget",
+            where no task has several.
         schedulers: sorted.
         sentences: what a reader must know of how these numbers came about, e.g. that rates were chosen on the
             runs that are compared, or "valid for this workload".
@@ -588,7 +589,6 @@ class Section:
     """
 
     title: str
-    total_steps: int | None
     schedulers: tuple[str, ...]
     sentences: tuple[str, ...]
     workloads: tuple[WorkloadFacts, ...]

@@ -36,8 +36,12 @@ def _planned(analysis: Analysis) -> list[Claim]:
 def _at_length(analysis: Analysis, task: str, here: list[SweepPoint], length: int, longest: int) -> Claim:
     question = analysis.question
     best = min(here, key=lambda p: (_rank(p), p.scheduler))
-    section = next(s for s in analysis.sections if s.total_steps == length)
-    workload = next(facts.name for facts in section.workloads if facts.task == task)
+    section, workload = next(
+        (section, facts.name)
+        for section in analysis.sections
+        for facts in section.workloads
+        if (facts.task, facts.total_steps) == (task, length)
+    )
     at = f"at {100 * length / longest:.3g} % of the longest budget" if length < longest else "at the longest budget"
     value = summary(best.final, question.endpoint)
     sentence = f"{task} {at} ({steps(length)} steps, planned for them): {best.scheduler}, {question.endpoint} {value}"
