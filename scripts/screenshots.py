@@ -32,7 +32,7 @@ from lrbench.tracking.view import chart_link
 
 REPO = Path(__file__).resolve().parent.parent
 IMAGES = REPO / "docs" / "images"
-STUDY = REPO / "results" / "study" / "accuracy-100" / "evaluations.parquet"
+STUDY = REPO / "results" / "study" / "accuracy" / "evaluations.parquet"
 GRID = ("scheduler=constant,cosine,one_cycle", "seed=0,1,2", "budget.epochs=10")
 REPORTED = ("scheduler=constant,linear,cosine", "optimizer.lr=0.02,0.1", "seed=0,1,2", "budget.epochs=10")
 FIGURES = {"03-front": "report-front", "05-rates": "report-rates", "06-curves": "report-curves"}
