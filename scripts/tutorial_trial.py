@@ -19,6 +19,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, random_split
 from torchvision import datasets, transforms
 
+SPLIT = {"digits": (1_150, 287), "mnist": (54_000, 6_000)}  # examples to train and to validate on, as lrbench's
+
 
 class Digits(Dataset):
     """scikit-learn's digits the way torchvision serves its data sets: a PIL image at a time."""
@@ -45,6 +47,7 @@ def main():
     parser.add_argument("--root")
     parser.add_argument("--log", choices=["step", "epoch"], default="step")
     parser.add_argument("--hidden", type=int, nargs="+", default=[256, 128])
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--most-steps", type=int, help="stop early, to measure a part")
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
@@ -54,8 +57,9 @@ def main():
         whole, pixels = Digits(transform), 64
     else:
         whole, pixels = datasets.MNIST(arguments.root, train=True, transform=transform), 784
-    train, validation = random_split(whole, [0.8, 0.2])
-    batches = DataLoader(train, batch_size=64, shuffle=True, drop_last=True)
+    num_train, num_validation = SPLIT[arguments.dataset]
+    train, validation, _ = random_split(whole, [num_train, num_validation, len(whole) - num_train - num_validation])
+    batches = DataLoader(train, batch_size=arguments.batch_size, shuffle=True, drop_last=True)
     held_out = DataLoader(validation, batch_size=500)
     layers, width = [nn.Flatten()], pixels
     for size in arguments.hidden:
