@@ -6,9 +6,9 @@ tracking and, for `quick`, the report.
 `quick`: `lrbench experiment=quick` from an empty results folder, against the same runs as one process each
 (`python -m lrbench ...`, two at a time), of which a few are measured and scaled.
 
-`digits_small`, `digits`, `mnist`, `mnist_128`: 10 schedules x 20 trials x 3 seeds against the ways of others, which take
-the same number of steps. Digits over 20 epochs with an MLP of 32 hidden units and with the default one of 256 and 128,
-MNIST over 5 epochs with the default one, in batches of 64 and of 128.
+`digits_small`, `digits`, `mnist`, `mnist_128`: 10 schedules x 20 trials x 3 seeds against the ways of others, which
+take the same number of steps. Digits over 20 epochs with an MLP of 32 hidden units and with the default one of 256
+and 128, MNIST over 5 epochs with the default one, in batches of 64 and of 128.
 (a) a process a trial with a DataLoader and a `log_metric` after every step, and
 (b) the careful version: a process a trial, DataLoader, logging once an epoch, two processes at a time.
 Of (a) and (b), single trials are measured in turn with each other and scaled by steps and trials (`scaled`).
@@ -91,7 +91,8 @@ def measure_sweep(figure: str, folder: Path, data_dir: Path, num_points: int) ->
     words = [
         "-m", "hydra/sweeper=optuna", f"scheduler={SCHEDULES}", f"dataset={dataset}", f"budget.epochs={epochs}",
         f"seed={','.join(map(str, SEEDS))}", f"hydra.sweeper.num_trials={num_points}", "hydra.sweeper.final_seeds=0",
-        f"model.hidden={hidden}", f"training.batch_size={batch_size}", "hydra.sweeper.report=false", f"data_dir={data_dir}",
+        f"model.hidden={hidden}", f"training.batch_size={batch_size}", f"data_dir={data_dir}",
+        "hydra.sweeper.report=false",
     ]  # fmt: skip
     seconds = timed(folder, [sys.executable, "-m", "lrbench", *words])
     trained = trained_seconds(folder)
