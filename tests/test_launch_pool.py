@@ -126,6 +126,14 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
         time.sleep(0.02)
 
 
+def test_a_pool_without_a_task_is_followed_by_one_with():
+    with Pool(1):
+        pass
+    with Pool(1) as pool:
+        pool.submit(0, HERE + "double", 1)
+        assert Done(0, 2) in events(pool)
+
+
 @pytest.mark.slow
 def test_a_server_that_nobody_needed_keeps_no_pipe_open(tmp_path):
     (tmp_path / "imports_for_a_minute.py").write_text("import time\ntime.sleep(60)\n")

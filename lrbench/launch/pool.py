@@ -186,6 +186,9 @@ def _kill_server() -> None:
     if pid is not None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+            if hasattr(os, "waitid"):  # not on macOS
+                # So that the next pool sees that it is gone; not reaped here, which multiprocessing does itself.
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def _work(pipe: Connection, stopping: EventType) -> None:
