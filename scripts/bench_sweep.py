@@ -6,9 +6,9 @@ tracking and, for `quick`, the report.
 `quick`: `lrbench experiment=quick` from an empty results folder, against the same runs as one process each
 (`python -m lrbench ...`, two at a time), of which a few are measured and scaled.
 
-`digits_small`, `digits`, `mnist`, `mnist_128`: 10 schedules x 20 trials x 3 seeds against the ways of others, which
-take the same number of steps. Digits over 20 epochs with an MLP of 32 hidden units and with the default one of 256
-and 128, MNIST over 5 epochs with the default one, in batches of 64 and of 128.
+`digits_small`, `digits`, `mnist`: 10 schedules x 20 trials x 3 seeds against the ways of others, which take the same
+number of steps. Digits over 20 epochs with an MLP of 32 hidden units and with the default one of 256 and 128, MNIST over
+5 epochs with the default one.
 (a) a process a trial with a DataLoader and a `log_metric` after every step, and
 (b) the careful version: a process a trial, DataLoader, logging once an epoch, two processes at a time.
 Of (a) and (b), single trials are measured in turn with each other and scaled by steps and trials (`scaled`).
@@ -32,11 +32,10 @@ REPO = Path(__file__).resolve().parent.parent
 SCHEDULES = "constant,linear,cosine,step,exponential,polynomial,inverse_sqrt,one_cycle,wsd,rex"
 SEEDS, NUM_SCHEDULES = (0, 1, 2), 10
 SWEEPS = {
-    "digits_small": ("digits", 20, [32], 64),
-    "digits": ("digits", 20, [256, 128], 64),
-    "mnist": ("mnist", 5, [256, 128], 64),
-    "mnist_128": ("mnist", 5, [256, 128], 128),
-}  # dataset, epochs, hidden layers, batch size
+    "digits_small": ("digits", 20, [32]),
+    "digits": ("digits", 20, [256, 128]),
+    "mnist": ("mnist", 5, [256, 128]),
+}  # dataset, epochs, hidden layers
 ROUNDS = 3
 
 
@@ -86,12 +85,12 @@ def measure_quick(folder: Path, data_dir: Path) -> dict[str, object]:
 
 def measure_sweep(figure: str, folder: Path, data_dir: Path, num_points: int) -> dict[str, object]:
     """The whole sweep by lrbench, and single trials of the two other ways."""
-    dataset, epochs, hidden, batch_size = SWEEPS[figure]
+    dataset, epochs, hidden = SWEEPS[figure]
     num_trials = num_points * NUM_SCHEDULES * len(SEEDS)
     words = [
         "-m", "hydra/sweeper=optuna", f"scheduler={SCHEDULES}", f"dataset={dataset}", f"budget.epochs={epochs}",
         f"seed={','.join(map(str, SEEDS))}", f"hydra.sweeper.num_trials={num_points}", "hydra.sweeper.final_seeds=0",
-        f"model.hidden={hidden}", f"training.batch_size={batch_size}", f"data_dir={data_dir}",
+        f"model.hidden={hidden}", f"data_dir={data_dir}",
         "hydra.sweeper.report=false",
     ]  # fmt: skip
     seconds = timed(folder, [sys.executable, "-m", "lrbench", *words])
@@ -119,12 +118,12 @@ def measure_sweep(figure: str, folder: Path, data_dir: Path, num_points: int) ->
 
 def tutorial(figure: str, folder: Path, seed: int, root: Path, log: str, *, at_once: int) -> float:
     """Seconds of one trial by hand while `at_once` run, scaled from a part of its steps where they are many."""
-    dataset, epochs, hidden, batch_size = SWEEPS[figure]
+    dataset, epochs, hidden = SWEEPS[figure]
     most = 300
     command = [
         sys.executable, str(REPO / "scripts" / "tutorial_trial.py"), dataset, str(epochs), "0.05", str(seed),
         "--uri", f"sqlite:///{folder}/tutorial.db", "--root", str(root), "--log", log, "--most-steps", str(most),
-        "--hidden", *map(str, hidden), "--batch-size", str(batch_size),
+        "--hidden", *map(str, hidden),
     ]  # fmt: skip
     began = time.perf_counter()
     processes = [

@@ -47,7 +47,6 @@ def main():
     parser.add_argument("--root")
     parser.add_argument("--log", choices=["step", "epoch"], default="step")
     parser.add_argument("--hidden", type=int, nargs="+", default=[256, 128])
-    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--most-steps", type=int, help="stop early, to measure a part")
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
@@ -59,7 +58,7 @@ def main():
         whole, pixels = datasets.MNIST(arguments.root, train=True, transform=transform), 784
     num_train, num_validation = SPLIT[arguments.dataset]
     train, validation, _ = random_split(whole, [num_train, num_validation, len(whole) - num_train - num_validation])
-    batches = DataLoader(train, batch_size=arguments.batch_size, shuffle=True, drop_last=True)
+    batches = DataLoader(train, batch_size=64, shuffle=True, drop_last=True)
     held_out = DataLoader(validation, batch_size=500)
     layers, width = [nn.Flatten()], pixels
     for size in arguments.hidden:
