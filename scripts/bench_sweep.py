@@ -7,8 +7,8 @@ tracking and, for `quick`, the report.
 (`python -m lrbench ...`, two at a time), of which a few are measured and scaled.
 
 `digits_small`, `digits`, `mnist`: 10 schedules x 20 trials x 3 seeds against the ways of others, which take the same
-number of steps. Digits over 20 epochs with an MLP of 32 hidden units and with the default one of 256 and 128, MNIST over
-5 epochs with the default one.
+number of steps. Digits over 20 epochs with an MLP of 32 hidden units and with the default one of 256 and 128, MNIST
+over 5 epochs with the default one.
 (a) a process a trial with a DataLoader and a `log_metric` after every step, and
 (b) the careful version: a process a trial, DataLoader, logging once an epoch, two processes at a time.
 Of (a) and (b), single trials are measured in turn with each other and scaled by steps and trials (`scaled`).
