@@ -49,7 +49,7 @@ class TrainingConfig:
     learner: Learner = Learner.auto
     stack_gib: float = 2.0
     batch_size: int = 64
-    eval_batch_size: int = 500
+    eval_batch_size: int = 250
     label_smoothing: float = 0.0
     grad_clip: float | None = None
     autocast: bool = False
