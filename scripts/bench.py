@@ -46,8 +46,8 @@ from lrbench.trials import Trial, Workload, build_learner, build_training, run_t
 
 BATCH_SIZE, STEPS, SEED = 128, 400, 0
 NUM_TRIALS = 32
-EVALUATED, EVAL_BATCH_SIZE = 5_000, 250
-EVAL_BATCH_SIZES = (100, 250, 500, 1000, 5000)
+EVALUATED, EVAL_SIZE = 5_000, 250
+EVAL_SIZES = (100, 250, 500, 1000, 5000)
 SAMPLE_SECONDS = 0.05  # of one measurement of a learner: long for the clock, short for the scheduler
 
 
@@ -117,15 +117,15 @@ def evaluation(data: Splits, rounds: int) -> list[dict[str, Any]]:
             seed=SEED,
             learner="sequential",
         )
-        seconds: dict[int, list[float]] = {size: [] for size in EVAL_BATCH_SIZES}
+        seconds: dict[int, list[float]] = {size: [] for size in EVAL_SIZES}
         for _ in range(rounds + 1):
             for size, found in seconds.items():
                 began = time.perf_counter()
                 learner.evaluate(partial(split.batches, torch.arange(EVALUATED).split(size)), [0])
                 found.append(time.perf_counter() - began)
         medians = {size: statistics.median(found[1:]) for size, found in seconds.items()}
-        ratios = {size: median / medians[EVAL_BATCH_SIZE] for size, median in medians.items()}
-        print(f"evaluation: mnist {name}, {1e3 * medians[EVAL_BATCH_SIZE]:.1f} ms at {EVAL_BATCH_SIZE}; seconds over those by batch size")
+        ratios = {size: median / medians[EVAL_SIZE] for size, median in medians.items()}
+        print(f"evaluation: mnist {name}, {1e3 * medians[EVAL_SIZE]:.1f} ms at {EVAL_SIZE}; over those by batch size")
         print("  " + "  ".join(f"{size}: {ratio:.2f}" for size, ratio in ratios.items()))
         rows.append({"figure": "evaluation", "workload": f"mnist {name}", "rounds": rounds, "ratios": ratios})
     return rows
@@ -229,7 +229,7 @@ def make_advance(
         budget=Budget(1, 1),
         batch_size=batch_size,
         eval_every=1.0,
-        eval_batch_size=EVAL_BATCH_SIZE,
+        eval_batch_size=EVAL_SIZE,
         device=torch.device("cpu"),
         options=StepOptions(**options),
     )
@@ -297,7 +297,7 @@ def make_workload(data: Splits, make_model: Callable[..., nn.Module]) -> Workloa
         budget=Budget(STEPS, len(data.train) // BATCH_SIZE),
         batch_size=BATCH_SIZE,
         eval_every=0.05,
-        eval_batch_size=EVAL_BATCH_SIZE,
+        eval_batch_size=EVAL_SIZE,
         device=torch.device("cpu"),
     )
 
@@ -345,7 +345,7 @@ def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
     model.eval()
     loss, correct = 0.0, 0
     with torch.inference_mode():
-        for inputs, targets in zip(split.inputs.split(EVAL_BATCH_SIZE), split.targets.split(EVAL_BATCH_SIZE), strict=True):
+        for inputs, targets in zip(split.inputs.split(EVAL_SIZE), split.targets.split(EVAL_SIZE), strict=True):
             outputs = model(inputs)
             loss += F.cross_entropy(outputs, targets, reduction="sum").item()
             correct += int((outputs.argmax(1) == targets).sum())
