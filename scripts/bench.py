@@ -10,8 +10,9 @@ written by hand on the same tensors that makes the same updates and the same eva
 
 `evaluation`: a pass over 5,000 images by size of the batch, over the default's.
 
-`others`: the same 400 steps by the loop of the tutorials (a torchvision dataset of PIL images, a DataLoader) and by
-Lightning with its default logger, checkpoint and bar (on tensors in memory), over lrbench. Needs MNIST.
+`others`: the same 400 steps and an evaluation at the end by the loop of the tutorials (a torchvision dataset of PIL
+images, a DataLoader) and by Lightning with its default logger, checkpoint and bar (on tensors in memory), over lrbench,
+which also evaluates at the start and on the test split. Needs MNIST.
 
 `fused`: trial-steps per second of 32 trials stacked, plainly and compiled, against the better of one trial alone and
 32 trials in turn.
@@ -141,12 +142,12 @@ def others(data: Splits, data_dir: Path, rounds: int) -> list[dict[str, Any]]:
         root = Path(folder) / "torchvision"
         unpack(data_dir / "MNIST" / "raw", root / "MNIST" / "raw")
         for name, make in (("mlp", mlp(256, 128)), ("lenet", LeNet)):
-            harness = partial(by_harness, make_workload(data, make))
+            harness = partial(by_harness, make_workload(data, make, eval_every=1.0))
             make_model = partial(make, input_shape=(1, 28, 28), num_outputs=10)
             same = {"batch_size": BATCH_SIZE, "steps": STEPS}
             ways = {
-                "tutorial": partial(by_tutorial, root, make_model, **same),
-                "lightning": partial(by_lightning, Path(folder), data.train, make_model, **same),
+                "tutorial": partial(by_tutorial, root, make_model, num_evaluated=len(data.validation), **same),
+                "lightning": partial(by_lightning, Path(folder), data.train, data.validation, make_model, **same),
             }
             for way, work in ways.items():
                 wall, cpu, _ = interleave(work, harness, rounds)
@@ -286,8 +287,8 @@ def mnist(root: str | None) -> Splits:
     return Splits(data.train, small, small, None, data.digest)
 
 
-def make_workload(data: Splits, make_model: Callable[..., nn.Module]) -> Workload:
-    """The benchmark's workload: 400 steps, an evaluation every twentieth of them."""
+def make_workload(data: Splits, make_model: Callable[..., nn.Module], *, eval_every: float = 0.05) -> Workload:
+    """The benchmark's workload: 400 steps, by default an evaluation every twentieth of them."""
     return Workload(
         data=data,
         task=Task.CLASSIFICATION,
@@ -296,7 +297,7 @@ def make_workload(data: Splits, make_model: Callable[..., nn.Module]) -> Workloa
         num_outputs=10,
         budget=Budget(STEPS, len(data.train) // BATCH_SIZE),
         batch_size=BATCH_SIZE,
-        eval_every=0.05,
+        eval_every=eval_every,
         eval_batch_size=EVAL_SIZE,
         device=torch.device("cpu"),
     )

@@ -9,16 +9,22 @@ import lightning
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 from torchvision import datasets, transforms
 
 from lrbench.data import Split
 
+EVAL_SIZE = 250  # examples of an evaluation batch, as lrbench's
 
-def by_tutorial(root: Path, make_model: Callable[[], nn.Module], *, batch_size: int, steps: int) -> None:
+
+def by_tutorial(
+    root: Path, make_model: Callable[[], nn.Module], *, num_evaluated: int, batch_size: int, steps: int
+) -> None:
     """Train with a torchvision dataset of PIL images, transforms and a DataLoader, as the tutorials do."""
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
-    batches = DataLoader(datasets.MNIST(root, transform=transform), batch_size, shuffle=True, drop_last=True)
+    whole = datasets.MNIST(root, transform=transform)
+    batches = DataLoader(whole, batch_size, shuffle=True, drop_last=True)
+    held_out = DataLoader(Subset(whole, range(num_evaluated)), EVAL_SIZE)
     model = make_model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
@@ -32,7 +38,10 @@ def by_tutorial(root: Path, make_model: Callable[[], nn.Module], *, batch_size: 
         if step % 100 == 0:
             loss.item()
         if step == steps:
-            return
+            break
+    model.eval()
+    with torch.no_grad():
+        sum(int((model(inputs).argmax(1) == targets).sum()) for inputs, targets in held_out)
 
 
 class Module(lightning.LightningModule):
@@ -49,6 +58,11 @@ class Module(lightning.LightningModule):
         self.log("train/loss", loss)
         return loss
 
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Accuracy, logged as usual."""
+        inputs, targets = batch
+        self.log("val/accuracy", (self.model(inputs).argmax(1) == targets).float().mean())
+
     def configure_optimizers(self) -> dict[str, object]:
         """SGD under a cosine, stepped once a step."""
         optimizer = torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9)
@@ -57,7 +71,7 @@ class Module(lightning.LightningModule):
 
 
 def by_lightning(
-    folder: Path, train: Split, make_model: Callable[[], nn.Module], *, batch_size: int, steps: int
+    folder: Path, train: Split, validation: Split, make_model: Callable[[], nn.Module], *, batch_size: int, steps: int
 ) -> None:
     """Train with Lightning's default logger, checkpoint and bar, on tensors in memory."""
     for name in ("lightning", "lightning.pytorch"):
@@ -65,5 +79,8 @@ def by_lightning(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         batches = DataLoader(TensorDataset(train.inputs, train.targets), batch_size, shuffle=True, drop_last=True)
-        trainer = lightning.Trainer(max_steps=steps, accelerator="cpu", default_root_dir=folder)
-        trainer.fit(Module(make_model(), steps), batches)
+        held_out = DataLoader(TensorDataset(validation.inputs, validation.targets), EVAL_SIZE)
+        trainer = lightning.Trainer(
+            max_steps=steps, val_check_interval=steps, accelerator="cpu", default_root_dir=folder
+        )
+        trainer.fit(Module(make_model(), steps), batches, held_out)
