@@ -184,9 +184,9 @@ def swept(lengths_of_tasks):
 def test_equal_shares_of_different_lengths_make_the_sections():
     analysis = analysed(swept({"a": (25, 50, 100), "b": (88, 176, 351)}))
     assert [(s.title, [w.name for w in s.workloads]) for s in analysis.sections] == [
-        ("25 % of each workload's longest budget", ["a-25steps", "b-88steps"]),
-        ("50 % of each workload's longest budget", ["a-50steps", "b-176steps"]),
-        ("each workload's longest budget", ["a-100steps", "b-351steps"]),
+        ("25 % of the steps", ["a-25steps", "b-88steps"]),
+        ("50 % of the steps", ["a-50steps", "b-176steps"]),
+        ("all of the steps", ["a-100steps", "b-351steps"]),
     ]
     assert len(analysis.sweep) == 12
     sentences = " ".join(claim.sentence for claim in budget_claims(analysis))

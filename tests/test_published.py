@@ -62,8 +62,7 @@ def test_a_small_study_is_published_in_the_same_form(tmp_path):
     printed = run_shell(f"{sweep} {few}\n{publish}", cwd=tmp_path, env=environment(tmp_path))
     study = tmp_path / "results" / "study"
     assert sorted(path.name for path in study.iterdir()) == ["accuracy", "loss"]
-    longest = "each workload's longest budget"
-    titles = {"accuracy": [f"50 % of {longest}", longest], "loss": ["781 steps", "1562 steps"]}
+    titles = {"accuracy": ["50 % of the steps", "all of the steps"], "loss": ["781 steps", "1562 steps"]}
     for folder in study.iterdir():
         found = {path.name for path in folder.iterdir()}
         assert found == {"evaluations.parquet", "ranking.csv", "report.md", "verdict.json", "figures"}

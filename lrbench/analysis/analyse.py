@@ -220,8 +220,7 @@ def _sections(tasks: Mapping[str, str], runs: Sequence[Run]) -> list[tuple[str, 
         for name in sorted(budgets):
             groups[round(100 * budgets[name] / max(lengths[tasks[name]]))].append(name)
         return [
-            (f"{f'{percent} % of ' if percent < 100 else ''}each workload's longest budget", names)
-            for percent, names in groups.items()
+            (f"{f'{percent} %' if percent < 100 else 'all'} of the steps", names) for percent, names in groups.items()
         ]
     return [(f"{steps} steps", sorted(name for name in budgets if budgets[name] == steps)) for steps in distinct]
 

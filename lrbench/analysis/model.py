@@ -578,9 +578,8 @@ class Section:
     """Everything about one budget; nothing in it mixes planned lengths of one task.
 
     Attributes:
-        title: "50000 steps"; or "25 % of each workload's longest budget" and so on up to "each workload's longest
-            budget", where all tasks have the same shares of different lengths; or "each workload at its own budget",
-            where no task has several.
+        title: "50000 steps"; or "25 % of the steps" and so on up to "all of the steps", where every task has the same
+            shares of a longest budget of its own; or "each workload at its own budget", where no task has several.
         schedulers: sorted.
         sentences: what a reader must know of how these numbers came about, e.g. that rates were chosen on the
             runs that are compared, or "valid for this workload".
