@@ -212,15 +212,17 @@ def _sections(tasks: Mapping[str, str], runs: Sequence[Run]) -> list[tuple[str, 
     distinct = sorted(set(budgets.values()))
     if len(distinct) > 1 and all(len(found) == 1 for found in lengths.values()):
         return [("each workload at its own budget", sorted(budgets))]
-    percents = {task: [round(100 * steps / max(found)) for steps in sorted(found)] for task, found in lengths.items()}
-    shared, *others = percents.values()
+    percents = {name: round(100 * steps / max(lengths[tasks[name]])) for name, steps in budgets.items()}
+    shares = {task: {percents[name] for name in budgets if tasks[name] == task} for task in lengths}
+    shared = next(iter(shares.values()))
     has_own_lengths = len({max(found) for found in lengths.values()}) > 1
-    if has_own_lengths and len(set(shared)) == len(shared) > 1 and all(found == shared for found in others):
-        groups: dict[int, list[str]] = {percent: [] for percent in shared}
-        for name in sorted(budgets):
-            groups[round(100 * budgets[name] / max(lengths[tasks[name]]))].append(name)
+    if has_own_lengths and all(found == shared and len(found) == len(lengths[task]) for task, found in shares.items()):
         return [
-            (f"{f'{percent} %' if percent < 100 else 'all'} of the steps", names) for percent, names in groups.items()
+            (
+                f"{percent} % of the steps" if percent < 100 else "all of the steps",
+                sorted(name for name in budgets if percents[name] == percent),
+            )
+            for percent in sorted(shared)
         ]
     return [(f"{steps} steps", sorted(name for name in budgets if budgets[name] == steps)) for steps in distinct]
 
