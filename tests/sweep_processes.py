@@ -15,7 +15,7 @@ from sqlalchemy.engine.base import RootTransaction
 
 from lrbench.sweep.claims import Claims
 from lrbench.sweep.space import Dimension
-from lrbench.sweep.storage import add_trial, create_or_load_study, finish_trial, open_storage
+from lrbench.sweep.storage import add_trials, create_or_load_study, finish_trial, new_trial, open_storage
 from lrbench.sweep.suggest import Suggestion, suggest, visible_history
 
 DOCUMENT = {"space": {"optimizer.lr": {"low": 0.1, "high": 1.0}}, "seed": 0}
@@ -33,6 +33,10 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     ["lrbench.sweep.storage", "lrbench.sweep.claims", "optuna.storages._rdb.models", "alembic.command", "hypothesis"]
 )
+
+
+def add_trial(study, suggestion, user_attrs):
+    return add_trials(study, [new_trial(suggestion, user_attrs)])[0]
 
 
 def start(target, *arguments):

@@ -20,6 +20,7 @@ from sweep_processes import (
     SPACE,
     SUGGESTION,
     add_and_die,
+    add_trial,
     end,
     finish_and_die,
     loss,
@@ -32,14 +33,15 @@ from test_tracking_record import small_disk
 
 from lrbench.sweep.storage import (
     add_slot,
-    add_trial,
+    add_trials,
     create_or_load_study,
     find_slot,
     finish_trial,
+    new_trial,
     open_storage,
     plan_of,
 )
-from lrbench.sweep.suggest import suggest
+from lrbench.sweep.suggest import Suggestion, suggest
 
 
 @pytest.fixture
@@ -241,9 +243,10 @@ def test_a_study_whose_creation_was_killed_is_completed(study_database, attrs):
 @pytest.mark.parametrize(
     "moment",
     [
-        "optuna.storages._rdb.models.TrialParamModel.__init__",
-        "optuna.storages.RDBStorage._set_trial_attr_without_commit",
-        "sqlalchemy.orm.Session.commit",
+        "sqlalchemy.insert",
+        "lrbench.sweep.storage._rows_of_params",
+        "lrbench.sweep.storage._rows_of_attrs",
+        "sqlalchemy.engine.base.RootTransaction.commit",
     ],
 )
 def test_a_kill_leaves_no_trial_with_some_of_its_parameters(study_database, moment):
@@ -273,6 +276,42 @@ def test_a_kill_leaves_a_trial_running_or_finished(study_database, study, moment
     assert (done.state, done.values, done.intermediate_values) == (TrialState.COMPLETE, [1.0], {1: 2.0, 2: 1.0})
     assert done.user_attrs == {"slot": "0", "state": "ok"}
     assert done.datetime_start <= done.datetime_complete <= datetime.now()
+
+
+def test_trials_are_stored_as_optuna_itself_stores_them(study_database):
+    storage = open_storage(study_database)
+    suggestions = [
+        suggest(SPACE, sampler="qmc", seed=0, number=n, num_trials=8, directions=["minimize"], history=[])
+        for n in range(8)
+    ]
+    templates = [new_trial(Suggestion(s.params, s.distributions, {"of": [n]}), {"slot": n})
+                 for n, s in enumerate(suggestions)]  # fmt: skip
+    ours, theirs = (
+        create_or_load_study(storage, name, ["minimize"], DOCUMENT, force_new=True) for name in ("ours", "theirs")
+    )
+    for template in templates:
+        theirs._storage.create_new_trial(theirs._study_id, template_trial=template)
+    added = add_trials(ours, templates[:3]) + add_trials(ours, templates[3:])
+    assert [trial.number for trial in added] == list(range(8))
+    for mine, wanted in zip(added, theirs.get_trials(), strict=True):
+        assert list(mine.params.items()) == list(wanted.params.items())
+        for field in ("number", "state", "values", "distributions", "user_attrs", "system_attrs"):
+            assert getattr(mine, field) == getattr(wanted, field), field
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+def test_times_are_right_in_every_time_zone(study_database, monkeypatch, zone):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        study = create_or_load_study(open_storage(study_database), "study", ["minimize"], DOCUMENT)
+        began = datetime.now()
+        finish_trial(study, add_trial(study, SUGGESTION, {}), [1.0], TrialState.COMPLETE, {}, {})
+        (trial,) = study.trials
+        assert began <= trial.datetime_start <= trial.datetime_complete <= datetime.now()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_the_first_result_of_a_trial_stands(study_database, study):

@@ -12,7 +12,15 @@ from optuna.trial import FrozenTrial, TrialState
 from lrbench.sweep.quiet import quiet_optuna
 from lrbench.sweep.ranges import config_value
 from lrbench.sweep.space import Dimension
-from lrbench.sweep.storage import add_slot, add_trial, create_or_load_study, find_slot, finish_trial, plan_of
+from lrbench.sweep.storage import (
+    add_slot,
+    add_trials,
+    create_or_load_study,
+    find_slot,
+    finish_trial,
+    new_trial,
+    plan_of,
+)
 from lrbench.sweep.suggest import SamplerName, Suggestion, suggest, uses_history, visible_history
 
 Trial: TypeAlias = FrozenTrial
@@ -99,14 +107,16 @@ class TunedStudy:
         if not unfinished:
             return []
         first = unfinished[0] // self.batch_size * self.batch_size
-        for number in range(first, min(first + self.batch_size, self._search.num_trials)):
-            if number not in trials:
-                trials[number] = self._add(number, list(trials.values()))
-        return [
-            trials[number]
-            for number in range(first, min(first + self.batch_size, self._search.num_trials))
-            if not trials[number].state.is_finished()
-        ]
+        batch = range(first, min(first + self.batch_size, self._search.num_trials))
+        asked = [number for number in batch if number not in trials]
+        for number in asked:
+            history = visible_history(trials.values(), number=number, batch_size=self.batch_size)
+            trials[number] = new_trial(self._suggest(number, history), {})
+            trials[number].number = number
+        added = add_trials(self.study, [trials[number] for number in asked]) if asked else []
+        assert [trial.number for trial in added] == asked, "another process works on this study"
+        trials |= dict(zip(asked, added, strict=True))
+        return [trials[number] for number in batch if not trials[number].state.is_finished()]
 
     def take(self, slot: int) -> Trial:
         """Return the trial of a slot that this process has claimed: the one that a dead process left, or a new one.
@@ -181,12 +191,6 @@ class TunedStudy:
             warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator computes the importances")
             sign = 1 if self.study.directions[0] is StudyDirection.MINIMIZE else -1
             return dict(get_param_importances(self.study, target=lambda trial: sign * trial.values[0]))
-
-    def _add(self, number: int, trials: Sequence[Trial]) -> Trial:
-        history = visible_history(trials, number=number, batch_size=self.batch_size)
-        trial = add_trial(self.study, self._suggest(number, history), {})
-        assert trial.number == number, "another process works on this study"
-        return trial
 
     def _suggest(self, number: int, history: Sequence[Trial]) -> Suggestion:
         return suggest(
