@@ -34,10 +34,12 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train every job; what one of them did wrong is in its result."""
+        session = self.task_function.__self__  # type: ignore[attr-defined]
+        session.pool(1)  # begins to import what the workers need, on another core
         from lrbench.cli.launching import compose_values, run_jobs
 
         jobs = compose_values(self.hydra_context.config_loader, self.config, job_overrides)
-        results = run_jobs(jobs, self.task_function.__self__, num_workers=self.num_workers)  # type: ignore[attr-defined]
+        results = run_jobs(jobs, session, num_workers=self.num_workers)
         return [_returned(overrides, result) for overrides, result in zip(job_overrides, results, strict=True)]
 
 
@@ -117,6 +119,7 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the whole protocol."""
+        self.session.pool(1)  # begins to import what the workers need, on another core
         from lrbench.cli.optuna_sweep import optuna_sweep
 
         optuna_sweep(

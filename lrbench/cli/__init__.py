@@ -4,6 +4,8 @@ This package joins the edges (config, tracking) and is the only one that may. Co
 `main(arguments) -> exit code`, imported when used, so that `--help` and typing errors answer at once.
 """
 
+import atexit
+import gc
 import importlib
 import os
 import sys
@@ -34,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     from lrbench.cli.errors import USER_ERRORS, explain
 
+    # The interpreter's last collections look at every object of torch, for half a second of the user's time.
+    atexit.register(gc.freeze)
     words = list(sys.argv[1:] if arguments is None else arguments)
     name, rest = (words[0], words[1:]) if words and words[0] in COMMANDS else ("run", words)
     # Console scripts do not put the working directory on the path, `python -m` does; a user's own model needs it.

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from functools import cache
 from importlib.metadata import version
 
 import torch
@@ -37,10 +38,15 @@ def environment(device: torch.device) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
-        **{name: version(name) for name in _LIBRARIES},
+        **_versions(),
     }
     commit = git_commit()
     return facts | ({"commit": commit} if commit else {})
+
+
+@cache  # reads files
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in _LIBRARIES}
 
 
 def resolve_device(name: str) -> torch.device:

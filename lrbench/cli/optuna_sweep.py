@@ -82,7 +82,7 @@ def optuna_sweep(
     known = {override.key_or_group for override in given}
     defaults = parser.parse_overrides([f"{key}={value}" for key, value in params.items() if key not in known])
     arguments = read_arguments([*given, *defaults])
-    pool = session.pool(1)  # begins to import what the workers need, on another core
+    pool = session.pool(1)
     contestants = make_contestants(arguments, chosen, partial(compose_values, loader, config))
     uri = check_destination(contestants[0].plan)
     if uri:
@@ -153,12 +153,16 @@ def _trainer(launcher: Launcher, session: "Session") -> Callable[[Sequence[Job]]
     return train
 
 
-def _dataset_digests(contestants: Iterable[Contestant], pool: Pool) -> dict[str, str]:
-    """Digest the data of every contestant, in a worker: reading them needs torch."""
-    digests: dict[str, str] = {}
+def _dataset_digests(contestants: Iterable[Contestant], pool: Pool) -> Callable[[], dict[str, str]]:
+    """Begin to digest the data of every contestant in a worker, since reading them needs torch; the result waits."""
     for key, contestant in {dataset_key(contestant.values): contestant for contestant in contestants}.items():
         contestant.plan.dataset.check()
         pool.submit(key, "lrbench.cli.worker.dataset_digest", contestant.values)
+    return partial(_collected, pool)
+
+
+def _collected(pool: Pool) -> dict[str, str]:
+    digests: dict[str, str] = {}
     for event in pool.events():
         match event:
             case Done(key, (digest, None)):

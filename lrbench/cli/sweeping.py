@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -35,7 +36,7 @@ class Surroundings:
         follow: has a record copied to MLflow.
         tracking_uri: where the records of studies are sent; "" for nowhere.
         code: digest of what shapes curves.
-        digests: of the data, by `dataset_key`.
+        digests: waits for the digests of the data, by `dataset_key`, which a worker computes meanwhile.
         say: tells the person what begins.
     """
 
@@ -43,7 +44,7 @@ class Surroundings:
     follow: Callable[[Path], None]
     tracking_uri: str
     code: str
-    digests: Mapping[str, str]
+    digests: Callable[[], Mapping[str, str]]
     say: Callable[[str], None]
 
 
@@ -57,15 +58,17 @@ def run_sweep(contestants: Sequence[Contestant], settings: Settings, world: Surr
     results_dir = Path(contestants[0].values["results_dir"])
     url = settings.storage or f"sqlite:///{results_dir}/studies.db"
     storage = open_storage(url)
+    digests = world.digests()
     with ExitStack() as held:
+        begin = partial(_open, settings=settings, world=world, storage=storage, digests=digests, held=held)
         for contestant in contestants:
             lock = study_lock(results_dir, contestant.name)
             if settings.shared:
                 with lock:
-                    _open(contestant, settings, world, storage, held)
+                    begin(contestant)
             else:
                 held.enter_context(lock)
-                _open(contestant, settings, world, storage, held)
+                begin(contestant)
         if settings.shared:
             share(contestants, settings, world.train, url)
         else:
@@ -82,7 +85,15 @@ def run_sweep(contestants: Sequence[Contestant], settings: Settings, world: Surr
             )
 
 
-def _open(contestant: Contestant, settings: Settings, world: Surroundings, storage: Storage, held: ExitStack) -> None:
+def _open(
+    contestant: Contestant,
+    *,
+    settings: Settings,
+    world: Surroundings,
+    storage: Storage,
+    digests: Mapping[str, str],
+    held: ExitStack,
+) -> None:
     if contestant.point_from is None:
         contestant.tuned = TunedStudy(
             storage,
@@ -90,7 +101,7 @@ def _open(contestant: Contestant, settings: Settings, world: Surroundings, stora
             space=contestant.space,
             search=settings.search,
             directions=[contestant.plan.dataset.task.direction] * len(settings.objectives),
-            document=document_of(contestant, settings, code=world.code, digests=world.digests),
+            document=document_of(contestant, settings, code=world.code, digests=digests),
             force_new=settings.force_new_study,
         )
         contestant.name = contestant.tuned.study.study_name  # another one where a new study was forced

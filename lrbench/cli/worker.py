@@ -6,6 +6,7 @@ Its functions take (plain values of configs, where their records are to be sent)
 a person may want to know).
 """
 
+import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -108,3 +109,7 @@ def _train(plans: Mapping[int, Plan], job: Job, link: Link, how: Train, *, steps
     )
     for position, result in zip(plans, results or [], strict=False):
         link.send(("end", (position, result)))
+
+
+# Workers are forked from here on: what is imported is no garbage, and nobody shall look at all of it for any.
+gc.freeze()

@@ -8,6 +8,8 @@ Training comes first: while it goes on, the rounds have a low priority, and afte
 as long as it took.
 """
 
+import atexit
+import gc
 import importlib
 import os
 import signal
@@ -31,6 +33,7 @@ def main() -> int:
     # Slurm and `kill` of a process group mean the training, which ends its record; that end is still to be
     # sent.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    atexit.register(gc.freeze)  # the last collections of all that MLflow imports take as long as sending fifty runs
     lines: SimpleQueue[Path | None] = SimpleQueue()
     # A thread of its own, so that the parent never waits at a full pipe for a slow store.
     threading.Thread(target=_read_paths, args=[lines], daemon=True).start()
