@@ -40,9 +40,10 @@ def choose_learner(workload: Workload, trials: Sequence[Trial], data: Splits, *,
         data: on the workload's device.
         seed: of the weights and batches that are used.
     """
-    if len(trials) == 1:
+    is_cuda = workload.device.type == "cuda"
+    if len(trials) == 1 and not is_cuda:  # there, a stack of one has its steps recorded
         return Choice("sequential", "one trial")
-    devices = [workload.device] if workload.device.type == "cuda" else []
+    devices = [workload.device] if is_cuda else []
     with torch.random.fork_rng(devices=devices):
         alone = build_learner(workload, trials[:_MEASURED_ALONE], data, seed=seed, learner="sequential")
         try:

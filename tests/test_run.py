@@ -67,6 +67,7 @@ def metrics(record):
 
 def test_a_run_reports_what_it_found_and_leaves_a_whole_record(command, tmp_path):
     said = found(command("scheduler=one_cycle", *QUICK))
+    assert {path.name for path in tmp_path.iterdir()} == {"results", "cache"}  # Hydra would add a log
     (record,) = records(tmp_path)
     assert said["record"] == str(record)
     assert said["state"] == "ok"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -97,7 +98,7 @@ def train(
         [trial_of(plan) for plan in plans],
         seed=first.values["seed"],
         read_test=first.values["training"]["read_test"],
-        learner="sequential" if len(plans) == 1 else "fused",
+        learner=_learner_of(plans, device),
     )
     with ExitStack() as stack:
         records = []
@@ -139,6 +140,13 @@ def train(
         if not any(result.stopped for result in results):
             shutil.rmtree(checkpoints, ignore_errors=True)  # there is nothing left to resume
     return results
+
+
+def _learner_of(plans: Sequence[Plan], device: torch.device) -> Literal["sequential", "fused"]:
+    """Several plans come to be stacked; a single one is where its steps can be recorded, if that is faster."""
+    if len(plans) > 1:
+        return "fused"
+    return choose_learner(plans).learner if device.type == "cuda" else "sequential"
 
 
 def choose_learner(plans: Sequence[Plan]) -> Choice:

@@ -20,6 +20,7 @@ from lrbench.spec import Task
 from lrbench.training.fused_step import Step, make_step, summed_losses
 from lrbench.training.learner import Batch, StepOptions, random_state
 from lrbench.training.memory import is_out_of_memory
+from lrbench.training.recorded_step import RecordedStep, recorder_of
 from lrbench.training.stack import Stack, make_stack
 from lrbench.training.stacked_updates import SGDUpdate, Update, make_updates, merged, own_momentum
 from lrbench.training.stacking import stacked_forward
@@ -67,6 +68,8 @@ class FusedLearner:
         self._updates = [make_updates(optimizer, self._names) for optimizer in optimizers]
         self._forward = stacked_forward(model, self._arrange(example))
         self._steps: dict[tuple[Update, ...], Step] = {}
+        self._recorder = recorder_of(device)
+        self._recorded: dict[int, RecordedStep] = {}  # by id of the stack, which it keeps alive
         self._stacks = self._new_stacks()
         self._ended: dict[int, Stack] = {}  # one row each
 
@@ -105,16 +108,22 @@ class FusedLearner:
                 rewind: Callable[[], None] = rewind,
             ) -> Tensor:
                 rewind()
-                loss, stack.buffers = self._step(stack.updates)(
-                    stack.parameters, stack.buffers, stack.state, inputs, targets, stack.coefficients[index]
-                )
-                return loss
+                return self._take_step(stack, inputs, targets, stack.coefficients[index])
 
             losses.append(torch.cat(self._with_every_stack(take_step)))
         for stack in self._stacks:
             stack.done = stack.done + len(losses)
         order = [k for stack in self._stacks for k in stack.trials]
         return torch.stack(losses, dim=1)[[order.index(k) for k in trials]].float()
+
+    def _take_step(self, stack: Stack, inputs: Tensor, targets: Tensor, coefficients: Tensor) -> Tensor:
+        step = self._step(stack.updates)
+        if self._recorder is None:
+            losses, stack.buffers = step(stack.parameters, stack.buffers, stack.state, inputs, targets, coefficients)
+            return losses
+        if id(stack) not in self._recorded:
+            self._recorded[id(stack)] = RecordedStep(step, stack, self._recorder)
+        return self._recorded[id(stack)](inputs, targets, coefficients)
 
     def _step(self, updates: tuple[Update, ...]) -> Step:
         if updates not in self._steps:
@@ -136,6 +145,7 @@ class FusedLearner:
                 if not is_out_of_memory(error) or len(stack.trials) == 1 or self._options.compile:
                     raise
             # Here and not above, where the error's traceback still holds the tensors that did not fit.
+            self._recorded.pop(id(stack), None)
             self._stacks[len(results) : len(results) + 1] = stack.halves()
         return results
 
@@ -156,6 +166,7 @@ class FusedLearner:
         for index, update in enumerate(stack.updates):
             if isinstance(update, SGDUpdate) and not update.momentum and any(m is not None for m in moved):
                 stack.add_momentum(index)
+                self._recorded.pop(id(stack), None)
             groups = [self._optimizers[k].param_groups[index] for k in stack.trials]
             scale = np.array([[float(group.get("lr_scale", 1.0))] for group in groups])
             used_momentum = np.stack(
@@ -212,6 +223,7 @@ class FusedLearner:
             if kept:
                 stacks.append(stack)
         self._stacks = stacks
+        self._recorded = {id(stack): self._recorded[id(stack)] for stack in stacks if id(stack) in self._recorded}
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._options.autocast:
@@ -247,7 +259,7 @@ class FusedLearner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Learner.load_state_dict."""
-        self._stacks, self._ended = self._new_stacks(), {}
+        self._stacks, self._ended, self._recorded = self._new_stacks(), {}, {}
         with torch.no_grad():
             for stack in self._stacks:
                 tensors = stack.parameters | stack.buffers
