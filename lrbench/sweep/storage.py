@@ -142,7 +142,7 @@ def add_trials(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]
         )
         for trial in trials:
             row = {"number": before, "study_id": study_id, "state": trial.state, "datetime_start": _now()}
-            (trial_id,) = connection.execute(sa.insert(table).values(row)).inserted_primary_key
+            trial_id = connection.execute(sa.insert(table).values(row).returning(table.c.trial_id)).scalar_one()
             ids.append(trial_id)
             _insert(
                 connection,

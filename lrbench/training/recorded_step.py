@@ -43,7 +43,8 @@ class CudaGraphs:
     def aside(self, work: Callable[[], None]) -> None:
         """See Recorder; on a stream of its own, as capturing is."""
         with torch.cuda.device(self._device):
-            ours, other = torch.cuda.current_stream(), torch.cuda.Stream()
+            ours = torch.cuda.current_stream()
+            other = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             other.wait_stream(ours)
             with torch.cuda.stream(other):
                 work()
