@@ -142,7 +142,9 @@ def add_trials(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]
         )
         for trial in trials:
             row = {"number": before, "study_id": study_id, "state": trial.state, "datetime_start": _now()}
-            trial_id = connection.execute(sa.insert(table).values(row).returning(table.c.trial_id)).scalar_one()
+            key = connection.execute(sa.insert(table).values(row)).inserted_primary_key
+            assert key is not None
+            trial_id = key[0]
             ids.append(trial_id)
             _insert(
                 connection,
