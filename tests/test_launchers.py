@@ -9,8 +9,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -18,6 +20,7 @@ from hydra.utils import instantiate
 from mlflow import MlflowClient
 from shell import REPO
 
+from lrbench.cli.launching import default_num_workers
 from lrbench.cli.signals import SIGNALS_ELSEWHERE, StopRequest
 from lrbench.config import CONFIG_DIR, register_schema
 from lrbench.tracking.facts import read_facts
@@ -227,3 +230,14 @@ def test_every_launcher_and_sweeper_opens_with_the_command_that_uses_it(path):
     assert f"hydra/{path.parent.name}={path.stem}" in first
     node = yaml.safe_load(path.read_text())
     assert "_target_" in node or len(node["defaults"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("device", "found", "num_workers"),
+    [("auto", "cpu", 3), ("auto", "cuda", 1), ("cpu", "cuda", 3), ("cuda:1", "cuda", 1)],
+)
+def test_there_is_a_worker_a_core_but_one_for_a_gpu(monkeypatch, device, found, num_workers):
+    plan = SimpleNamespace(values={"device": device, "threads": 2})
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
+    monkeypatch.setattr("lrbench.cli.environment.resolve_device", lambda _: torch.device(found))
+    assert default_num_workers(plan) == num_workers

@@ -5,9 +5,13 @@ holds it to the addresses that it was recorded with, as a CUDA graph does, and d
 a value on the host, is looked for with tensors that have no values. The tests of the graphs themselves need a GPU.
 """
 
+import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -259,3 +263,13 @@ def test_a_graph_is_replayed(monkeypatch):
     workload = make_workload(device=torch.device("cuda"))
     metrics_of(build_training(workload, make_trials(), seed=SEED, learner="fused"))
     assert len(replays) == workload.budget.total_steps - WARM_UP_STEPS
+
+
+@pytest.mark.slow
+def test_the_benchmark_for_gpus_rehearses_on_the_cpu(tmp_path):
+    script = Path(__file__).parent.parent / "scripts" / "bench_gpu.py"
+    words = ["--device", "cpu", "--rounds", "1", "--only", "digits mlp", "--out", str(tmp_path / "figures.json")]
+    subprocess.run([sys.executable, str(script), *words], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    fused, single = json.loads((tmp_path / "figures.json").read_text())["rows"]
+    assert fused["ratio"] > 1
+    assert single["us_per_step_by_hand"] > 0

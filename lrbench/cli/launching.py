@@ -72,7 +72,12 @@ def _is_choice(key: str, groups: set[str]) -> bool:
 
 def default_num_workers(plan: Plan) -> int:
     """One process for every core that this process may use; one for a GPU."""
-    if plan.values["device"] not in ("auto", "cpu"):
+    device = plan.values["device"]
+    if device == "auto":
+        from lrbench.cli.environment import resolve_device  # torch, which the plan has imported by now
+
+        device = resolve_device(device).type
+    if device != "cpu":
         return 1
     return max(1, len(os.sched_getaffinity(0)) // int(plan.values["threads"]))
 

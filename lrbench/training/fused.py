@@ -94,27 +94,27 @@ class FusedLearner:
         self._select(trials)
         for stack in self._stacks:
             self._prepare(stack, trials, lr, momentum)
-        losses = []
-        for index, (inputs, targets) in enumerate(batches):
-            inputs = self._arrange(inputs)
-            # All stacks draw the dropout masks that each trial would draw alone.
-            rewind = random_state(self._device)
-
-            def take_step(
-                stack: Stack,
-                inputs: Tensor = inputs,
-                targets: Tensor = targets,
-                index: int = index,
-                rewind: Callable[[], None] = rewind,
-            ) -> Tensor:
-                rewind()
-                return self._take_step(stack, inputs, targets, stack.coefficients[index])
-
-            losses.append(torch.cat(self._with_every_stack(take_step)))
+        losses = [
+            self._take_batch(index, self._arrange(inputs), targets) for index, (inputs, targets) in enumerate(batches)
+        ]
         for stack in self._stacks:
             stack.done = stack.done + len(losses)
         order = [k for stack in self._stacks for k in stack.trials]
         return torch.stack(losses, dim=1)[[order.index(k) for k in trials]].float()
+
+    def _take_batch(self, index: int, inputs: Tensor, targets: Tensor) -> Tensor:
+        """One step with every stack; losses in their order."""
+        # All stacks draw the dropout masks that each trial would draw alone.
+        rewind, is_first = random_state(self._device), True
+
+        def take_step(stack: Stack) -> Tensor:
+            nonlocal is_first
+            if not is_first:
+                rewind()
+            is_first = False
+            return self._take_step(stack, inputs, targets, stack.coefficients[index])
+
+        return torch.cat(self._with_every_stack(take_step))
 
     def _take_step(self, stack: Stack, inputs: Tensor, targets: Tensor, coefficients: Tensor) -> Tensor:
         step = self._step(stack.updates)
