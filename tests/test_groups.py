@@ -2,8 +2,10 @@
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lrbench.cli.groups import make_groups, shared_steps
+from lrbench.cli.groups import Group, cut, make_groups, shared_steps
 from lrbench.config import CONFIG_DIR, make_plan, register_schema
 
 
@@ -66,3 +68,57 @@ def test_budgets_that_share_no_steps_are_apart(words):
     groups = grouped([*words, "budget.epochs=5"], [*words, "budget.epochs=10"])
     assert members(groups) == [(0,), (1,)]
     assert {group.function for group in groups} == {"train_group"}
+
+
+LONG = Group(tuple(range(20)))
+
+
+@pytest.mark.parametrize(
+    ("num_left", "num_workers", "job_seconds", "size"),
+    [
+        (80, 2, None, 20),  # nothing is known yet
+        (80, 2, 6.0, 20),  # there is enough for all
+        (40, 2, 6.0, 10),
+        (20, 2, 6.0, 5),
+        (20, 4, 6.0, 3),
+        (20, 4, 60.0, 3),
+        (20, 4, 1.0, 10),  # ten seconds are worth no smaller stacks
+        (20, 4, 0.01, 20),
+    ],
+)
+def test_groups_get_smaller_towards_the_end_of_long_work(num_left, num_workers, job_seconds, size):
+    now, rest = cut(LONG, num_left=num_left, num_workers=num_workers, job_seconds=job_seconds)
+    assert len(now.indices) == size
+    assert now.indices + (rest.indices if rest else ()) == LONG.indices
+    assert (rest is None) == (size == 20)
+
+
+def test_budgets_that_share_steps_stay_together():
+    group = Group((0, 1, 2), "train_at_budgets")
+    assert cut(group, num_left=3, num_workers=4, job_seconds=100.0) == (group, None)
+
+
+@given(
+    num_workers=st.integers(1, 16),
+    job_seconds=st.lists(st.floats(1.0, 2.0), min_size=1, max_size=6),
+    scale=st.floats(0.01, 100.0),
+    size=st.integers(1, 32),
+)
+def test_no_worker_waits_long_for_the_last(num_workers, job_seconds, scale, size):
+    """Hand out groups whose jobs take up to twice as long as others', on a clock of its own."""
+    waiting = [(Group(tuple(range(size))), scale * job_seconds[i % len(job_seconds)]) for i in range(4 * num_workers)]
+    free_at, tasks = [0.0] * num_workers, []  # tasks: when they end, seconds a job
+    while waiting:
+        worker = min(range(num_workers), key=free_at.__getitem__)
+        ended = sorted(task for task in tasks if task[0] <= free_at[worker])
+        num_left = sum(len(group.indices) for group, _ in waiting)
+        (group, seconds), *waiting = waiting
+        known = ended[-1][1] if ended else None
+        now, rest = cut(group, num_left=num_left, num_workers=num_workers, job_seconds=known)
+        if rest:
+            waiting.insert(0, (rest, seconds))
+        free_at[worker] += len(now.indices) * seconds
+        tasks.append((free_at[worker], seconds))
+    slowest = scale * max(job_seconds)
+    # Ten seconds by the speed of others are up to twenty, and a job is the least there is.
+    assert max(free_at) - min(free_at) <= 20.0 + 2 * slowest

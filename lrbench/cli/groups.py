@@ -21,6 +21,7 @@ from lrbench.config.plan import shaping_values
 
 MOST_FUSED = 32  # trials of one stack: beyond, speed grows little more and everything waits for the slowest
 _GROUPS_A_WORKER = 4  # so that the last of them to end keeps the others waiting for little
+_SHORT_SECONDS = 10.0  # work that nobody minds waiting for
 _LEAST_SHARED = 0.1  # of the shorter budget: below that, one task after the other costs more than it saves
 
 
@@ -56,6 +57,29 @@ def make_groups(plans: Mapping[int, Plan], num_workers: int) -> list[Group]:
             most = 1
         groups += [Group(tuple(indices[first : first + most])) for first in range(0, len(indices), most)]
     return groups
+
+
+def cut(group: Group, *, num_left: int, num_workers: int, job_seconds: float | None) -> tuple[Group, Group | None]:
+    """Cut off what a worker shall do next: less and less towards the end, so that none waits long for the last.
+
+    The first groups are a guess, made before anything is known of the work; stacks differ in speed, and one group in
+    flight while the other workers have nothing left costs as much as it takes.
+
+    Args:
+        group: whose turn it is.
+        num_left: jobs that no worker has begun, those of the group included.
+        num_workers: processes.
+        job_seconds: wall time of such a job in the group that ended last; None while none has.
+
+    Returns:
+        What to do now, and the rest if there is one: of groups that take as long as nobody minds, there is none.
+    """
+    if group.function != "train_group" or not job_seconds:
+        return group, None
+    most = math.ceil(max(num_left / (2 * num_workers), _SHORT_SECONDS / job_seconds))
+    if most >= len(group.indices):
+        return group, None
+    return Group(group.indices[:most]), Group(group.indices[most:])
 
 
 def _by_budget(plans: Mapping[int, Plan]) -> tuple[list[Group], list[int]]:

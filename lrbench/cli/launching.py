@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 from lrbench.cli.destination import check_destination
 from lrbench.cli.display import sweep_bar
 from lrbench.cli.errors import USER_ERRORS
-from lrbench.cli.groups import Group, make_groups
+from lrbench.cli.groups import Group, cut, make_groups
 from lrbench.cli.recorded import Recorded
 from lrbench.cli.result import Result
 from lrbench.cli.signals import StopRequest
@@ -160,11 +162,14 @@ class _Training:
         self._destinations = destinations
         self._session = session
         self._results: dict[int, Result] = {}
+        self._waiting: deque[Group] = deque()
+        self._begun_at: dict[Any, float] = {}  # of the tasks in the pool, by key
+        self._job_seconds: dict[str, float] = {}  # by workload, of the group that ended last
 
     def run(self, num_workers: int | None) -> dict[int, Result]:
         if num_workers is None:
             num_workers = default_num_workers(next(iter(self._plans.values())))
-        groups = make_groups(self._plans, num_workers)
+        self._waiting.extend(make_groups(self._plans, num_workers))
         steps = {index: plan.budget.total_steps for index, plan in self._plans.items()}
         is_stopping = False
         with (
@@ -172,14 +177,17 @@ class _Training:
             sweep_bar(steps) as self._bar,
         ):
             self._pool = self._session.pool(num_workers)
-            for group in groups:
-                self._submit(group, is_retry=False)
+            self._hand_out(num_workers)
             for event in self._pool.events():
                 if stop() and not is_stopping:
                     is_stopping = True
                     self._session.stop_code = stop.exit_code
-                    for indices, _ in self._pool.stop():
+                    for indices in [
+                        *(key[0] for key in self._pool.stop()),
+                        *(group.indices for group in self._waiting),
+                    ]:
                         self._stopped(indices)
+                    self._waiting.clear()
                 match event:
                     case Message((indices, _), ("record", path)):
                         self._session.follow(path, self._uri(indices[0]))
@@ -196,18 +204,41 @@ class _Training:
                         self._stopped(indices)
                     case Died(((index,), True), exit_code):
                         self._end(index, _died(self._plans[index], exit_code))
-                    case Died((indices, False)):
+                    case Died((indices, _)):
                         # One of them may be to blame, or their number; each gets another chance of its own.
                         for index in indices:
                             if index not in self._results:
                                 self._submit(Group((index,)), is_retry=True)
+                if isinstance(event, Done | Died):
+                    self._clock(event)
+                    self._hand_out(num_workers)
         return self._results
+
+    def _hand_out(self, num_workers: int) -> None:
+        """Give every worker that has nothing to do a group, or a part of one."""
+        while self._waiting and len(self._begun_at) < num_workers:
+            num_left = sum(len(group.indices) for group in self._waiting)
+            group = self._waiting.popleft()
+            seconds = self._job_seconds.get(self._plans[group.indices[0]].workload)
+            group, rest = cut(group, num_left=num_left, num_workers=num_workers, job_seconds=seconds)
+            if rest is not None:
+                self._waiting.appendleft(rest)
+            self._submit(group, is_retry=False)
+
+    def _clock(self, event: Done | Died) -> None:
+        """Take in how long a task took."""
+        seconds = time.monotonic() - self._begun_at.pop(event.key)
+        indices, _ = event.key
+        if isinstance(event, Done):
+            self._job_seconds[self._plans[indices[0]].workload] = seconds / len(indices)
 
     def _submit(self, group: Group, *, is_retry: bool) -> None:
         values = [self._plans[index].values for index in group.indices]
         # By name: the function's module needs torch, which only the workers load.
         function = f"lrbench.cli.worker.{group.function}"
-        self._pool.submit((group.indices, is_retry), function, (values, self._uri(group.indices[0])))
+        key = group.indices, is_retry
+        self._begun_at[key] = time.monotonic()
+        self._pool.submit(key, function, (values, self._uri(group.indices[0])))
 
     def _uri(self, index: int) -> str:
         return self._destinations[_place(self._plans[index])]

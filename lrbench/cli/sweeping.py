@@ -122,10 +122,11 @@ def _open(
 def _tune(contestants: Sequence[Contestant], settings: Settings, world: Surroundings) -> None:
     tuned = [contestant for contestant in contestants if contestant.tuned is not None]
     total = settings.search.num_trials * len(tuned)
+    done = sum(trial.state.is_finished() for contestant in tuned for trial in contestant.source.trials)
     while asked := [(contestant, trial) for contestant in tuned for trial in contestant.source.next_batch()]:
-        done = sum(trial.state.is_finished() for contestant in tuned for trial in contestant.source.trials)
         world.say(f"tuning {len(tuned)} studies: {done} of {total} trials done, {len(asked)} in hand")
         train_trials(asked, settings, world.train)
+        done += len(asked)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ it sends what is left and exits, with 1 when something stays unsent. When its pa
 without an end becomes KILLED in MLflow.
 
 Training comes first: while it goes on, the rounds have a low priority, and after each the process rests for ten times
-as long as it took.
+as long as it took, but not so long that much is left for the end, where somebody waits.
 """
 
 import atexit
@@ -24,7 +24,7 @@ from lrbench.tracking.courier import Courier
 
 POLL_SECONDS = 2.0  # MLflow's pages renew themselves every 30
 PATIENCE_SECONDS = 5.0  # once nothing more will come: give up after this long without any progress
-_REST_FACTOR, _LONGEST_REST = 10, 10.0
+_REST_FACTOR, _LONGEST_REST = 10, 4.0
 _NICENESS = 5  # a third of the weight; much less would starve on a machine that others keep busy
 
 

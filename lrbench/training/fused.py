@@ -100,7 +100,8 @@ class FusedLearner:
         for stack in self._stacks:
             stack.done = stack.done + len(losses)
         order = [k for stack in self._stacks for k in stack.trials]
-        return torch.stack(losses, dim=1)[[order.index(k) for k in trials]].float()
+        rows = torch.tensor([order.index(k) for k in trials]).to(self._device, non_blocking=True)
+        return torch.stack(losses, dim=1).index_select(0, rows).float()
 
     def _take_batch(self, index: int, inputs: Tensor, targets: Tensor) -> Tensor:
         """One step with every stack; losses in their order."""
@@ -178,7 +179,7 @@ class FusedLearner:
             parts.append(update.coefficients(groups, used_lr * scale, used_momentum, stack.done))
         table = torch.from_numpy(np.ascontiguousarray(np.concatenate(parts).transpose(2, 0, 1)))
         # Doubles as far as they go; accelerators compute in floats, and some have nothing else.
-        stack.coefficients = table if self._device.type == "cpu" else table.float().to(self._device)
+        stack.coefficients = table if self._device.type == "cpu" else table.float().to(self._device, non_blocking=True)
 
     def evaluate(
         self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]
