@@ -163,15 +163,16 @@ def test_a_report_on_runs_of_mlflow_is_logged_there_as_a_run_of_its_own(tmp_path
             record_one(tmp_path / "runs", uri, scheduler, final, sender)
         assert sender.close(timeout=None) == []
     before = len(read_runs(uri))
-    assert main(["report", f"results_dir={tmp_path}"]) == 0
+    new = tmp_path / "not made yet"
+    assert main(["report", f"tracking.uri={uri}", f"results_dir={new}"]) == 0
     assert len(read_runs(uri)) == before  # a report is no training
-    (record,) = [p.parent for p in tmp_path.glob("runs/*/run.json") if read_facts(p.parent).tags["role"] == "report"]
+    (record,) = [p.parent for p in new.glob("runs/*/run.json") if read_facts(p.parent).tags["role"] == "report"]
     assert {"report.html", "report.md", "ranking.csv", "verdict.json"} <= {
         p.name for p in (record / "artifacts").iterdir()
     }
     assert read_facts(record).experiment == "trial"
     places = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("verdict.json")}
-    assert len(places - {"runs", "report"}) == 1  # MLflow's own copy
+    assert len(places - {new.name}) == 1  # MLflow's own copy
     assert "no experiment 'x'" in refusal(capsys, "report", f"results_dir={tmp_path}", "tracking.experiment=x")
     assert "no runs selected by tag.seed=7" in refusal(capsys, "report", f"results_dir={tmp_path}", "tag.seed=7")
 

@@ -13,6 +13,7 @@ import hashlib
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
@@ -66,14 +67,19 @@ def report_on(frame: pd.DataFrame, settings: Settings, directory: Path, *, log_t
     Returns:
         See `main`.
     """
-    analysis = analyse(frame, settings=settings)
-    said = verdict(analysis)
-    files = write_machine_files(analysis, said, directory)
-    files.insert(0, write_page(analysis, said, directory))
-    print_summary(analysis, said)
-    for path in files:
-        print(f"wrote\t{path}")
-    code = 0 if log_to is None else log_report(files, frame, settings, *log_to)
+    with ExitStack() as stack:
+        # It loads MLflow, which takes seconds, while the runs are analysed.
+        sender = None if log_to is None else stack.enter_context(Sender(log_to[0] / "sender.log"))
+        analysis = analyse(frame, settings=settings)
+        said = verdict(analysis)
+        files = write_machine_files(analysis, said, directory)
+        files.insert(0, write_page(analysis, said, directory))
+        print_summary(analysis, said)
+        for path in files:
+            print(f"wrote\t{path}")
+        code = 0
+        if log_to is not None and sender is not None:
+            code = log_report(files, frame, settings, *log_to, sender=sender)
     return code or (0 if compares_something(analysis) else NOTHING_COMPARED)
 
 
@@ -113,7 +119,13 @@ def print_summary(analysis: Analysis, said: Verdict) -> None:
 
 
 def log_report(
-    files: Sequence[Path], frame: pd.DataFrame, settings: Settings, results_dir: Path, tracking_uri: str
+    files: Sequence[Path],
+    frame: pd.DataFrame,
+    settings: Settings,
+    results_dir: Path,
+    tracking_uri: str,
+    *,
+    sender: Sender,
 ) -> int:
     """Record the report as a run of its own, whose artifacts are its files; 3 when MLflow did not get it.
 
@@ -124,25 +136,22 @@ def log_report(
     content = "\n".join(sorted(set(frame["run_id"]))) + repr(settings)
     root = results_dir / "runs"
     root.mkdir(parents=True, exist_ok=True)
-    with (
-        Sender(results_dir / "sender.log") as sender,
-        Record.create(
-            root,
-            name="report",
-            experiment=experiments[0] if len(experiments) == 1 else "lrbench-reports",
-            tracking_uri=tracking_uri,
-            fingerprint=hashlib.sha256(content.encode()).hexdigest(),
-            tags={"role": "report"},
-            params={
-                "report.metric": settings.metric,
-                "report.direction": settings.direction,
-                "report.bootstrap_seed": settings.bootstrap_seed,
-                "report.experiments": experiments,
-                "report.num_runs": int(frame["run_id"].nunique()),
-            },
-            note=page.read_text(encoding="utf-8"),
-        ) as record,
-    ):
+    with Record.create(
+        root,
+        name="report",
+        experiment=experiments[0] if len(experiments) == 1 else "lrbench-reports",
+        tracking_uri=tracking_uri,
+        fingerprint=hashlib.sha256(content.encode()).hexdigest(),
+        tags={"role": "report"},
+        params={
+            "report.metric": settings.metric,
+            "report.direction": settings.direction,
+            "report.bootstrap_seed": settings.bootstrap_seed,
+            "report.experiments": experiments,
+            "report.num_runs": int(frame["run_id"].nunique()),
+        },
+        note=page.read_text(encoding="utf-8"),
+    ) as record:
         for path in files:
             shutil.copy2(path, record.artifacts)
         if (page.parent / "figures").is_dir():

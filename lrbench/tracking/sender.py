@@ -27,7 +27,7 @@ class Sender:
     """Handle on a sender process; one is enough for any number of records.
 
     Args:
-        log_path: file that gets its messages, appended to.
+        log_path: file that gets its messages, appended to; its folder is made if need be.
     """
 
     def __init__(self, log_path: Path) -> None:
@@ -70,6 +70,7 @@ class Sender:
     def _start(self) -> subprocess.Popen[bytes]:
         # The same modules as here, wherever this process found them.
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        self._log_path.parent.mkdir(parents=True, exist_ok=True)
         with self._log_path.open("ab") as log:
             # A session of its own: Ctrl-C in the terminal is for the training, whose end must still be sent.
             return subprocess.Popen(
