@@ -12,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -23,6 +22,7 @@ from shell import REPO
 from lrbench.cli.launching import default_num_workers
 from lrbench.cli.signals import SIGNALS_ELSEWHERE, StopRequest
 from lrbench.config import CONFIG_DIR, register_schema
+from lrbench.launch import Done
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.journal import Ended, Evaluated, read_all
 
@@ -232,12 +232,27 @@ def test_every_launcher_and_sweeper_opens_with_the_command_that_uses_it(path):
     assert "_target_" in node or len(node["defaults"]) == 2
 
 
+class Answering:
+    """A pool whose worker knows what device=auto is."""
+
+    def __init__(self, found):
+        self._found, self.num_asked = found, 0
+
+    def submit(self, key, function, argument):
+        self.num_asked += 1
+        assert (function, argument) == ("lrbench.cli.worker.device_type", "auto")
+
+    def events(self):
+        yield None
+        yield Done(None, self._found)
+
+
 @pytest.mark.parametrize(
-    ("device", "found", "num_workers"),
-    [("auto", "cpu", 3), ("auto", "cuda", 1), ("cpu", "cuda", 3), ("cuda:1", "cuda", 1)],
+    ("device", "found", "num_workers", "num_asked"),
+    [("auto", "cpu", 3, 1), ("auto", "cuda", 1, 1), ("cpu", "cuda", 3, 0), ("cuda:1", "cuda", 1, 0)],
 )
-def test_there_is_a_worker_a_core_but_one_for_a_gpu(monkeypatch, device, found, num_workers):
-    plan = SimpleNamespace(values={"device": device, "threads": 2})
+def test_there_is_a_worker_a_core_but_one_for_a_gpu(monkeypatch, device, found, num_workers, num_asked):
+    plan, pool = SimpleNamespace(values={"device": device, "threads": 2}), Answering(found)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
-    monkeypatch.setattr("lrbench.cli.environment.resolve_device", lambda _: torch.device(found))
-    assert default_num_workers(plan) == num_workers
+    assert default_num_workers(plan, pool) == num_workers
+    assert pool.num_asked == num_asked

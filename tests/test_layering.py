@@ -94,3 +94,13 @@ def test_the_map_for_contributors_shows_every_room_on_its_floor():
         floor = int(number) if number.strip() else floor
         mapped |= dict.fromkeys(re.findall(r"`(\w+)`", rooms), floor - 1)
     assert mapped == FLOOR_OF
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["hydra/sweeper=optuna", "hydra.sweeper.num_trials=1"], []], ids=["search", "grid"])
+def test_a_process_that_only_hands_out_work_does_without_torch(words, tmp_path):
+    """Its import takes seconds, before the first worker has anything to do."""
+    sweep = ["-m", *words, "scheduler=constant,cosine", "model.hidden=[4]", "budget.epochs=1", "tracking=none"]
+    code = f"import sys; from lrbench.cli import main; print(main({sweep!r}), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 False"

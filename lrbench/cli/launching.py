@@ -23,7 +23,7 @@ from lrbench.cli.result import Result
 from lrbench.cli.signals import StopRequest
 from lrbench.config import Plan
 from lrbench.config.plan import plain_values, plan_of
-from lrbench.launch import Died, Done, Message
+from lrbench.launch import Died, Done, Message, Pool
 
 if TYPE_CHECKING:
     from lrbench.cli.run import Session
@@ -72,13 +72,19 @@ def _is_choice(key: str, groups: set[str]) -> bool:
     return key in groups or key.startswith("hydra")
 
 
-def default_num_workers(plan: Plan) -> int:
-    """One process for every core that this process may use; one for a GPU."""
+def default_num_workers(plan: Plan, pool: Pool) -> int:
+    """One process for every core that this process may use; one for a GPU.
+
+    Args:
+        plan: any of those to be trained.
+        pool: says what device=auto is; without torch, this process cannot.
+    """
     device = plan.values["device"]
     if device == "auto":
-        from lrbench.cli.environment import resolve_device  # torch, which the plan has imported by now
-
-        device = resolve_device(device).type
+        pool.submit(None, "lrbench.cli.worker.device_type", device)
+        for event in pool.events():
+            if isinstance(event, Done):
+                device = event.result
     if device != "cpu":
         return 1
     return max(1, len(os.sched_getaffinity(0)) // int(plan.values["threads"]))
@@ -168,7 +174,7 @@ class _Training:
 
     def run(self, num_workers: int | None) -> dict[int, Result]:
         if num_workers is None:
-            num_workers = default_num_workers(next(iter(self._plans.values())))
+            num_workers = default_num_workers(next(iter(self._plans.values())), self._session.pool(1))
         self._waiting.extend(make_groups(self._plans, num_workers))
         steps = {index: plan.budget.total_steps for index, plan in self._plans.items()}
         is_stopping = False

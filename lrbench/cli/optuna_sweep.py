@@ -1,5 +1,6 @@
 """`lrbench -m hydra/sweeper=optuna`: from the sweeper's words to the protocol, and to what a person sees of it."""
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -85,8 +86,8 @@ def optuna_sweep(
     pool = session.pool(1)
     contestants = make_contestants(arguments, chosen, partial(compose_values, loader, config))
     uri = check_destination(contestants[0].plan)
-    if uri:
-        session.start_sender(Path(contestants[0].values["results_dir"]))
+    for contestant in contestants:
+        contestant.plan.dataset.check()
     session.is_sweep = True
     try:
         world = Surroundings(
@@ -94,7 +95,7 @@ def optuna_sweep(
             follow=lambda record: session.follow(record, uri),
             tracking_uri=uri,
             code=code_digest(),
-            digests=_dataset_digests(contestants, pool),
+            digests=partial(_dataset_digests, contestants, pool),
             say=lambda text: print(f"lrbench: {text}", file=sys.stderr, flush=True),
         )
         run_sweep(contestants, chosen, world)
@@ -153,15 +154,14 @@ def _trainer(launcher: Launcher, session: "Session") -> Callable[[Sequence[Job]]
     return train
 
 
-def _dataset_digests(contestants: Iterable[Contestant], pool: Pool) -> Callable[[], dict[str, str]]:
-    """Begin to digest the data of every contestant in a worker, since reading them needs torch; the result waits."""
-    for key, contestant in {dataset_key(contestant.values): contestant for contestant in contestants}.items():
-        contestant.plan.dataset.check()
-        pool.submit(key, "lrbench.cli.worker.dataset_digest", contestant.values)
-    return partial(_collected, pool)
+def _dataset_digests(contestants: Iterable[Contestant], pool: Pool) -> dict[str, str]:
+    """Digest the data of every contestant, and check its model, in a worker, since that needs torch.
 
-
-def _collected(pool: Pool) -> dict[str, str]:
+    Returns:
+        The digests by `dataset_key`.
+    """
+    for contestant in {_material(contestant): contestant for contestant in contestants}.values():
+        pool.submit(dataset_key(contestant.values), "lrbench.cli.worker.prepare", contestant.values)
     digests: dict[str, str] = {}
     for event in pool.events():
         match event:
@@ -172,3 +172,8 @@ def _collected(pool: Pool) -> dict[str, str]:
             case Died(key, exit_code):
                 raise ValueError(f"dataset={key} could not be read: its process ended with {exit_code}")
     return digests
+
+
+def _material(contestant: Contestant) -> str:
+    """What identifies dataset and model."""
+    return json.dumps([contestant.values["dataset"], contestant.values["model"]], sort_keys=True)

@@ -36,7 +36,7 @@ class Surroundings:
         follow: has a record copied to MLflow.
         tracking_uri: where the records of studies are sent; "" for nowhere.
         code: digest of what shapes curves.
-        digests: waits for the digests of the data, by `dataset_key`, which a worker computes meanwhile.
+        digests: has a worker digest the data; by `dataset_key`.
         say: tells the person what begins.
     """
 
@@ -57,7 +57,7 @@ def run_sweep(contestants: Sequence[Contestant], settings: Settings, world: Surr
     """
     results_dir = Path(contestants[0].values["results_dir"])
     url = settings.storage or f"sqlite:///{results_dir}/studies.db"
-    storage = open_storage(url)
+    storage = open_storage(url)  # a second, in which the workers' server goes on importing
     digests = world.digests()
     with ExitStack() as held:
         begin = partial(_open, settings=settings, world=world, storage=storage, digests=digests, held=held)

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 import torch._dynamo  # noqa: F401  # the first optimizer imports it: once before the workers are forked, not in each
 
+from lrbench.cli.environment import resolve_device
 from lrbench.cli.errors import USER_ERRORS
 from lrbench.cli.result import Result, portable
 from lrbench.cli.training_run import check, choose_learner, load_data, train, train_budgets
 from lrbench.config import Plan
-from lrbench.config.plan import plan_of
+from lrbench.config.plan import bind_model, plan_of
 from lrbench.launch import Link
 from lrbench.spec import Evaluation
 
@@ -54,9 +55,15 @@ def train_at_budgets(job: Job, link: Link) -> None:
         _train(plans, job, link, train_budgets, steps_done=0)
 
 
-def dataset_digest(values: dict[str, Any], link: Link) -> tuple[str, Exception | None]:
-    """Digest the data of a config; the second value is what the user did wrong."""
+def device_type(name: str, link: Link) -> str:
+    """Say what kind of device a name stands for, such as cpu or cuda."""
+    return resolve_device(name).type
+
+
+def prepare(values: dict[str, Any], link: Link) -> tuple[str, Exception | None]:
+    """Check the model of a config and digest its data; the second value is what the user did wrong."""
     try:
+        bind_model(values)
         return load_data(plan_of(values)).digest, None
     except USER_ERRORS as error:
         return "", portable(error)

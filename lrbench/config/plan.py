@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,7 +46,6 @@ class Plan:
         schedule: hyperparameters bound, see lrbench.schedules.rates.
         warmup: or None.
         make_optimizer: hyperparameters bound; takes parameters.
-        make_model: hyperparameters bound; takes input_shape and num_outputs where it asks for them.
         dataset: not loaded.
         budget: resolved to steps.
         fingerprint: sha256 hex digest of every value that shapes the curve.
@@ -57,7 +56,6 @@ class Plan:
     schedule: Callable[..., Any]
     warmup: Warmup | None
     make_optimizer: Callable[..., Any]
-    make_model: Callable[..., Any]
     dataset: Dataset
     budget: Budget
     fingerprint: str
@@ -68,18 +66,31 @@ class Plan:
         """Readable name of the run, e.g. cosine-s0."""
         return f"{self.values['scheduler']['name']}-s{self.values['seed']}"
 
+    @cached_property
+    def make_model(self) -> Callable[..., Any]:
+        """Hyperparameters bound; takes input_shape and num_outputs where it asks for them.
+
+        Found when it is asked for: models need torch, and a process that only hands out work does not.
+
+        Raises:
+            ValueError: see `make_plan`.
+        """
+        return bind_model(self.values)
+
 
 def make_plan(cfg: DictConfig) -> Plan:
-    """Check a composed config and bind its parts.
+    """Check a composed config and bind its parts, the model too.
 
     Raises:
         ValueError: naming the config path, the rule, the value and what exists.
     """
-    return plan_of(plain_values(cfg))
+    plan = plan_of(plain_values(cfg))
+    bind_model(plan.values)
+    return plan
 
 
 def plan_of(values: dict[str, Any]) -> Plan:
-    """Check the values of a config and bind its parts.
+    """Check the values of a config and bind its parts; the model waits, see `Plan.make_model`.
 
     Args:
         values: plain and resolved, as `plain_values` gives them; kept, not copied.
@@ -104,7 +115,6 @@ def plan_of(values: dict[str, Any]) -> Plan:
         trusted_modules=trusted,
         given=("optimizer", "step", "total_steps", "num_evaluations"),
     )
-    make_model = bind("model", values["model"], trusted_modules=trusted, given=("input_shape", "num_outputs"))
     dataset = _dataset(json.dumps(values["dataset"]), tuple(trusted))
     budget = resolve_budget(
         steps=values["budget"]["steps"],
@@ -126,12 +136,17 @@ def plan_of(values: dict[str, Any]) -> Plan:
         schedule=schedule,
         warmup=warmup,
         make_optimizer=make_optimizer,
-        make_model=make_model,
         dataset=dataset,
         budget=budget,
         fingerprint=_digest(shaping_values(values)),
         workload=_workload_name(values, budget),
     )
+
+
+def bind_model(values: Mapping[str, Any]) -> Callable[..., Any]:
+    """Bind the model of a config's plain values; see `Plan.make_model`."""
+    trusted = values["trusted_modules"]
+    return bind("model", values["model"], trusted_modules=trusted, given=("input_shape", "num_outputs"))
 
 
 @lru_cache(maxsize=4)

@@ -92,7 +92,7 @@ class Pool:
         self._stopping = self._context.Event()
 
     def submit(self, key: Any, function: str, argument: Any) -> None:
-        """Have a worker call `function(argument, link)` as soon as one is free; see Link.
+        """Queue a call `function(argument, link)`; see Link.
 
         Args:
             key: comes back with every event of this task.
@@ -101,7 +101,6 @@ class Pool:
             argument: pickled, as is what the function returns and sends.
         """
         self._tasks.append((key, function, argument))
-        self._hand_out()
 
     def events(self, *, poll_seconds: float = 0.5) -> Iterator[Event | None]:
         """Run the tasks, yielding what happens as it happens, and None now and then while nothing does.
