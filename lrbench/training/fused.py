@@ -69,7 +69,6 @@ class FusedLearner:
         self._forward = stacked_forward(model, self._arrange(example))
         self._steps: dict[tuple[Update, ...], Step] = {}
         self._recorder = recorder_of(device)
-        self._recorded: dict[int, RecordedStep] = {}  # by id of the stack, which it keeps alive
         self._stacks = self._new_stacks()
         self._ended: dict[int, Stack] = {}  # one row each
 
@@ -122,9 +121,9 @@ class FusedLearner:
         if self._recorder is None:
             losses, stack.buffers = step(stack.parameters, stack.buffers, stack.state, inputs, targets, coefficients)
             return losses
-        if id(stack) not in self._recorded:
-            self._recorded[id(stack)] = RecordedStep(step, stack, self._recorder)
-        return self._recorded[id(stack)](inputs, targets, coefficients)
+        if stack.recorded is None:
+            stack.recorded = RecordedStep(step, stack.parameters, stack.buffers, stack.state, self._recorder)
+        return stack.recorded(inputs, targets, coefficients)
 
     def _step(self, updates: tuple[Update, ...]) -> Step:
         if updates not in self._steps:
@@ -146,7 +145,6 @@ class FusedLearner:
                 if not is_out_of_memory(error) or len(stack.trials) == 1 or self._options.compile:
                     raise
             # Here and not above, where the error's traceback still holds the tensors that did not fit.
-            self._recorded.pop(id(stack), None)
             self._stacks[len(results) : len(results) + 1] = stack.halves()
         return results
 
@@ -167,7 +165,6 @@ class FusedLearner:
         for index, update in enumerate(stack.updates):
             if isinstance(update, SGDUpdate) and not update.momentum and any(m is not None for m in moved):
                 stack.add_momentum(index)
-                self._recorded.pop(id(stack), None)
             groups = [self._optimizers[k].param_groups[index] for k in stack.trials]
             scale = np.array([[float(group.get("lr_scale", 1.0))] for group in groups])
             used_momentum = np.stack(
@@ -224,7 +221,6 @@ class FusedLearner:
             if kept:
                 stacks.append(stack)
         self._stacks = stacks
-        self._recorded = {id(stack): self._recorded[id(stack)] for stack in stacks if id(stack) in self._recorded}
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._options.autocast:
@@ -260,7 +256,7 @@ class FusedLearner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Learner.load_state_dict."""
-        self._stacks, self._ended, self._recorded = self._new_stacks(), {}, {}
+        self._stacks, self._ended = self._new_stacks(), {}
         with torch.no_grad():
             for stack in self._stacks:
                 tensors = stack.parameters | stack.buffers

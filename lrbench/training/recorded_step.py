@@ -12,9 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lrbench.training.fused_step import Step
+from lrbench.training.fused_step import Named, Step
 from lrbench.training.memory import is_out_of_memory
-from lrbench.training.stack import Stack
 
 # Steps taken before one is recorded: libraries choose their kernels and allocate what stays (torch's own advice).
 WARM_UP_STEPS = 3
@@ -69,15 +68,23 @@ class RecordedStep:
 
     Args:
         step: of the stack.
-        stack: whose parameters, buffers and optimizer state are changed in place from now on.
+        parameters: of the stack, changed in place like all of these.
+        buffers: likewise.
+        state: of the optimizer.
         recorder: of the stack's device.
     """
 
-    def __init__(self, step: Step, stack: Stack, recorder: Recorder) -> None:
-        self.stack = stack
+    def __init__(
+        self, step: Step, parameters: Named, buffers: Named, state: dict[str, Named], recorder: Recorder
+    ) -> None:
+        self.parameters = parameters
+        self.buffers = buffers
+        self.state = state
         self._step = step
         self._recorder = recorder
-        self._batch: tuple[Tensor, ...] = ()  # inputs, targets, coefficients, where the recorded step finds them
+        self._batch: tuple[Tensor, Tensor, Tensor] | None = (
+            None  # inputs, targets, coefficients, where the recorded step finds them
+        )
         self._losses = torch.empty(0)
         self._num_warm_ups = 0
         self._replay: Callable[[], None] | None = None
@@ -89,12 +96,12 @@ class RecordedStep:
             losses, shape (num_trials,); every step's are in the same tensor.
         """
         arrived = (inputs, targets, coefficients)
-        if self._batch:
+        if self._batch is not None:
             for place, tensor in zip(self._batch, arrived, strict=True):
                 place.copy_(tensor, non_blocking=True)
         else:
-            self._batch = tuple(tensor.clone() for tensor in arrived)
-            self._losses = torch.empty(len(self.stack.trials), device=inputs.device)
+            self._batch = (inputs.clone(), targets.clone(), coefficients.clone())
+            self._losses = torch.empty(coefficients.shape[1], device=inputs.device)
         if self._replay is not None:
             self._replay()
         elif self._num_warm_ups < WARM_UP_STEPS:
@@ -116,9 +123,9 @@ class RecordedStep:
             return self._work
 
     def _work(self) -> None:
-        stack, (inputs, targets, coefficients) = self.stack, self._batch
-        losses, buffers = self._step(stack.parameters, stack.buffers, stack.state, inputs, targets, coefficients)
+        assert self._batch is not None
+        losses, buffers = self._step(self.parameters, self.buffers, self.state, *self._batch)
         for name, buffer in buffers.items():
-            if buffer is not stack.buffers[name]:
-                stack.buffers[name].copy_(buffer)
+            if buffer is not self.buffers[name]:
+                self.buffers[name].copy_(buffer)
         self._losses.copy_(losses)

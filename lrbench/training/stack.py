@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lrbench.training.recorded_step import RecordedStep
 from lrbench.training.stacked_updates import SGDUpdate, Update
 
 Named = dict[str, Tensor]
@@ -26,6 +27,7 @@ class Stack:
         state: of the optimizer, by torch's name for it and parameter name, (num_trials, *shape).
         done: shape (num_trials,), steps taken.
         coefficients: of the next updates, (num_steps, num_coefficients, num_trials).
+        recorded: its step, where steps are recorded and one was taken; bound to these very tensors.
     """
 
     trials: list[int]
@@ -35,6 +37,7 @@ class Stack:
     state: dict[str, Named]
     done: NDArray[np.int64]
     coefficients: Tensor = field(default_factory=lambda: torch.empty(0, 0, 0))
+    recorded: RecordedStep | None = None
 
     def rows(self, rows: Sequence[int]) -> "Stack":
         """Copy some rows into a stack of their own, without coefficients."""
@@ -75,6 +78,7 @@ class Stack:
         assert isinstance(update, SGDUpdate)
         self.updates = (*self.updates[:index], replace(update, momentum=True), *self.updates[index + 1 :])
         self.state = _with_state(self.state, self.updates, self.parameters)
+        self.recorded = None
 
     def optimizer_row(self, row: int) -> dict[int, dict[str, Tensor]]:
         """One trial's state in the form in which torch's optimizers save it."""
