@@ -18,21 +18,22 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from bench import mlp
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lrbench.data import Split, Splits
-from lrbench.models import CNN, MLP, LeNet, ResNet20
+from lrbench.models import CNN, LeNet, ResNet20
 from lrbench.optimizers import sgd
 from lrbench.schedules import cosine
 from lrbench.spec import Budget, Task
@@ -54,11 +55,6 @@ class Case:
     batch_size: int
     num_trials: int
     options: StepOptions
-
-
-def mlp(*hidden: int) -> Callable[..., nn.Module]:
-    """An MLP without dropout and BatchNorm."""
-    return partial(MLP, hidden=list(hidden), activation="relu", dropout=0.0, batch_norm=False)
 
 
 IMAGE, PLAIN, FAST = (1, 28, 28), StepOptions(), StepOptions(autocast=True, channels_last=True)
@@ -211,12 +207,12 @@ def in_turn(ways: Mapping[str, Advance], rounds: int) -> dict[str, float]:
     return {way: statistics.median(times) for way, times in found.items()}
 
 
-def rates(num_steps: int) -> Any:
+def rates(num_steps: int) -> NDArray[np.float64]:
     """A rate that changes every step and keeps every model finite."""
     return LR * np.linspace(1.0, 0.9, num_steps)
 
 
-def order_of(workload: Workload) -> Any:
+def order_of(workload: Workload) -> Iterator[Tensor]:
     """Batches without end."""
     return batch_order(seed=SEED, num_train=NUM_EXAMPLES, batch_size=workload.batch_size, begin=0, end=10**9)
 

@@ -86,8 +86,8 @@ def optuna_sweep(
     pool = session.pool(1)
     contestants = make_contestants(arguments, chosen, partial(compose_values, loader, config))
     uri = check_destination(contestants[0].plan)
-    for contestant in contestants:
-        contestant.plan.dataset.check()
+    for contestant in {dataset_key(contestant.values): contestant for contestant in contestants}.values():
+        contestant.plan.dataset.check()  # of a folder of images it looks at every name
     session.is_sweep = True
     try:
         world = Surroundings(

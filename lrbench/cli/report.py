@@ -77,9 +77,7 @@ def report_on(frame: pd.DataFrame, settings: Settings, directory: Path, *, log_t
         print_summary(analysis, said)
         for path in files:
             print(f"wrote\t{path}")
-        code = 0
-        if log_to is not None and sender is not None:
-            code = log_report(files, frame, settings, *log_to, sender=sender)
+        code = log_report(files, frame, settings, *log_to, sender=sender) if log_to and sender else 0
     return code or (0 if compares_something(analysis) else NOTHING_COMPARED)
 
 
