@@ -26,7 +26,7 @@ class Digits:
         test_fraction: of all examples, by class; the published set comes undivided.
         validation_fraction: of the others, by class.
         augmentation: of training batches.
-        cache_dir: where the decoded images are kept; importing scikit-learn takes longer than training.
+        cache_dir: where the decoded images are kept.
     """
 
     test_fraction: HeldOutFraction = 0.2
