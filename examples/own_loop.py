@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lrbench.own_loop import run
+from lrbench.runs.own_loop import run
 
 
 def train(rate, steps, seed):

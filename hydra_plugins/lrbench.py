@@ -36,7 +36,7 @@ class LocalLauncher(Launcher):
         """Train every job; what one of them did wrong is in its result."""
         session = self.task_function.__self__  # type: ignore[attr-defined]
         session.pool(1)  # begins to import what the workers need, on another core
-        from lrbench.cli.launching import compose_values, run_jobs
+        from lrbench.runs.launch import compose_values, run_jobs
 
         jobs = compose_values(self.hydra_context.config_loader, self.config, job_overrides)
         results = run_jobs(jobs, session, num_workers=self.num_workers)
@@ -61,8 +61,8 @@ class SparingLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train every job; what one of them did wrong is in its result."""
-        from lrbench.cli.elsewhere import launch_elsewhere
-        from lrbench.cli.launching import compose_values
+        from lrbench.runs.hydra_launcher import launch_elsewhere
+        from lrbench.runs.launch import compose_values
 
         jobs = compose_values(self.hydra_context.config_loader, self.config, job_overrides)
         session = self.task_function.__self__  # type: ignore[attr-defined]
@@ -120,7 +120,7 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run the whole protocol."""
         self.session.pool(1)  # begins to import what the workers need, on another core
-        from lrbench.cli.optuna_sweep import optuna_sweep
+        from lrbench.studies.sweeper import optuna_sweep
 
         optuna_sweep(
             arguments,

@@ -35,10 +35,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lrbench.cli.display import progress_bar
 from lrbench.data import Digits, Mnist, Mnist1d, Split, Splits
 from lrbench.models import CNN, MLP, CNN1d, LeNet
 from lrbench.optimizers import adamw, sgd
+from lrbench.runs.progress import progress_bar
 from lrbench.schedules import cosine, rex
 from lrbench.spec import Budget, Task, derived_seed
 from lrbench.tracking.record import Record

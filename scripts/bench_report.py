@@ -67,11 +67,11 @@ def main() -> None:
 
 def measure(database: Path) -> None:
     """Go the whole way in this process and print one line of JSON a stage."""
-    timed("import", lambda: __import__("lrbench.report.page"))
+    timed("import", lambda: __import__("lrbench.reporting.page"))
     from lrbench.analysis.analyse import Settings, analyse
     from lrbench.analysis.machine_files import write_machine_files
-    from lrbench.analysis.verdict import verdict
-    from lrbench.report.page import write_html
+    from lrbench.analysis.verdict.verdict import verdict
+    from lrbench.reporting.page import write_html
     from lrbench.tracking.read import read_runs
 
     frame = timed("read", lambda: read_runs(f"sqlite:///{database}", parameters="varying"))
@@ -97,8 +97,8 @@ def timed(stage: str, work: Callable[[], Result]) -> Result:
 
 def write_database(path: Path, num_runs: int) -> None:
     """Fill an MLflow database with what its runs would have left there, past its client, which takes hours."""
-    from lrbench.cli.compose import compose_plans
     from lrbench.config.plan import flat_values
+    from lrbench.runs.compose import compose_plans
     from lrbench.tracking.client import Store
     from lrbench.tracking.names import RECORD_TAG, escape_key, format_param
 

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, lr_scheduler
 
-from lrbench.analysis.pairs import Difference, welch
-from lrbench.cli.check import findings_of
-from lrbench.cli.compose import compose_plans
-from lrbench.cli.draw import save_figure
+from lrbench.analysis.statistics.pairs import Difference, welch
 from lrbench.data import Digits
 from lrbench.data.splits import Split
 from lrbench.lint.code import lint_code
+from lrbench.reporting.rate_pictures import save_figure
+from lrbench.runs.compose import compose_plans
+from lrbench.runs.lint import findings_of
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 EPOCHS, NUM_BATCHES, BATCH_SIZE = 20, 16, 71

@@ -22,7 +22,7 @@ COMPONENTS = ("scheduler", "warmup", "optimizer", "model", "dataset")
 NOT_PARAMETERS = {"name", "purpose", "formula", "source", "libraries", "search", "_target_"}
 # Everything but the command line, which has a page of its own; the highest room first.
 ROOMS = (
-    "own_loop", "tracking", "launch", "sweep", "config", "range_test", "learner_choice", "report", "export", "trials",
+    "studies", "runs", "tracking", "launch", "search", "config", "reporting", "lr_range", "trials", "codegen",
     "checkpoints", "lint", "analysis", "training", "databases", "results", "optimizers", "data", "models", "schedules",
     "typos", "spec",
 )  # fmt: skip

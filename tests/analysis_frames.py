@@ -3,7 +3,7 @@
 import numpy as np
 
 from lrbench.analysis.analyse import Settings, analyse
-from lrbench.results import frame_from_rows
+from lrbench.results.schema import frame_from_rows
 
 SCHEDULES = ("constant", "cosine", "linear")
 EVERY = 10  # evaluations of one run after step 0

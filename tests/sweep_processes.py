@@ -13,10 +13,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 from sqlalchemy.engine.base import RootTransaction
 
-from lrbench.sweep.claims import Claims
-from lrbench.sweep.space import Dimension
-from lrbench.sweep.storage import add_trials, create_or_load_study, finish_trial, new_trial, open_storage
-from lrbench.sweep.suggest import Suggestion, suggest, visible_history
+from lrbench.search.claims import Claims
+from lrbench.search.space import Dimension
+from lrbench.search.storage import add_trials, create_or_load_study, finish_trial, new_trial, open_storage
+from lrbench.search.suggest import Suggestion, suggest, visible_history
 
 DOCUMENT = {"space": {"optimizer.lr": {"low": 0.1, "high": 1.0}}, "seed": 0}
 SUGGESTION = Suggestion(
@@ -31,7 +31,7 @@ SPACE = (
 # A server that has imported what takes long (some of it only when used) forks the processes: each starts at once.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    ["lrbench.sweep.storage", "lrbench.sweep.claims", "optuna.storages._rdb.models", "alembic.command", "hypothesis"]
+    ["lrbench.search.storage", "lrbench.search.claims", "optuna.storages._rdb.models", "alembic.command", "hypothesis"]
 )
 
 

@@ -10,14 +10,14 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from lrbench.analysis.across_results import cliques_of
-from lrbench.analysis.aggregates import probability_of_improvement
 from lrbench.analysis.analyse import Settings, analyse
-from lrbench.analysis.improvements import improvements
 from lrbench.analysis.model import to_plain
-from lrbench.analysis.targets import Target
-from lrbench.analysis.terms import Share, Unavailable
-from lrbench.analysis.verdict_budget import budget_claims
-from lrbench.results import frame_from_rows
+from lrbench.analysis.statistics.aggregates import probability_of_improvement
+from lrbench.analysis.statistics.improvements import improvements
+from lrbench.analysis.statistics.targets import Target
+from lrbench.analysis.statistics.terms import Share, Unavailable
+from lrbench.analysis.verdict.budget import budget_claims
+from lrbench.results.schema import frame_from_rows
 
 
 def checks(analysis, section=0):

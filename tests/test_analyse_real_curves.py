@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from lrbench.analysis.analyse import Settings, analyse
-from lrbench.analysis.formats import read_format
 from lrbench.analysis.model import to_plain
-from lrbench.analysis.verdict import verdict
+from lrbench.analysis.verdict.verdict import verdict
+from lrbench.results.formats import read_format
 
 TASK = "slimpajama-llama-124M-adamw-b100"
 

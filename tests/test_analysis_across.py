@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from lrbench.analysis.across import friedman, nemenyi, signed_ranks, smallest_num_workloads, wilcoxon_holm
-from lrbench.analysis.cells import ok_mean
-from lrbench.analysis.profiles import profile_score, speed_ratios
-from lrbench.analysis.ranks import Flip, leave_one_out_flips, mean_ranks, rank_intervals, ranks
-from lrbench.analysis.terms import Unavailable
+from lrbench.analysis.statistics.across import friedman, nemenyi, signed_ranks, smallest_num_workloads, wilcoxon_holm
+from lrbench.analysis.statistics.cells import ok_mean
+from lrbench.analysis.statistics.profiles import profile_score, speed_ratios
+from lrbench.analysis.statistics.ranks import Flip, leave_one_out_flips, mean_ranks, rank_intervals, ranks
+from lrbench.analysis.statistics.terms import Unavailable
 
 INF = float("inf")
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrbench.analysis.aggregates import (
+from lrbench.analysis.statistics.aggregates import (
     interquartile_mean,
     normalised_finals,
     probability_of_improvement,

@@ -1,7 +1,7 @@
 import pytest
 
-from lrbench.analysis.audit import audit
-from lrbench.results import frame_from_rows
+from lrbench.analysis.audit.audit import audit
+from lrbench.results.schema import frame_from_rows
 
 SCHEDULES = ("constant", "linear", "cosine")
 RATES = (0.01, 0.1, 1.0)

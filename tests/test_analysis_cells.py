@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrbench.analysis.cells import (
+from lrbench.analysis.statistics.cells import (
     Summary,
     bootstrap,
     matrix,

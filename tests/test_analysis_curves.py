@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrbench.analysis.curves import (
+from lrbench.analysis.statistics.curves import (
     TimeToTarget,
     anytime_area,
     best_value,
@@ -16,8 +16,8 @@ from lrbench.analysis.curves import (
     sustained_time_to_target,
     time_to_target,
 )
-from lrbench.analysis.terms import Unavailable
-from lrbench.results import frame_from_rows
+from lrbench.analysis.statistics.terms import Unavailable
+from lrbench.results.schema import frame_from_rows
 from lrbench.spec import RunState
 
 STEPS = [0, 10, 20, 30]

@@ -6,9 +6,9 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 from statsmodels.stats.power import TTestIndPower
 
-from lrbench.analysis.pairs import holm, seeds_to_settle, welch, welch_holm
-from lrbench.analysis.pareto import front_membership, pareto_front, relation
-from lrbench.analysis.terms import Interval, Unavailable
+from lrbench.analysis.statistics.pairs import holm, seeds_to_settle, welch, welch_holm
+from lrbench.analysis.statistics.pareto import front_membership, pareto_front, relation
+from lrbench.analysis.statistics.terms import Interval, Unavailable
 
 INF = float("inf")
 A, B = [1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 6.0]

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lrbench.analysis.audit import audit
-from lrbench.analysis.curves import censoring_step, curves_of, final_value, time_to_target
-from lrbench.analysis.states import last_rows
-from lrbench.results import float_column
+from lrbench.analysis.audit.audit import audit
+from lrbench.analysis.statistics.curves import censoring_step, curves_of, final_value, time_to_target
+from lrbench.analysis.statistics.states import last_rows
+from lrbench.results.schema import float_column
 from lrbench.spec import RunState
 
 NUM_LAYERS = 12  # the 124M model, of which there is a full grid of rates

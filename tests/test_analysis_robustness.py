@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrbench.analysis.robustness import (
+from lrbench.analysis.statistics.robustness import (
     Spread,
     basin_width,
     best_of_n,
@@ -15,7 +15,7 @@ from lrbench.analysis.robustness import (
     seed_spread,
     spread_test,
 )
-from lrbench.analysis.terms import Unavailable
+from lrbench.analysis.statistics.terms import Unavailable
 
 INF = float("inf")
 RATES = [0.1, 0.001, 0.01, 1.0]  # unordered on purpose

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lrbench.analysis.profiles import (
+from lrbench.analysis.statistics.profiles import (
     SpeedUp,
     algoperf_score,
     common_workloads,
@@ -14,8 +14,8 @@ from lrbench.analysis.profiles import (
     speed_up,
     times_with_misses,
 )
-from lrbench.analysis.targets import Target, absolute_target, constant_target, ladder
-from lrbench.analysis.terms import Unavailable
+from lrbench.analysis.statistics.targets import Target, absolute_target, constant_target, ladder
+from lrbench.analysis.statistics.terms import Unavailable
 
 INF, NAN = float("inf"), float("nan")
 TIMES = np.array([[100.0, 150.0, INF], [300.0, 200.0, 800.0]])

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from lrbench.analysis.states import divergence_rates, full_grid, last_rows, missing_runs, states_table
-from lrbench.analysis.terms import Share
-from lrbench.results import as_floats, frame_from_rows
+from lrbench.analysis.statistics.states import divergence_rates, full_grid, last_rows, missing_runs, states_table
+from lrbench.analysis.statistics.terms import Share
+from lrbench.results.schema import as_floats, frame_from_rows
 
 
 def run(run_id, scheduler, seed, state, workload="w"):

@@ -3,14 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrbench.analysis.survival import (
+from lrbench.analysis.statistics.survival import (
     kaplan_meier,
     logrank,
     restricted_mean,
     share_reached,
     target_ecdf,
 )
-from lrbench.analysis.terms import Share, Unavailable
+from lrbench.analysis.statistics.terms import Share, Unavailable
 
 # Freireich et al. 1963, weeks of remission: the example of most textbooks (Collett 2015).
 TREATED = [6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35]

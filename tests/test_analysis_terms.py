@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from lrbench.analysis.terms import (
+from lrbench.analysis.statistics.terms import (
     Share,
     Unavailable,
     as_costs,

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from lrbench.cli.check import fails, findings_of, main
-from lrbench.cli.compose import compose_plans
 from lrbench.lint import Finding
+from lrbench.runs.compose import compose_plans
 
 TORCH_FAMILIES = [
     "constant", "cosine", "cosine_restarts", "cyclic", "exponential", "linear", "multistep", "one_cycle", "plateau",

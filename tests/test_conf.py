@@ -9,10 +9,10 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from lrbench.cli.errors import explain
 from lrbench.config import CONFIG_DIR, make_plan, register_schema
 from lrbench.config.plan import flat_values
 from lrbench.config.schema import Config
+from lrbench.runs.errors import explain
 
 COMPONENTS = ("scheduler", "warmup", "optimizer", "model", "dataset")
 FILES = sorted(path for path in CONFIG_DIR.glob("*/**/*.yaml") if path.relative_to(CONFIG_DIR).parts[0] != "hydra")

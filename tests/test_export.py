@@ -14,10 +14,10 @@ import yaml
 
 from lrbench import schedules
 from lrbench.cli.export import main
+from lrbench.codegen import optax_snippet, torch_snippet, transformers_snippet
+from lrbench.codegen.source import Source
 from lrbench.config import CONFIG_DIR
 from lrbench.config.targets import bind
-from lrbench.export import optax_snippet, torch_snippet, transformers_snippet
-from lrbench.export.source import Source
 from lrbench.schedules import Warmup
 from lrbench.schedules.rates import make_rates
 from lrbench.spec import evaluation_steps
@@ -349,7 +349,7 @@ def record_of_a_run(results, name, config, run_id):
 
 
 def test_a_run_is_exported_by_its_record_its_name_and_its_mlflow_id(tmp_path, capsys):
-    from lrbench.cli.compose import compose_plans
+    from lrbench.runs.compose import compose_plans
 
     words = ["scheduler=step", "scheduler.gamma=0.5", "optimizer.lr=0.2", "budget=steps", "budget.steps=60"]
     config = yaml.safe_dump(compose_plans(words)[0].values)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrbench.analysis.completion import judge_states
-from lrbench.analysis.files import read_file, write_file
-from lrbench.results import COLUMNS, as_floats, check_frame, frame_from_rows
+from lrbench.results.completion import judge_states
+from lrbench.results.files import read_file, write_file
+from lrbench.results.schema import COLUMNS, as_floats, check_frame, frame_from_rows
 
 HEADER = "run_id,scheduler,workload,seed,budget,step,val/loss"
 

@@ -5,8 +5,8 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrbench.cli.groups import Group, cut, make_groups, shared_steps
 from lrbench.config import CONFIG_DIR, make_plan, register_schema
+from lrbench.runs.groups import Group, cut, make_groups, shared_steps
 
 
 def plan(*words):

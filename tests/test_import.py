@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lrbench.analysis.audit import audit
-from lrbench.analysis.curves import censoring_step, curves_of, final_value, time_to_target
-from lrbench.analysis.files import read_file
-from lrbench.analysis.formats import evaluations_of, formats, matches, read_format
-from lrbench.analysis.states import last_rows, states_table
+from lrbench.analysis.audit.audit import audit
+from lrbench.analysis.statistics.curves import censoring_step, curves_of, final_value, time_to_target
+from lrbench.analysis.statistics.states import last_rows, states_table
 from lrbench.cli import main
-from lrbench.results import frame_from_rows
+from lrbench.results.files import read_file
+from lrbench.results.formats import evaluations_of, formats, matches, read_format
+from lrbench.results.schema import frame_from_rows
 from lrbench.tracking.read import read_runs
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not in the file, so assumed", "ignore:.*they were merged")

@@ -19,10 +19,10 @@ from hydra.utils import instantiate
 from mlflow import MlflowClient
 from shell import REPO
 
-from lrbench.cli.launching import default_num_workers
-from lrbench.cli.signals import SIGNALS_ELSEWHERE, StopRequest
 from lrbench.config import CONFIG_DIR, register_schema
 from lrbench.launch import Done
+from lrbench.runs.launch import default_num_workers
+from lrbench.runs.signals import SIGNALS_ELSEWHERE, StopRequest
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.journal import Ended, Evaluated, read_all
 
@@ -240,7 +240,7 @@ class Answering:
 
     def submit(self, key, function, argument):
         self.num_asked += 1
-        assert (function, argument) == ("lrbench.cli.worker.device_type", "auto")
+        assert (function, argument) == ("lrbench.runs.worker.device_type", "auto")
 
     def events(self):
         yield None

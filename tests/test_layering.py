@@ -17,21 +17,22 @@ FLOORS = [
     {"schedules", "models", "data", "optimizers", "results", "databases"},
     {"training", "analysis", "lint"},
     {"checkpoints"},
-    {"trials", "export", "report"},
-    {"learner_choice", "range_test"},
-    {"config", "sweep", "launch", "tracking"},
+    {"trials", "codegen"},
+    {"lr_range"},
+    {"config", "search", "launch", "tracking", "reporting"},
+    {"runs"},
+    {"studies"},
     {"cli"},
-    {"own_loop"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 EDGES = {  # library -> the rooms that may import it
-    "hydra": {"config", "sweep", "launch", "cli"},
-    "omegaconf": {"config", "sweep", "launch", "cli"},
-    "optuna": {"sweep"},
+    "hydra": {"config", "search", "launch", "runs", "studies", "cli"},
+    "omegaconf": {"config", "search", "launch", "runs", "studies", "cli"},
+    "optuna": {"search"},
     "mlflow": {"tracking"},
-    "rich": {"cli"},
-    "pandas": {"results", "analysis", "tracking", "cli"},
-    "matplotlib": {"cli", "report"},
+    "rich": {"runs", "cli"},
+    "pandas": {"results", "analysis", "tracking", "runs", "cli"},
+    "matplotlib": {"reporting"},
 }
 FILES = sorted(
     path for path in PACKAGE.rglob("*.py") if path.name not in ("__main__.py",) and path.parent != PACKAGE / "conf"
@@ -75,9 +76,9 @@ def test_imports_go_downwards_and_libraries_stay_at_their_edges(path):
         ("lrbench.config", ["torch", "torchvision", "mlflow", "optuna", "matplotlib", "sklearn", "pandas"]),
         ("lrbench.cli.run", ["torch", "mlflow", "optuna", "matplotlib", "sklearn", "pandas"]),
         ("lrbench.tracking.record", ["torch", "mlflow"]),
-        ("lrbench.sweep.suggest", ["torch", "hydra", "omegaconf", "mlflow", "pandas"]),
-        ("lrbench.sweep.storage", ["torch", "hydra", "omegaconf", "mlflow", "pandas"]),
-        ("lrbench.sweep.claims", ["torch", "hydra", "omegaconf", "mlflow", "pandas"]),
+        ("lrbench.search.suggest", ["torch", "hydra", "omegaconf", "mlflow", "pandas"]),
+        ("lrbench.search.storage", ["torch", "hydra", "omegaconf", "mlflow", "pandas"]),
+        ("lrbench.search.claims", ["torch", "hydra", "omegaconf", "mlflow", "pandas"]),
     ],
 )
 def test_a_light_import_stays_light(imported, absent):

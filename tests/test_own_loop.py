@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from lrbench.own_loop import run
+from lrbench.runs.own_loop import run
 from lrbench.spec import RunState
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.journal import Ended, Evaluated, read_all

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lrbench import schedules
-from lrbench.cli.compose import compose_plans
 from lrbench.cli.preview import chart, labels_of, main, write_csv
+from lrbench.runs.compose import compose_plans
 from lrbench.schedules.rates import make_rates
 
 SHORT = ["budget=steps", "budget.steps=40", "optimizer.lr=0.2"]
@@ -120,7 +120,7 @@ def test_the_command_draws_and_writes_what_training_would_use(tmp_path, capsys):
 
 
 def test_the_same_picture_has_the_same_bytes(tmp_path):
-    from lrbench.cli.draw import draw_rates, save_figure
+    from lrbench.reporting.rate_pictures import draw_rates, save_figure
 
     for name in ("a.svg", "b.svg"):
         save_figure(draw_rates({"cosine": table(schedules.cosine)}), tmp_path / name)
@@ -129,7 +129,7 @@ def test_the_same_picture_has_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize("num_schedules", [1, 7, 8, 30])
 def test_every_schedule_is_drawn_and_named(num_schedules):
-    from lrbench.cli.draw import OVERLAID, draw_rates
+    from lrbench.reporting.rate_pictures import OVERLAID, draw_rates
 
     labels = [f"schedule {i}" for i in range(num_schedules)]
     figure = draw_rates({label: table(schedules.cosine, 10) for label in labels})
@@ -146,7 +146,7 @@ def test_every_schedule_is_drawn_and_named(num_schedules):
 
 
 def test_momentum_is_drawn_below_on_the_same_steps():
-    from lrbench.cli.draw import draw_rates
+    from lrbench.reporting.rate_pictures import draw_rates
 
     tables = {"one_cycle": table(schedules.one_cycle), "cosine": table(schedules.cosine)}
     upper, lower = draw_rates(tables).axes

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-from lrbench.cli.compose import compose_plans
 from lrbench.cli.range_test import main, read_settings
 from lrbench.data import NoisyQuadratic
 from lrbench.data.synthetic import expected_quadratic_loss
+from lrbench.lr_range import RangeTest, range_test, smoothed_curve, suggest
+from lrbench.lr_range.measure import smoothing_steps
 from lrbench.models import Diagonal
-from lrbench.range_test import RangeTest, range_test, smoothed_curve, suggest
-from lrbench.range_test.measure import smoothing_steps
+from lrbench.runs.compose import compose_plans
 from lrbench.spec import Budget
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.record import Record
@@ -327,7 +327,7 @@ def test_the_command_measures_digits_and_leaves_a_record(tmp_path, monkeypatch, 
 
 
 def test_the_journal_holds_the_smoothed_curve_up_to_its_first_nan(tmp_path):
-    from lrbench.cli.range_test_run import _evaluations
+    from lrbench.runs.range_test import _evaluations
 
     losses = np.where(np.arange(80) < 6, 2.0, NAN)
     curve = smoothed_curve(made(losses))

@@ -11,8 +11,8 @@ import pytest
 from test_report_html import SETTINGS, example_frame
 
 from lrbench.analysis.analyse import analyse
-from lrbench.analysis.verdict import verdict
-from lrbench.report.page import write_html
+from lrbench.analysis.verdict.verdict import verdict
+from lrbench.reporting.page import write_html
 
 pytestmark = pytest.mark.slow
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

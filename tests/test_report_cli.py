@@ -5,9 +5,9 @@ import re
 import pytest
 from analysis_frames import field, run, spread_out
 
-from lrbench.analysis.files import write_file
 from lrbench.cli import main
-from lrbench.results import frame_from_rows
+from lrbench.results.files import write_file
+from lrbench.results.schema import frame_from_rows
 from lrbench.spec import Evaluation, RunState
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.read import read_runs

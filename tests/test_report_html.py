@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 
 from lrbench.analysis.analyse import Settings, analyse
 from lrbench.analysis.model import Across, Overall
-from lrbench.analysis.terms import Unavailable
-from lrbench.analysis.verdict import verdict
-from lrbench.report.figure_pairs import cd_diagram
-from lrbench.report.figure_rates import value_limits
-from lrbench.report.layout import sheets_of
-from lrbench.report.page import legible, write_html
-from lrbench.report.pictures import Mark, Picture, drawing_rules, markup
-from lrbench.report.styles import LONGEST_NAME, distinct_labels, panels_of, shortened, styles_of
-from lrbench.report.words import number, p_value
-from lrbench.results import frame_from_rows
+from lrbench.analysis.statistics.terms import Unavailable
+from lrbench.analysis.verdict.verdict import verdict
+from lrbench.reporting.figure_pairs import cd_diagram
+from lrbench.reporting.figure_rates import value_limits
+from lrbench.reporting.layout import sheets_of
+from lrbench.reporting.page import legible, write_html
+from lrbench.reporting.pictures import Mark, Picture, drawing_rules, markup
+from lrbench.reporting.styles import LONGEST_NAME, distinct_labels, panels_of, shortened, styles_of
+from lrbench.reporting.words import number, p_value
+from lrbench.results.schema import frame_from_rows
 
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 SETTINGS = Settings("val/loss", "minimize", num_resamples=200)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from lrbench.results import as_floats, check_frame, float_column, frame_from_rows
+from lrbench.results.schema import as_floats, check_frame, float_column, frame_from_rows
 
 
 def row(run_id="a", step=0, **more):

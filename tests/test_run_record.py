@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from lrbench.cli.run_record import write_yaml
+from lrbench.runs.record_of_run import write_yaml
 
 TEXTS = [
     "",

@@ -9,7 +9,7 @@ import pytest
 import lrbench.trials
 from lrbench.cli import known_truth, main, selftest
 from lrbench.cli.known_truth import EVAL_EVERY, NUM_SEEDS, PROBLEMS, SCHEDULES, STEPS
-from lrbench.results import float_column, frame_from_rows
+from lrbench.results.schema import float_column, frame_from_rows
 from lrbench.spec import evaluation_steps
 
 

@@ -3,7 +3,7 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lrbench.sweep.arguments import read_arguments
+from lrbench.search.arguments import read_arguments
 
 
 def read(*words):

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 from sweep_processes import claim_and_die, end, reports_of, start, start_work
 
-from lrbench.sweep import claims as module
-from lrbench.sweep.claims import Claims
-from lrbench.sweep.storage import open_storage
+from lrbench.search import claims as module
+from lrbench.search.claims import Claims
+from lrbench.search.storage import open_storage
 
 SLOTS = [f"trial-{number}" for number in range(3)]
 

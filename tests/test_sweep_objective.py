@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from lrbench.sweep.objective import mean_curve, objective_value, prune_lines, worst_value
+from lrbench.search.objective import mean_curve, objective_value, prune_lines, worst_value
 
 
 def test_final_is_the_mean_over_seeds_of_the_last_value():

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lrbench.config import CONFIG_DIR
-from lrbench.sweep.ranges import config_value, in_words, range_document, read_range, stored
-from lrbench.sweep.space import GROUPS, Dimension, parents_first, read_space, space_diff, space_document
+from lrbench.search.ranges import config_value, in_words, range_document, read_range, stored
+from lrbench.search.space import GROUPS, Dimension, parents_first, read_space, space_diff, space_document
 
 FILES = sorted(path for group in GROUPS for path in CONFIG_DIR.glob(f"{group}/**/*.yaml"))
 

@@ -31,7 +31,7 @@ from sweep_processes import (
 )
 from test_tracking_record import small_disk
 
-from lrbench.sweep.storage import (
+from lrbench.search.storage import (
     add_slot,
     add_trials,
     create_or_load_study,
@@ -41,7 +41,7 @@ from lrbench.sweep.storage import (
     open_storage,
     plan_of,
 )
-from lrbench.sweep.suggest import Suggestion, suggest
+from lrbench.search.suggest import Suggestion, suggest
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_processes_that_start_together_on_a_new_database_all_work(study_database
 MOMENTS = {
     "before the first table": "optuna.storages._rdb.models.BaseModel.metadata.create_all",
     "before the version is stamped": "optuna.storages._rdb.storage._VersionManager._set_alembic_revision",
-    "before our own table": "lrbench.sweep.database._TABLES.create_all",
+    "before our own table": "lrbench.search.database._TABLES.create_all",
     "before the file is moved in place": "os.replace",
 }
 
@@ -244,8 +244,8 @@ def test_a_study_whose_creation_was_killed_is_completed(study_database, attrs):
     "moment",
     [
         "sqlalchemy.insert",
-        "lrbench.sweep.storage._rows_of_params",
-        "lrbench.sweep.storage._rows_of_attrs",
+        "lrbench.search.storage._rows_of_params",
+        "lrbench.search.storage._rows_of_attrs",
         "sqlalchemy.engine.base.RootTransaction.commit",
     ],
 )

@@ -13,12 +13,12 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 from scipy.stats import qmc
 
+from lrbench.search.grid import grid_point, grid_size
+from lrbench.search.points import quasi_random_point, random_point, value_at
+from lrbench.search.ranges import contains
+from lrbench.search.space import Dimension
+from lrbench.search.suggest import suggest, uses_history, visible_history
 from lrbench.spec import derived_seed
-from lrbench.sweep.grid import grid_point, grid_size
-from lrbench.sweep.points import quasi_random_point, random_point, value_at
-from lrbench.sweep.ranges import contains
-from lrbench.sweep.space import Dimension
-from lrbench.sweep.suggest import suggest, uses_history, visible_history
 
 RATE = Dimension("optimizer.lr", FloatDistribution(1e-4, 1.0, log=True), {})
 GAMMA = Dimension("scheduler.gamma", FloatDistribution(0.1, 0.9), {})

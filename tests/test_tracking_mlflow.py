@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import _validate_metric_name, _validate_param_name
 from test_tracking_record import evaluation, make_record
 
-from lrbench.results import as_floats, check_frame, frame_from_rows
+from lrbench.results.schema import as_floats, check_frame, frame_from_rows
 from lrbench.spec import Evaluation, RunState
 from lrbench.tracking import read_api
 from lrbench.tracking.client import Store, is_refusal

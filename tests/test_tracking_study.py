@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from test_tracking_mlflow import stored_points, uri_of
 from test_tracking_record import evaluation, make_record
 
-from lrbench.results import check_frame
+from lrbench.results.schema import check_frame
 from lrbench.spec import Evaluation, RunState
 from lrbench.tracking import client as client_module
 from lrbench.tracking import record as record_module

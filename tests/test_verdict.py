@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrbench.analysis.model import to_plain
-from lrbench.analysis.verdict import verdict
+from lrbench.analysis.verdict.verdict import verdict
 
 NO_DIFFERENCE = "significant difference"
 TOO_FEW = "not enough workloads to test"

@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lrbench.analysis.across import friedman, nemenyi, wilcoxon_holm
-from lrbench.analysis.aggregates import Estimate, interquartile_mean, normalised_finals
-from lrbench.analysis.cells import matrix, median, ok_mean
 from lrbench.analysis.field import CONSTANT, Field
-from lrbench.analysis.improvements import improvements
 from lrbench.analysis.model import Across, FriedmanTest, Overall, OverallPair, RankedPair
-from lrbench.analysis.profiles import SpeedUp, profile_score, speed_ratios, speed_up
-from lrbench.analysis.ranks import RankInterval, mean_ranks, rank_intervals
 from lrbench.analysis.speed_profiles import time_matrix
-from lrbench.analysis.terms import MIN_SEEDS, Direction, FloatArray, Unavailable
+from lrbench.analysis.statistics.across import friedman, nemenyi, wilcoxon_holm
+from lrbench.analysis.statistics.aggregates import Estimate, interquartile_mean, normalised_finals
+from lrbench.analysis.statistics.cells import matrix, median, ok_mean
+from lrbench.analysis.statistics.improvements import improvements
+from lrbench.analysis.statistics.profiles import SpeedUp, profile_score, speed_ratios, speed_up
+from lrbench.analysis.statistics.ranks import RankInterval, mean_ranks, rank_intervals
+from lrbench.analysis.statistics.terms import MIN_SEEDS, Direction, FloatArray, Unavailable
 from lrbench.spec import derived_seed
 
 Finals = Mapping[tuple[str, str], FloatArray]

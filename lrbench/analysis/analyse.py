@@ -9,12 +9,12 @@ import pandas as pd
 
 import lrbench
 from lrbench.analysis.across_results import across_of
-from lrbench.analysis.audit import audit
+from lrbench.analysis.audit.audit import audit
+from lrbench.analysis.audit.findings import Finding, Severity
 from lrbench.analysis.cell_results import cells_of
 from lrbench.analysis.compared import Compared, choose_compared, origin_findings
 from lrbench.analysis.dependence import robustness_of
 from lrbench.analysis.field import Field, decide_endpoint, endpoint_values, make_field
-from lrbench.analysis.findings import Finding, Severity
 from lrbench.analysis.fronts import front_of, overall_front
 from lrbench.analysis.learning_curves import learning_curves_of
 from lrbench.analysis.ledger import costs_of, sentences_of, states_of
@@ -31,8 +31,8 @@ from lrbench.analysis.prepare import (
 )
 from lrbench.analysis.rate_curves import rate_curves_of, shared_rates_of
 from lrbench.analysis.speed_profiles import ecdfs_of, profiles_of
+from lrbench.analysis.statistics.terms import NUM_RESAMPLES, Direction, Unavailable
 from lrbench.analysis.tasks import separate_budgets, tasks_of
-from lrbench.analysis.terms import NUM_RESAMPLES, Direction, Unavailable
 
 _LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-posthocs")
 _SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
@@ -65,7 +65,7 @@ def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
     As soon as a task has several budgets there are several sections, see `Section.title`; none has two of one task.
 
     Args:
-        frame: see `lrbench.results`; rows of all roles together.
+        frame: see `lrbench.results.schema`; rows of all roles together.
         settings: declared beforehand.
 
     Raises:

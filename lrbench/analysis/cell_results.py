@@ -5,19 +5,19 @@ from typing import Literal
 
 import numpy as np
 
-from lrbench.analysis.cells import median, summarise
-from lrbench.analysis.curves import (
-    anytime_area,
-    best_value,
-)
 from lrbench.analysis.field import Field, endpoint_values
 from lrbench.analysis.model import AtFraction, Cell, MeanOfSeeds, RunResult, SeedSpread
 from lrbench.analysis.prepare import Run
-from lrbench.analysis.profiles import speed_ratios
-from lrbench.analysis.ranks import ranks
-from lrbench.analysis.robustness import seed_spread
-from lrbench.analysis.targets import Target
-from lrbench.analysis.terms import FloatArray, Unavailable, sign, wilson_share, worst
+from lrbench.analysis.statistics.cells import median, summarise
+from lrbench.analysis.statistics.curves import (
+    anytime_area,
+    best_value,
+)
+from lrbench.analysis.statistics.profiles import speed_ratios
+from lrbench.analysis.statistics.ranks import ranks
+from lrbench.analysis.statistics.robustness import seed_spread
+from lrbench.analysis.statistics.targets import Target
+from lrbench.analysis.statistics.terms import FloatArray, Unavailable, sign, wilson_share, worst
 from lrbench.analysis.time_results import in_samples, in_seconds, in_steps, in_steps_sustained
 from lrbench.spec import RunState
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrbench.analysis.findings import Finding
+from lrbench.analysis.audit.findings import Finding
 from lrbench.analysis.model import Origin
 from lrbench.analysis.prepare import Run
-from lrbench.analysis.terms import Direction, sign
+from lrbench.analysis.statistics.terms import Direction, sign
 from lrbench.spec import RunState
 
 _PREFERENCE = (RunState.OK, RunState.DIVERGED, RunState.INCOMPLETE)

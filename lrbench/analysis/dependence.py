@@ -5,16 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from lrbench.analysis.across_results import common_fields
-from lrbench.analysis.cells import matrix, ok_mean
 from lrbench.analysis.field import Field, steps_to
 from lrbench.analysis.model import Cell, EndpointRanks, FlipNote, LadderRow, MeanOfSeeds, Robustness, SpreadRow
-from lrbench.analysis.profiles import profile_score, speed_ratios
-from lrbench.analysis.ranks import leave_one_out_flips, mean_ranks
-from lrbench.analysis.robustness import spread_test
 from lrbench.analysis.speed_profiles import time_matrix
-from lrbench.analysis.survival import kaplan_meier, share_reached
-from lrbench.analysis.targets import LADDER
-from lrbench.analysis.terms import Direction, FloatArray, Unavailable, worst
+from lrbench.analysis.statistics.cells import matrix, ok_mean
+from lrbench.analysis.statistics.profiles import profile_score, speed_ratios
+from lrbench.analysis.statistics.ranks import leave_one_out_flips, mean_ranks
+from lrbench.analysis.statistics.robustness import spread_test
+from lrbench.analysis.statistics.survival import kaplan_meier, share_reached
+from lrbench.analysis.statistics.targets import LADDER
+from lrbench.analysis.statistics.terms import Direction, FloatArray, Unavailable, worst
 
 Finals = Mapping[tuple[str, str], FloatArray]
 

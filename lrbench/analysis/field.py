@@ -7,17 +7,17 @@ from functools import cached_property
 import numpy as np
 
 from lrbench.analysis.compared import Compared
-from lrbench.analysis.curves import (
+from lrbench.analysis.model import WorkloadFacts
+from lrbench.analysis.prepare import Run, test_twin
+from lrbench.analysis.statistics.curves import (
     TimeToTarget,
     best_value,
     censoring_step,
     check_cadence,
     time_to_target,
 )
-from lrbench.analysis.model import WorkloadFacts
-from lrbench.analysis.prepare import Run, test_twin
-from lrbench.analysis.targets import Target, absolute_target, constant_target, ladder
-from lrbench.analysis.terms import Direction, FloatArray, Unavailable, sign, worst
+from lrbench.analysis.statistics.targets import Target, absolute_target, constant_target, ladder
+from lrbench.analysis.statistics.terms import Direction, FloatArray, Unavailable, sign, worst
 from lrbench.spec import RunState
 
 CONSTANT = "constant"

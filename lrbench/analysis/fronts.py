@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from lrbench.analysis.cells import bootstrap, matrix, median, ok_mean
 from lrbench.analysis.field import Field
 from lrbench.analysis.model import Cell, FrontPoint
-from lrbench.analysis.pareto import front_membership, pareto_front
 from lrbench.analysis.prepare import Run
-from lrbench.analysis.profiles import profile_score, speed_ratios
-from lrbench.analysis.ranks import mean_ranks
 from lrbench.analysis.speed_profiles import has_times
-from lrbench.analysis.terms import (
+from lrbench.analysis.statistics.cells import bootstrap, matrix, median, ok_mean
+from lrbench.analysis.statistics.pareto import front_membership, pareto_front
+from lrbench.analysis.statistics.profiles import profile_score, speed_ratios
+from lrbench.analysis.statistics.ranks import mean_ranks
+from lrbench.analysis.statistics.terms import (
     MIN_SEEDS,
     BoolArray,
     Direction,

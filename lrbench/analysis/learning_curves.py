@@ -6,7 +6,7 @@ import numpy as np
 
 from lrbench.analysis.field import Field
 from lrbench.analysis.model import LearningCurve
-from lrbench.analysis.terms import MIN_SEEDS, FloatArray, worst
+from lrbench.analysis.statistics.terms import MIN_SEEDS, FloatArray, worst
 from lrbench.spec import RunState
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from lrbench.analysis.curves import has_collapsed
+from lrbench.analysis.audit.findings import listed
 from lrbench.analysis.field import CONSTANT, Field
-from lrbench.analysis.findings import listed
 from lrbench.analysis.model import Cost, StateRow
 from lrbench.analysis.prepare import Run, by_cell
-from lrbench.analysis.targets import Target
-from lrbench.analysis.terms import MIN_SEEDS, Direction
+from lrbench.analysis.statistics.curves import has_collapsed
+from lrbench.analysis.statistics.targets import Target
+from lrbench.analysis.statistics.terms import MIN_SEEDS, Direction
 from lrbench.spec import RunState
 
 

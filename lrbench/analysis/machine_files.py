@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from lrbench.analysis.aggregates import Estimate
 from lrbench.analysis.markdown import by_rank, markdown
 from lrbench.analysis.model import Analysis, Cell, MeanOfSeeds, Section, TimeSummary, to_plain
-from lrbench.analysis.ranks import RankInterval
-from lrbench.analysis.survival import RestrictedMean
-from lrbench.analysis.terms import Interval, Share, Unavailable
-from lrbench.analysis.verdict import Verdict
+from lrbench.analysis.statistics.aggregates import Estimate
+from lrbench.analysis.statistics.ranks import RankInterval
+from lrbench.analysis.statistics.survival import RestrictedMean
+from lrbench.analysis.statistics.terms import Interval, Share, Unavailable
+from lrbench.analysis.verdict.verdict import Verdict
 
 Row = dict[str, object]
 

@@ -1,9 +1,9 @@
 """The report for a pull request: the verdict line, a table a budget, the rest folded away."""
 
 from lrbench.analysis.model import Analysis, Cell, Section
-from lrbench.analysis.terms import Unavailable
-from lrbench.analysis.verdict import Verdict
-from lrbench.analysis.wording import number, summary
+from lrbench.analysis.statistics.terms import Unavailable
+from lrbench.analysis.verdict.verdict import Verdict
+from lrbench.analysis.verdict.wording import number, summary
 
 
 def markdown(analysis: Analysis, said: Verdict) -> str:

@@ -13,16 +13,16 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from lrbench.analysis.aggregates import Estimate, Improvement
-from lrbench.analysis.findings import Finding
-from lrbench.analysis.pairs import Difference, SeedsNeeded
-from lrbench.analysis.pareto import Relation
-from lrbench.analysis.profiles import SpeedUp
-from lrbench.analysis.ranks import RankInterval
-from lrbench.analysis.robustness import Basin, SpreadTest
-from lrbench.analysis.survival import RestrictedMean
-from lrbench.analysis.targets import Target
-from lrbench.analysis.terms import Direction, Interval, Share, Unavailable
+from lrbench.analysis.audit.findings import Finding
+from lrbench.analysis.statistics.aggregates import Estimate, Improvement
+from lrbench.analysis.statistics.pairs import Difference, SeedsNeeded
+from lrbench.analysis.statistics.pareto import Relation
+from lrbench.analysis.statistics.profiles import SpeedUp
+from lrbench.analysis.statistics.ranks import RankInterval
+from lrbench.analysis.statistics.robustness import Basin, SpreadTest
+from lrbench.analysis.statistics.survival import RestrictedMean
+from lrbench.analysis.statistics.targets import Target
+from lrbench.analysis.statistics.terms import Direction, Interval, Share, Unavailable
 
 Origin = Literal["final", "run", "search"]  # fresh seeds | runs at one rate | the best rate of the search itself
 

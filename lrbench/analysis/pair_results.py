@@ -6,13 +6,13 @@ from itertools import combinations
 
 import numpy as np
 
-from lrbench.analysis.aggregates import Improvement
 from lrbench.analysis.field import Field
-from lrbench.analysis.improvements import improvements
 from lrbench.analysis.model import Pair
-from lrbench.analysis.pairs import Difference, SeedsNeeded, seeds_to_settle, welch_holm
-from lrbench.analysis.pareto import relation
-from lrbench.analysis.terms import Direction, FloatArray, Interval, Unavailable
+from lrbench.analysis.statistics.aggregates import Improvement
+from lrbench.analysis.statistics.improvements import improvements
+from lrbench.analysis.statistics.pairs import Difference, SeedsNeeded, seeds_to_settle, welch_holm
+from lrbench.analysis.statistics.pareto import relation
+from lrbench.analysis.statistics.terms import Direction, FloatArray, Interval, Unavailable
 from lrbench.spec import derived_seed
 
 Finals = dict[tuple[str, str], FloatArray]  # (workload, scheduler) -> finished runs, diverged = worst

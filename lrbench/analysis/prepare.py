@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from lrbench.analysis.curves import Curve, curves_of, final_mean, final_value
-from lrbench.analysis.findings import Cell
-from lrbench.analysis.terms import Direction, FloatArray, worst
-from lrbench.results import COLUMNS, as_floats, sort_rows
+from lrbench.analysis.audit.findings import Cell
+from lrbench.analysis.statistics.curves import Curve, curves_of, final_mean, final_value
+from lrbench.analysis.statistics.terms import Direction, FloatArray, worst
+from lrbench.results.schema import COLUMNS, as_floats, sort_rows
 from lrbench.spec import RunState
 
 RATE = "optimizer.lr"

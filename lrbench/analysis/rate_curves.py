@@ -5,13 +5,13 @@ from typing import Literal
 
 import numpy as np
 
-from lrbench.analysis.cells import median
 from lrbench.analysis.compared import Compared
 from lrbench.analysis.field import Field
 from lrbench.analysis.model import RateCurve, RatePoint, Sensitivity, SharedRate
 from lrbench.analysis.prepare import Run
-from lrbench.analysis.robustness import Basin, basin_width, common_rates, rate_sensitivity
-from lrbench.analysis.terms import FloatArray, Unavailable, sign
+from lrbench.analysis.statistics.cells import median
+from lrbench.analysis.statistics.robustness import Basin, basin_width, common_rates, rate_sensitivity
+from lrbench.analysis.statistics.terms import FloatArray, Unavailable, sign
 from lrbench.spec import RunState, derived_seed
 
 _Grid = dict[float, list[Run]]

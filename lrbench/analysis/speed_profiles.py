@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lrbench.analysis.cells import median
 from lrbench.analysis.field import Field, steps_to
 from lrbench.analysis.model import Profile, ProfileScore, TargetEcdf
-from lrbench.analysis.profiles import algoperf_score, performance_profile, profile_score, speed_ratios
-from lrbench.analysis.survival import target_ecdf
-from lrbench.analysis.terms import FloatArray, Unavailable
+from lrbench.analysis.statistics.cells import median
+from lrbench.analysis.statistics.profiles import algoperf_score, performance_profile, profile_score, speed_ratios
+from lrbench.analysis.statistics.survival import target_ecdf
+from lrbench.analysis.statistics.terms import FloatArray, Unavailable
 
 TAU_MAXIMA = (2.0, 4.0, 8.0)
 _TAUS = np.linspace(1.0, max(TAU_MAXIMA), 141)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from lrbench.analysis.findings import Cell, Finding, listed
+from lrbench.analysis.audit.findings import Cell, Finding, listed
 from lrbench.analysis.prepare import RATE, is_missing
 
 _TASK_COLUMNS = ("dataset", "model", "optimizer", "batch_size")

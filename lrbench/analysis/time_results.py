@@ -5,18 +5,18 @@ from typing import Literal
 
 import numpy as np
 
-from lrbench.analysis.curves import (
+from lrbench.analysis.field import Field
+from lrbench.analysis.model import TimeSummary
+from lrbench.analysis.prepare import Run
+from lrbench.analysis.statistics.curves import (
     TimeToTarget,
     censoring_seconds,
     censoring_step,
     sustained_time_to_target,
 )
-from lrbench.analysis.field import Field
-from lrbench.analysis.model import TimeSummary
-from lrbench.analysis.prepare import Run
-from lrbench.analysis.survival import kaplan_meier, restricted_mean, share_reached
-from lrbench.analysis.targets import Target
-from lrbench.analysis.terms import Unavailable
+from lrbench.analysis.statistics.survival import kaplan_meier, restricted_mean, share_reached
+from lrbench.analysis.statistics.targets import Target
+from lrbench.analysis.statistics.terms import Unavailable
 
 
 def in_steps(field: Field, runs: Sequence[Run], level: float) -> TimeSummary:

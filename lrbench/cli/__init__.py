@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 done; 1 refused or failed; 3 trained, but the record has not reached MLflow; 130 interrupted; 143 terminated.
     """
-    from lrbench.cli.errors import USER_ERRORS, explain
+    from lrbench.runs.errors import USER_ERRORS, explain
 
     # The interpreter's last collections look at every object of torch, for half a second of the user's time.
     atexit.register(gc.freeze)

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 from lrbench.lint import Finding
 from lrbench.lint.code import lint_code
-from lrbench.spec import evaluation_steps
+from lrbench.runs.lint import fails, findings_of
 
 if TYPE_CHECKING:
     from lrbench.config import Plan
-    from lrbench.lint.schedule import Subject
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
@@ -41,47 +40,13 @@ def main(arguments: list[str]) -> int:
     return 1 if fails(findings, strict=strict == "true") else 0
 
 
-def fails(findings: Sequence[Finding], *, strict: bool) -> bool:
-    """Whether findings must stop what follows: errors always, warnings when strict, notes never."""
-    return any(f.severity == "error" or (strict and f.severity == "warning") for f in findings)
-
-
-def findings_of(plan: "Plan") -> list[Finding]:
-    """Lint the schedule of a plan; errors first. See `subject_of`."""
-    from lrbench.lint.schedule import lint_schedule
-
-    return lint_schedule(subject_of(plan))
-
-
-def subject_of(plan: "Plan") -> "Subject":
-    """What there is to lint of a plan: its schedule, with its warmup, optimizer and budget.
-
-    Raises:
-        ValueError: the optimizer refuses its parameters. A schedule that does so is a finding.
-    """
-    from lrbench.lint.schedule import make_subject
-
-    values = plan.values
-    num_evaluations = len(evaluation_steps(plan.budget.total_steps, values["budget"]["eval_every"])) - 1
-    return make_subject(
-        plan.schedule,
-        plan.make_optimizer,
-        total_steps=plan.budget.total_steps,
-        steps_per_epoch=plan.budget.steps_per_epoch,
-        num_evaluations=num_evaluations,
-        warmup=plan.warmup,
-        name=values["scheduler"]["name"],
-        optimizer=values["optimizer"]["name"],
-    )
-
-
 def _check_plans(words: list[str]) -> list[Finding]:
     flags = [word for word in words if word.startswith("-")]
     if flags:
         raise ValueError(f"lrbench check takes config overrides, strict=true or --code FILE..., got {flags[0]!r}")
     from rich.console import Console
 
-    from lrbench.cli.compose import compose_plans
+    from lrbench.runs.compose import compose_plans
 
     plans = compose_plans(words)
     console = Console()

@@ -6,8 +6,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 import lrbench
-from lrbench.cli.compose import compose_plans, split_options
 from lrbench.config import Plan, make_plan
+from lrbench.runs.compose import compose_plans, split_options
 from lrbench.spec import evaluation_steps
 from lrbench.tracking.outbox import load_state
 
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
         raise ValueError(f"to must be one of {', '.join(_LIBRARIES)}, got {library!r}")
     plan, origin = _plan(words)
     # torch comes after everything that can be refused without it.
-    from lrbench.export import optax_snippet, torch_snippet, transformers_snippet
+    from lrbench.codegen import optax_snippet, torch_snippet, transformers_snippet
 
     write = {"torch": torch_snippet, "optax": optax_snippet, "transformers": transformers_snippet}[library]
     snippet = write(

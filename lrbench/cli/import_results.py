@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from lrbench.analysis.files import SUFFIXES, write_file
-from lrbench.analysis.formats import formats, read_format
-from lrbench.cli.recording import record_runs
-from lrbench.results import BY_NAME
+from lrbench.results.files import SUFFIXES, write_file
+from lrbench.results.formats import formats, read_format
+from lrbench.results.schema import BY_NAME
+from lrbench.runs.imported import record_runs
 from lrbench.typos import did_you_mean
 
 _OPTIONS = ("out", "to", "results_dir", "tracking.uri", "tracking.experiment")

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lrbench.cli.compose import compose_plans
 from lrbench.config import Plan
 from lrbench.config.plan import flat_values
+from lrbench.runs.compose import compose_plans
 from lrbench.schedules.rates import Rates
 from lrbench.spec import evaluation_steps
 
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
         if target.suffix == ".csv":
             write_csv(target, tables)
         else:
-            from lrbench.cli.draw import draw_rates, save_figure  # matplotlib is slow to import
+            from lrbench.reporting.rate_pictures import draw_rates, save_figure  # matplotlib is slow to import
 
             closed = [label for label, rates in tables.items() if rates.closed_loop]
             save_figure(draw_rates(tables, note=f"{', '.join(closed)}: {_NEVER_IMPROVES}" if closed else ""), target)
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
 
 def table_of(plan: Plan) -> Rates:
     """The rates of a plan; a closed-loop schedule is shown a validation loss that never improves."""
-    from lrbench.cli.assemble import trial_of  # torch
+    from lrbench.runs.assemble import trial_of  # torch
 
     every = plan.values["budget"]["eval_every"]
     rates = trial_of(plan).rates(budget=plan.budget, eval_every=every)

@@ -12,37 +12,19 @@ config are not used: the same words as for the training will do.
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrbench.cli.compose import compose_plans, split_options
-from lrbench.cli.destination import check_destination, report_unsent
 from lrbench.config import Plan
+from lrbench.runs.compose import compose_plans, split_options
+from lrbench.runs.destination import check_destination, report_unsent
+from lrbench.runs.range_test_settings import Settings
 from lrbench.tracking.sender import Sender
 
 if TYPE_CHECKING:
-    from lrbench.range_test import Suggestion
+    from lrbench.lr_range import Suggestion
 
 _PICTURES = (".png", ".svg")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Options of the command.
-
-    Attributes:
-        min_lr, max_lr: first and last rate, 0 < min_lr < max_lr.
-        num_steps: updates a seed, >= 10.
-        num_seeds: >= 1.
-        out: where to put a copy of the picture, or None.
-    """
-
-    min_lr: float = 1e-6
-    max_lr: float = 10.0
-    num_steps: int = 200
-    num_seeds: int = 3
-    out: Path | None = None
 
 
 def main(arguments: list[str]) -> int:
@@ -61,7 +43,7 @@ def main(arguments: list[str]) -> int:
     plan.dataset.check()
 
     # torch comes after everything that can be refused without it.
-    from lrbench.cli.range_test_run import check, run_range_test
+    from lrbench.runs.range_test import check, run_range_test
 
     check(plan)
     sender = Sender(Path(plan.values["results_dir"]) / "sender.log") if uri else None
@@ -124,7 +106,7 @@ def _count(options: Mapping[str, str], name: str, default: int, *, at_least: int
 
 def _report(plan: Plan, record: Path, suggestion: "Suggestion") -> None:
     """Print `name<TAB>value` lines: what was found, each reason, and the words that hand it on."""
-    from lrbench.cli.range_test_run import override_words
+    from lrbench.runs.range_test import override_words
 
     for name in ("low", "high", "suggested"):
         value = getattr(suggestion, name)

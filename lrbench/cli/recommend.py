@@ -10,8 +10,8 @@ import math
 import pandas as pd
 
 from lrbench.analysis.analyse import analyse
-from lrbench.analysis.recommend import recommend
-from lrbench.analysis.terms import Unavailable
+from lrbench.analysis.statistics.terms import Unavailable
+from lrbench.analysis.verdict.recommend import recommend
 from lrbench.cli.results_source import parse, read_results, settings_of
 
 _FACTS = ("workload", "dataset", "model", "optimizer")

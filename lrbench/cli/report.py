@@ -23,7 +23,7 @@ from rich.table import Table
 from lrbench.analysis.analyse import Settings, analyse
 from lrbench.analysis.machine_files import ranking_table, write_machine_files
 from lrbench.analysis.model import Analysis
-from lrbench.analysis.verdict import Verdict, verdict
+from lrbench.analysis.verdict.verdict import Verdict, verdict
 from lrbench.cli.results_source import parse, read_results, settings_of
 from lrbench.spec import RunState
 from lrbench.tracking.record import Record
@@ -59,7 +59,7 @@ def report_on(frame: pd.DataFrame, settings: Settings, directory: Path, *, log_t
     """Analyse runs, write the report's files, and print its summary.
 
     Args:
-        frame: tidy, see lrbench.results.
+        frame: tidy, see lrbench.results.schema.
         settings: what is declared about the metric.
         directory: gets the files.
         log_to: folder of the records and tracking URI of the run that keeps the report; None for no such run.
@@ -83,7 +83,7 @@ def report_on(frame: pd.DataFrame, settings: Settings, directory: Path, *, log_t
 
 def write_page(analysis: Analysis, said: Verdict, directory: Path) -> Path:
     """Write report.html and its pictures."""
-    from lrbench.report.page import write_html  # matplotlib and jinja take a while
+    from lrbench.reporting.page import write_html  # matplotlib and jinja take a while
 
     return write_html(analysis, said, directory)
 

@@ -8,8 +8,8 @@ import pandas as pd
 
 from lrbench.analysis.analyse import Settings
 from lrbench.analysis.prepare import measured_metrics
-from lrbench.analysis.terms import Direction
-from lrbench.results import as_floats
+from lrbench.analysis.statistics.terms import Direction
+from lrbench.results.schema import as_floats
 from lrbench.spec import Task
 from lrbench.tracking.read import read_runs
 from lrbench.typos import did_you_mean
@@ -95,7 +95,7 @@ def read_results(words: Words) -> pd.DataFrame:
         ValueError: no such file, database or experiment; nothing there; or a column is missing.
     """
     if "results" in words.options:
-        from lrbench.analysis.files import read_file  # pyarrow takes a while
+        from lrbench.results.files import read_file  # pyarrow takes a while
 
         path = Path(words.options["results"]).expanduser()
         if not path.is_file():

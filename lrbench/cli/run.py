@@ -1,192 +1,58 @@
 """`lrbench [overrides]`: train one run, or a sweep with `-m`, and leave a record of each run."""
 
 import shlex
-import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
-from lrbench.cli.destination import check_destination, report_unsent, tracking_uri
-from lrbench.cli.errors import USER_ERRORS, explain
 from lrbench.cli.hydra_app import run_app
-from lrbench.cli.result import Result, portable
-from lrbench.config import Plan, make_plan
-from lrbench.launch import Pool
-from lrbench.tracking.sender import Sender
+from lrbench.runs.errors import explain
+from lrbench.runs.session import Session
 
 
 def main(arguments: list[str]) -> int:
     """Train; see the package's docstring for exit codes."""
     warnings.showwarning = _show_warning
-    session = Session(arguments)
+    session = Session()
     try:
         run_app(arguments, session.job)
+        if session.tuned:
+            from lrbench.cli.sweep_summary import print_studies  # Optuna takes a while
+
+            print_studies(session.tuned)
     finally:
         num_unsent = session.close()
-    session.report()
+    _report(session, arguments)
     code = session.exit_code or (3 if num_unsent else 0)
-    return session.epilogue() if session.epilogue is not None and not code else code
+    if code or not session.wants_report:
+        return code
+    from lrbench.cli.sweep_summary import compare
+
+    return compare(session)
 
 
-class Session:
-    """The jobs of one command, their results, and the sender that all of them share.
+def _report(session: Session, arguments: Sequence[str]) -> None:
+    """Say what was found and how to look at it, what failed, and how to go on after a stop."""
+    trained = [result for result in (session.results if session.shown is None else session.shown) if result.found]
+    if trained:
+        from lrbench.cli.display import print_results
 
-    `job` is what Hydra's launchers call, in this process or, pickled, in another one; a copy that was pickled has no
-    sender, and its results come back to `collect` of the first.
-    """
-
-    def __init__(self, arguments: list[str]) -> None:
-        self.results: list[Result] = []
-        self.is_sweep = False
-        self.stop_code = 0
-        self.shown: list[Result] | None = None
-        self.epilogue: Callable[[], int] | None = None
-        self._followed: set[Path] = set()
-        self._notes: set[str] = set()
-        self._collected: set[int] = set()  # ids; `results` keeps their objects alive
-        self._arguments = arguments
-        self._sender: Sender | None = None
-        self._is_elsewhere = False
-        self._pool: Pool | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        nothing = dict.fromkeys(("shown", "epilogue", "_sender", "_pool"))
-        return {**vars(self), **nothing, "results": [], "_is_elsewhere": True}
-
-    def job(self, cfg: DictConfig) -> Result:
-        """Train what one composed config asks for.
-
-        Raises:
-            What the user did wrong, unless other jobs wait: in a sweep it is in the result.
-        """
-        self.is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-        try:
-            result = self._train(make_plan(cfg))
-        except USER_ERRORS as error:
-            if not self.is_sweep:
-                raise
-            result = Result(HydraConfig.get().job.override_dirname, error=portable(error))
-        if not self._is_elsewhere:
-            self.collect(result)
-        if not self.is_sweep and result.error is not None:
-            raise result.error
-        return result
-
-    def collect(self, result: Result) -> None:
-        """Take in the end of a job, once."""
-        if id(result) in self._collected:
-            return
-        self._collected.add(id(result))
-        self.results.append(result)
-        if result.record is not None and result.tracking_uri:
-            self.follow(result.record, result.tracking_uri)
-
-    def arrange(self, results: Sequence[Result]) -> None:
-        """Take in the ends of some jobs, and show these and no others, in this order."""
-        for result in results:
-            self.collect(result)
-        self.shown = list(results)
-
-    def follow(self, record: Path, tracking_uri: str) -> None:
-        """Have a record copied into MLflow from now on."""
-        if self._is_elsewhere or not tracking_uri or record in self._followed:
-            return
-        self._followed.add(record)
-        self.start_sender(record.parents[1])
-        assert self._sender is not None
-        self._sender.follow(record)
-
-    def note(self, text: str) -> None:
-        """Say something once."""
-        if text not in self._notes:
-            self._notes.add(text)
-            print(f"lrbench: {text}", file=sys.stderr)
-
-    def start_sender(self, results_dir: Path) -> None:
-        """Start the process that copies; early, since it loads MLflow while the data are loaded here."""
-        if self._sender is None:
-            self._sender = Sender(results_dir / "sender.log")
-
-    def pool(self, num_workers: int) -> Pool:
-        """The worker processes of this command, which keep what they have imported and read."""
-        if self._pool is None:
-            self._pool = Pool(num_workers, preload=["lrbench.cli.worker"]).__enter__()
-        self._pool.num_workers = max(self._pool.num_workers, num_workers)
-        return self._pool
-
-    def close(self) -> int:
-        """End the workers and wait for the sender; return how many records it could not send, having named each."""
-        if self._pool is not None:
-            self._pool.__exit__(None, None, None)
-        if self._sender is None:
-            return 0
-        unsent = self._sender.close()
-        report_unsent(unsent)
-        return len(unsent)
-
-    def report(self) -> None:
-        """Say what was found and how to look at it, what failed, and how to go on after a stop."""
-        trained = [result for result in (self.results if self.shown is None else self.shown) if result.found]
-        if trained:
-            from lrbench.cli.display import print_results
-
-            print_results(trained)
-        shared = sum(int(result.found.get("steps_shared", 0)) for result in self.results)
-        if shared:
-            total = sum(int(result.found.get("steps", 0)) for result in self.results)
-            print(
-                f"lrbench: {shared} of {total} steps ({shared / total:.0%}) were shared between budgets and taken once",
-                file=sys.stderr,
-            )
-        for result in self.results:
-            if result.error is not None:
-                print(f"lrbench: failed: {result.name}: {explain(result.error)}", file=sys.stderr)
-        if self.stop_code:
-            print(
-                f"lrbench: stopped; the same command continues: {shlex.join(['lrbench', *self._arguments])}",
-                file=sys.stderr,
-            )
-
-    @property
-    def exit_code(self) -> int:
-        """Of the signal that stopped the jobs; 1 when one failed; else 0."""
-        return self.stop_code or (1 if any(result.error is not None for result in self.results) else 0)
-
-    def _train(self, plan: Plan) -> Result:
-        # Only the process that was started by hand sends; others may not even reach the server.
-        uri = tracking_uri(plan) if self._is_elsewhere else check_destination(plan)
-        plan.dataset.check()
-
-        # torch comes after everything that can be refused without it.
-        from lrbench.cli.display import progress_bar
-        from lrbench.cli.signals import SIGNALS, SIGNALS_ELSEWHERE, StopRequest
-        from lrbench.cli.training_run import check, train
-
-        check(plan)
-        if uri and not self._is_elsewhere:
-            self.start_sender(Path(plan.values["results_dir"]))
-        signals = SIGNALS_ELSEWHERE if self._is_elsewhere else SIGNALS
-        with StopRequest(signals) as stop, progress_bar(plan.run_name, plan.budget.total_steps) as bar:
-            (result,) = train(
-                [plan],
-                tracking_uri=uri,
-                stop=stop,
-                on_record=lambda path: self.follow(path, uri),
-                on_progress=lambda step, evaluations: bar.update(step, evaluations.get(0)),
-            )
-        if result.stopped:
-            self.stop_code = stop.exit_code
-            if self._is_elsewhere and stop.signal is not None:
-                # The checkpoint is saved; what else the signal means is the launcher's to say. submitit queues the job
-                # again.
-                signal.raise_signal(stop.signal)
-        return result
+        print_results(trained)
+    shared = sum(int(result.found.get("steps_shared", 0)) for result in session.results)
+    if shared:
+        total = sum(int(result.found.get("steps", 0)) for result in session.results)
+        print(
+            f"lrbench: {shared} of {total} steps ({shared / total:.0%}) were shared between budgets and taken once",
+            file=sys.stderr,
+        )
+    for result in session.results:
+        if result.error is not None:
+            print(f"lrbench: failed: {result.name}: {explain(result.error)}", file=sys.stderr)
+    if session.stop_code:
+        print(
+            f"lrbench: stopped; the same command continues: {shlex.join(['lrbench', *arguments])}",
+            file=sys.stderr,
+        )
 
 
 def _show_warning(

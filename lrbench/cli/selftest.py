@@ -18,16 +18,16 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analysis.analyse import Settings, analyse
-from lrbench.analysis.cells import median
-from lrbench.analysis.curves import Curve, censoring_step, curves_of, final_value, time_to_target
-from lrbench.analysis.pairs import welch
-from lrbench.analysis.pareto import pareto_front
-from lrbench.analysis.profiles import speed_ratios, times_with_misses
-from lrbench.analysis.recommend import Gain
-from lrbench.analysis.terms import Unavailable
-from lrbench.analysis.verdict import verdict
-from lrbench.cli.compose import compose_plans
+from lrbench.analysis.statistics.cells import median
+from lrbench.analysis.statistics.curves import Curve, censoring_step, curves_of, final_value, time_to_target
+from lrbench.analysis.statistics.pairs import welch
+from lrbench.analysis.statistics.pareto import pareto_front
+from lrbench.analysis.statistics.profiles import speed_ratios, times_with_misses
+from lrbench.analysis.statistics.terms import Unavailable
+from lrbench.analysis.verdict.recommend import Gain
+from lrbench.analysis.verdict.verdict import verdict
 from lrbench.cli.known_truth import EVAL_EVERY, NUM_SEEDS, PROBLEMS, SCHEDULES, STEPS, Floats, Problem
+from lrbench.runs.compose import compose_plans
 from lrbench.spec import RunState, evaluation_steps
 from lrbench.tracking.read import read_runs
 from lrbench.tracking.sender import Sender
@@ -76,7 +76,7 @@ def train_and_read_back(directory: Path) -> pd.DataFrame:
     Raises:
         RuntimeError: a record did not reach the database.
     """
-    from lrbench.cli.training_run import check, train
+    from lrbench.runs.train import check, train
 
     uri = f"sqlite:///{directory}/mlflow.db"
     with Sender(directory / "sender.log") as sender:

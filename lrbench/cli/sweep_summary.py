@@ -2,16 +2,18 @@
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from lrbench.cli.contestants import Contestant
-from lrbench.cli.display import format_metric
-from lrbench.cli.study_record import summarized
-from lrbench.sweep.study import point_of
+from lrbench.runs.destination import tracking_uri as tracking_uri_of
+from lrbench.runs.result import format_metric
+from lrbench.runs.session import Session
+from lrbench.search.study import point_of
+from lrbench.studies.contestants import Contestant
+from lrbench.studies.record import summarized
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.outbox import load_state
 
@@ -52,8 +54,8 @@ def _row(contestant: Contestant) -> dict[str, str]:
     }
 
 
-def compare(records: Sequence[Path], results_dir: Path, tracking_uri: str) -> int:
-    """Report on the runs of these records, whatever else the database holds.
+def compare(session: Session) -> int:
+    """Report on the runs of a finished study, whatever else the database holds.
 
     Returns:
         The exit code of `lrbench report`.
@@ -63,6 +65,9 @@ def compare(records: Sequence[Path], results_dir: Path, tracking_uri: str) -> in
     from lrbench.cli.results_source import Words, settings_of
     from lrbench.tracking.read import read_runs
 
+    records = [result.record for result in session.results if result.record is not None]
+    results_dir = Path(session.tuned[0].values["results_dir"])
+    tracking_uri = tracking_uri_of(session.tuned[0].plan)
     run_ids = {load_state(record).run_id for record in records}
     frame = read_runs(tracking_uri, experiments=sorted({read_facts(record).experiment for record in records}))
     frame = frame[frame["run_id"].isin(run_ids)].reset_index(drop=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lrbench.cli.destination import report_unsent
+from lrbench.runs.destination import report_unsent
 from lrbench.tracking.sync import sync
 
 

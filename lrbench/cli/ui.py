@@ -9,8 +9,8 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from lrbench.cli.compose import split_options
-from lrbench.cli.signals import StopRequest
+from lrbench.runs.compose import split_options
+from lrbench.runs.signals import StopRequest
 from lrbench.tracking.database import absolute_uri, check_tracking, database_path, scheme_of
 from lrbench.tracking.read_sql import recorded_experiments
 from lrbench.tracking.server import HOST, check_port, serving

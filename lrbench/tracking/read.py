@@ -1,4 +1,4 @@
-"""Recorded runs as the tidy frame of `lrbench.results`, from any tracking store.
+"""Recorded runs as the tidy frame of `lrbench.results.schema`, from any tracking store.
 
 Only runs that lrbench recorded are read, and of those the trainings: not the studies and reports that sum them up,
 unless asked for by their role. One row is one evaluation; a run without any has no row. The rate at an evaluation is
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lrbench.results import BY_NAME, COLUMNS
+from lrbench.results.schema import BY_NAME, COLUMNS
 from lrbench.spec import RunState
 from lrbench.tracking.database import SCHEMES, scheme_of
 from lrbench.tracking.names import unescape_key

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lrbench.results import COLUMNS
+from lrbench.results.schema import COLUMNS
 from lrbench.typos import did_you_mean
 
 _METRICS = frozenset(c.name for c in COLUMNS if c.level == "evaluation" and c.dtype == "Float64")

@@ -1,0 +1,1 @@
+"""What speaks against a comparison: findings about its runs, rates and curves."""

@@ -1,0 +1,178 @@
+"""Cells: the seeds of one schedule on one workload, their summary, and their bootstrap.
+
+`Cells` is `cells[workload][schedule]`, each an array of shape (num_seeds,), one value a seed, of any length.
+A diverged seed, or one that missed its target, is the worst value (`terms.worst`); a cell that was not run is
+empty.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from lrbench.analysis.statistics.terms import (
+    MIN_SEEDS,
+    NUM_RESAMPLES,
+    Direction,
+    FloatArray,
+    Interval,
+    as_costs,
+    sign,
+    worst,
+)
+
+Cells = Sequence[Sequence[FloatArray]]
+Statistic = Callable[[FloatArray], FloatArray]  # costs (..., num_seeds) -> (...)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells with the names of their rows and columns, both sorted."""
+
+    workloads: tuple[str, ...]
+    schedules: tuple[str, ...]
+    cells: list[list[FloatArray]]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One cell: the mean over seeds that did not diverge, "over num_ok of num_seeds".
+
+    Attributes:
+        mean: None when all diverged.
+        sd: standard deviation (ddof 1) over those seeds; None below three.
+        interval: Student t of the mean; None below three.
+        num_ok: seeds in the mean.
+        num_seeds: all seeds.
+    """
+
+    mean: float | None
+    sd: float | None
+    interval: Interval | None
+    num_ok: int
+    num_seeds: int
+
+
+def table_of(runs: pd.DataFrame, *, value: str) -> Table:
+    """Arrange one row per run (columns workload, scheduler, `value`) into cells; absent cells are empty.
+
+    Raises:
+        ValueError: a column is absent.
+    """
+    absent = [name for name in ("workload", "scheduler", value) if name not in runs.columns]
+    if absent:
+        raise ValueError(f"the runs need the columns {absent}; they have {sorted(map(str, runs.columns))}")
+    groups = {
+        (str(workload), str(schedule)): group[value].to_numpy(dtype=np.float64)
+        for (workload, schedule), group in runs.groupby(["workload", "scheduler"], sort=True)
+    }
+    workloads = tuple(sorted({workload for workload, _ in groups}))
+    schedules = tuple(sorted({schedule for _, schedule in groups}))
+    empty = np.empty(0)
+    return Table(workloads, schedules, [[groups.get((w, s), empty) for s in schedules] for w in workloads])
+
+
+def worst_if_diverged(values: npt.ArrayLike, diverged: npt.ArrayLike, *, direction: Direction) -> FloatArray:
+    """Replace the final values of diverged runs, whatever they printed, by the worst value.
+
+    Args:
+        values: (num_seeds,).
+        diverged: (num_seeds,) bool.
+        direction: of the values.
+
+    Raises:
+        ValueError: a run that did not diverge has a non-finite value.
+    """
+    array, mask = np.asarray(values, dtype=np.float64), np.asarray(diverged, dtype=bool)
+    if not np.isfinite(array[~mask]).all():
+        raise ValueError("a run that is not marked diverged has a non-finite value")
+    return np.where(mask, worst(direction), array)
+
+
+def summarise(values: npt.ArrayLike, *, direction: Direction, level: float = 0.95) -> Summary:
+    """Summarise the seeds of one cell with Student's t (scipy), which keeps its level from three seeds on.
+
+    The percentile bootstrap covers 77 % instead of 95 % at three seeds (METRICS.md, fact 4).
+
+    Args:
+        values: (num_seeds,); diverged = worst.
+        direction: of the values.
+        level: of the interval, in (0, 1).
+    """
+    costs = as_costs(values, direction=direction)
+    ok = sign(direction) * costs[np.isfinite(costs)]
+    if ok.size == 0:
+        return Summary(None, None, None, 0, costs.size)
+    mean = float(ok.mean())
+    if ok.size < MIN_SEEDS:
+        return Summary(mean, None, None, ok.size, costs.size)
+    sd = float(ok.std(ddof=1))
+    half = float(stats.t.ppf((1 + level) / 2, ok.size - 1)) * sd / np.sqrt(ok.size)
+    return Summary(mean, sd, Interval(mean - half, mean + half, level, "Student t"), ok.size, costs.size)
+
+
+def ok_mean(costs: FloatArray) -> FloatArray:
+    """Mean of the finite costs along the last axis, inf where there is none: divergence stays out."""
+    ok = np.isfinite(costs)
+    count = ok.sum(axis=-1)
+    total = np.where(ok, costs, 0.0).sum(axis=-1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.inf)
+
+
+def median(costs: FloatArray) -> FloatArray:
+    """Median along the last axis; inf (a miss) counts, so half of the seeds must succeed for a finite one."""
+    # Half-way between two infinities is infinity, not the NaN of inf - inf.
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.median(costs, axis=-1), dtype=np.float64)
+
+
+def matrix(cells: Cells, *, statistic: Statistic, direction: Direction) -> FloatArray:
+    """Reduce every cell over its seeds.
+
+    Returns:
+        (num_workloads, num_schedules) in the unit and direction of the values; NaN where a cell was not run.
+    """
+    rows = [[statistic(as_costs(cell, direction=direction)) if len(cell) else np.nan for cell in row] for row in cells]
+    return sign(direction) * np.array(rows, dtype=np.float64)
+
+
+def bootstrap(
+    cells: Cells,
+    *,
+    statistic: Statistic,
+    direction: Direction,
+    rng: np.random.Generator,
+    num_resamples: int = NUM_RESAMPLES,
+) -> FloatArray | None:
+    """Resample the seeds of every cell with replacement (stratified by cell) and reduce each resample.
+
+    Cells are resampled independently, schedules too: conclusions must not lean on the pairing of seeds.
+
+    Returns:
+        (num_resamples, num_workloads, num_schedules), or None when any cell has fewer than three seeds.
+    """
+    if any(len(cell) < MIN_SEEDS for row in cells for cell in row):
+        return None
+    resampled = np.empty((num_resamples, len(cells), len(cells[0])))
+    for w, row in enumerate(cells):
+        for s, cell in enumerate(row):
+            costs = as_costs(cell, direction=direction)
+            resampled[:, w, s] = statistic(costs[rng.integers(len(costs), size=(num_resamples, len(costs)))])
+    return sign(direction) * resampled
+
+
+def percentile_intervals(samples: FloatArray, *, level: float = 0.95) -> list[Interval]:
+    """Read percentile intervals off bootstrap samples of shape (num_resamples, n), one interval per column.
+
+    Percentiles are samples themselves, never interpolated: half-way to an infinity is no number.
+    """
+    if np.isnan(samples).any():
+        raise ValueError("bootstrap samples must not be NaN")
+    tail = (1 - level) / 2
+    low, high = np.quantile(samples, [tail, 1 - tail], axis=0, method="inverted_cdf")
+    return [
+        Interval(float(a), float(b), level, "stratified percentile bootstrap") for a, b in zip(low, high, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""From the numbers of an analysis to its sentences."""

@@ -1,0 +1,202 @@
+"""What to use: the choice that the evidence supports, what it gains, what it risks, what would settle the rest."""
+
+from dataclasses import dataclass
+
+from lrbench.analysis.audit.findings import listed, plural
+from lrbench.analysis.field import CONSTANT
+from lrbench.analysis.model import Cell, MeanOfSeeds, Question, Section
+from lrbench.analysis.statistics.pairs import SeedsNeeded
+from lrbench.analysis.statistics.robustness import Basin
+from lrbench.analysis.statistics.terms import Interval, Unavailable, sign
+from lrbench.analysis.verdict.claims import cells_on, standing
+from lrbench.analysis.verdict.wording import advantage, advantage_interval, names, summary
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Advantage over another schedule in the endpoint, positive = better; interval (Welch) where it was tested."""
+
+    over: str
+    value: float
+    interval: Interval | None
+    is_shown: bool
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """A schedule that cannot be told apart from the recommended one, and the seeds that would settle it."""
+
+    scheduler: str
+    seeds: SeedsNeeded | Unavailable
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Advice for one workload at its budget.
+
+    Attributes:
+        workload: of the evidence.
+        total_steps: its budget.
+        scheduler: the choice; Unavailable where nothing can be recommended.
+        rate: base rate to use, None if not recorded.
+        expected: final value of the choice.
+        gain: over `constant`, or over the next best if there is no constant; Unavailable without another schedule.
+        diverged: (number diverged, number tried) over all rates of the search.
+        sensitivity_decades: width of the range of rates that lose little, in decades; Unavailable if not searched.
+        undecided: by final value, best first.
+        sentence: all of it in words.
+    """
+
+    workload: str
+    total_steps: int
+    scheduler: str | Unavailable
+    rate: float | None
+    expected: MeanOfSeeds
+    gain: Gain | Unavailable
+    diverged: tuple[int, int]
+    sensitivity_decades: float | Unavailable
+    undecided: tuple[Undecided, ...]
+    sentence: str
+
+
+def recommend(question: Question, section: Section, workload: str) -> Recommendation:
+    """Recommend a schedule for a workload.
+
+    Among the schedules that cannot be told apart from the best mean, the one with the smallest share of diverged
+    runs; of equals the best mean.
+    """
+    cells = cells_on(section, workload)
+    ok = [cell for cell in cells if cell.num_ok]
+    total = next(facts.total_steps for facts in section.workloads if facts.name == workload)
+    if not ok:
+        nothing = Unavailable("no schedule has a run that finished without diverging")
+        sentence = f"{workload}: no recommendation, since {nothing.reason}."
+        none = MeanOfSeeds(nothing, None, None, 0, 0)
+        return Recommendation(workload, total, nothing, None, none, nothing, (0, 0), nothing, (), sentence)
+    leader = ok[0]
+    found = standing(
+        section.pairs, workload, leader.scheduler, by="final", direction=question.direction, alpha=question.alpha
+    )
+    open_rivals = {row.other for row in (*found.alike, *found.untested)}
+    candidates = [cell for cell in ok if cell is leader or cell.scheduler in open_rivals]
+    choice = min(candidates, key=lambda cell: (cell.num_diverged / cell.num_runs, ok.index(cell)))
+    rivals = [cell for cell in candidates if cell is not choice]
+    undecided = tuple(Undecided(cell.scheduler, _seeds(section, workload, choice, cell)) for cell in rivals)
+    gain, risk, decades = (
+        _gain(question, section, workload, choice, ok),
+        _risk(section, choice),
+        _decades(section, choice),
+    )
+    parts = [
+        _choice(question, workload, total, choice, len(cells)),
+        _gain_words(question, gain),
+        _risk_words(risk, decades, choice),
+        _undecided_words(undecided),
+        "The audit has serious findings about this comparison." if _is_doubtful(section, workload) else "",
+    ]
+    return Recommendation(
+        workload=workload,
+        total_steps=total,
+        scheduler=choice.scheduler,
+        rate=choice.rate,
+        expected=choice.final,
+        gain=gain,
+        diverged=risk,
+        sensitivity_decades=decades,
+        undecided=undecided,
+        sentence=" ".join(part for part in parts if part),
+    )
+
+
+def _is_doubtful(section: Section, workload: str) -> bool:
+    """Whether a serious finding concerns this workload."""
+    return any(
+        finding.severity == "serious" and workload in {name for name, _ in finding.cells}
+        for finding in section.findings
+    )
+
+
+def _seeds(section: Section, workload: str, first: Cell, second: Cell) -> SeedsNeeded | Unavailable:
+    pair = {first.scheduler, second.scheduler}
+    return next(p.seeds_to_settle for p in section.pairs if p.workload == workload and {p.first, p.second} == pair)
+
+
+def _gain(question: Question, section: Section, workload: str, choice: Cell, ok: list[Cell]) -> Gain | Unavailable:
+    others = [cell for cell in ok if cell is not choice]
+    if not others:
+        return Unavailable("there is no other schedule with a final value")
+    other = next((cell for cell in others if cell.scheduler == CONSTANT), others[0])
+    found = standing(
+        section.pairs, workload, choice.scheduler, by="final", direction=question.direction, alpha=question.alpha
+    )
+    better = -sign(question.direction)
+    row = next(r for r in (*found.worse, *found.better, *found.alike, *found.untested) if r.other == other.scheduler)
+    if isinstance(row.difference, Unavailable):
+        assert isinstance(choice.final.mean, float)
+        assert isinstance(other.final.mean, float)
+        return Gain(other.scheduler, better * (choice.final.mean - other.final.mean), None, False)
+    assert row.interval is not None
+    bounds = sorted((better * row.interval.low, better * row.interval.high))
+    interval = Interval(bounds[0], bounds[1], row.interval.level, row.interval.method)
+    return Gain(other.scheduler, better * row.difference, interval, row in found.worse)
+
+
+def _risk(section: Section, choice: Cell) -> tuple[int, int]:
+    """Diverged and finished runs over all rates tried; of the compared runs where no rates are recorded."""
+    for curve in section.rate_curves:
+        if (curve.workload, curve.scheduler) == (choice.workload, choice.scheduler):
+            diverged = sum(point.num_diverged for point in curve.points)
+            return diverged, diverged + sum(len(point.values) for point in curve.points)
+    return choice.num_diverged, choice.num_ok + choice.num_diverged
+
+
+def _decades(section: Section, choice: Cell) -> float | Unavailable:
+    for curve in section.rate_curves:
+        if (curve.workload, curve.scheduler) == (choice.workload, choice.scheduler):
+            return curve.basin.width if isinstance(curve.basin, Basin) else curve.basin
+    return Unavailable("the base rates are not recorded")
+
+
+def _choice(question: Question, workload: str, total: int, choice: Cell, num_schedules: int) -> str:
+    rate = f" at base rate {choice.rate:g}" if choice.rate is not None else ""
+    of = f", of {num_schedules} schedules" if num_schedules > 1 else ", the only schedule there is"
+    value = summary(choice.final, question.endpoint)
+    return f"{workload}, {total:,} steps: use {choice.scheduler}{rate}{of}: expect {question.endpoint} {value}."
+
+
+def _gain_words(question: Question, gain: Gain | Unavailable) -> str:
+    if isinstance(gain, Unavailable):
+        return ""
+    amount = advantage(gain.value, question.endpoint, "maximize")
+    if gain.interval is None:
+        return f"Observed gain over {gain.over}: {amount}, not tested."
+    bounds = advantage_interval(gain.interval, question.endpoint, "maximize")
+    verdict = "" if gain.is_shown else ", not significant"
+    return f"Gain over {gain.over}: {amount} {bounds}{verdict}."
+
+
+def _risk_words(risk: tuple[int, int], decades: float | Unavailable, choice: Cell) -> str:
+    text = f"Risk: {risk[0]} of {plural(risk[1], 'run')} diverged over all rates tried"
+    if choice.origin == "final":
+        text += f", {choice.num_diverged} of {choice.num_ok + choice.num_diverged} on fresh seeds at this one"
+    if isinstance(decades, Unavailable):
+        return f"{text}; how much the rate matters is unknown ({decades.reason})."
+    return f"{text}; rates over {decades:.2g} decades lose at most 10 % of the improvement."
+
+
+def _undecided_words(undecided: tuple[Undecided, ...]) -> str:
+    """Say of the nearest few what would settle them; those that share a reason, together."""
+    by_reason: dict[str, list[str]] = {}
+    for item in undecided:
+        seeds = item.seeds
+        reason = (
+            seeds.reason
+            if isinstance(seeds, Unavailable)
+            else f"about {plural(seeds.additional, 'more seed')} each, {seeds.total} in all"
+        )
+        by_reason.setdefault(reason, []).append(item.scheduler)
+    parts = [f"{names(schedulers, most=3)} ({reason})" for reason, schedulers in [*by_reason.items()][:3]]
+    named = sum(map(len, [*by_reason.values()][:3]))
+    if len(undecided) > named:
+        parts.append(plural(len(undecided) - named, "other"))
+    return f"Undecided against {listed(parts)}." if parts else ""

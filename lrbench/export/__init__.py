@@ -1,6 +1,0 @@
-"""Taking a schedule home: as a snippet of plain PyTorch, transformers or optax."""
-
-from lrbench.export.equivalents import optax_snippet, transformers_snippet
-from lrbench.export.pytorch import torch_snippet
-
-__all__ = ["optax_snippet", "torch_snippet", "transformers_snippet"]

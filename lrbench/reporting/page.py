@@ -1,0 +1,90 @@
+"""Write the page: parts become markup, everything a user named is escaped, nothing is loaded from elsewhere."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from lrbench.analysis.model import Analysis
+from lrbench.analysis.verdict.verdict import Verdict
+from lrbench.reporting.items import Drawn, Item, Part
+from lrbench.reporting.parts import budgets_of, parts_of
+from lrbench.reporting.pictures import Picture, drawing_rules, markup, save_png
+from lrbench.reporting.styles import PALETTE, shortened, styles_of
+
+HERE = Path(__file__).parent
+_LONGEST_WORD = 48  # characters of a word, such as the id of a run, beyond which it is shortened
+
+
+def write_html(analysis: Analysis, verdict: Verdict, directory: Path) -> Path:
+    """Write `report.html` and `figures/*.svg`, `figures/*.png` into a directory, made if it is not there.
+
+    Older pictures of an earlier report in the same directory are removed first, so that none is left of a
+    schedule or a budget that no longer takes part.
+
+    Returns:
+        The path of the page.
+    """
+    styles = styles_of(analysis.schedulers)
+    figures = directory / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    for old in [*figures.glob("*.svg"), *figures.glob("*.png")]:
+        old.unlink()
+    with drawing_rules():
+        parts = parts_of(analysis, verdict, styles)
+        marks: dict[str, list[tuple[float, float, str, list[str]]]] = {}
+        shown = [_drawn_part(part, figures, marks) for part in parts]
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["legible"] = legible
+    page = environment.get_template("page.html.j2").render(
+        headlines=[(section.title, section.headline) for section in verdict.sections],
+        budgets=budgets_of(analysis),
+        parts=shown,
+        styles=styles.values(),
+        marks=marks,
+        css=Markup(_css()),
+        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+    )
+    path = directory / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def legible(text: str) -> Markup:
+    """Escape a text, and shorten words in it that no line can hold; the whole word shows on hover and in print."""
+    parts = []
+    for part in re.split(r"(\s+)", text):
+        if len(part) > _LONGEST_WORD:
+            parts.append(Markup('<abbr title="{}"><span>{}</span></abbr>').format(part, shortened(part, _LONGEST_WORD)))
+        else:
+            parts.append(escape(part))
+    return Markup("").join(parts)
+
+
+def _drawn_part(part: Part, figures: Path, marks: dict[str, list[tuple[float, float, str, list[str]]]]) -> Part:
+    """Replace the pictures of a part by their markup, write their files and collect what can be hovered over."""
+    shown = Part(part.title, part.lead)
+    for group in part.groups:
+        items: list[Item] = []
+        for item in group.items:
+            if isinstance(item, Picture):
+                drawing = markup(item)
+                (figures / f"{item.name}.svg").write_text(drawing.file_svg, encoding="utf-8")
+                save_png(item, figures / f"{item.name}.png")
+                marks[item.name] = drawing.hover
+                items.append(Drawn(item.name, item.title, item.note, Markup(drawing.page_svg)))
+            else:
+                items.append(item)
+        shown.groups.append(replace(group, items=items))
+    return shown
+
+
+def _css() -> str:
+    light = " ".join(f"--c{index}: {color};" for index, (color, _) in enumerate(PALETTE))
+    dark = " ".join(f"--c{index}: {color};" for index, (_, color) in enumerate(PALETTE))
+    text = (HERE / "page.css").read_text(encoding="utf-8")
+    return text.replace("LIGHT", light).replace("DARK", dark)

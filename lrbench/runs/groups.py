@@ -1,0 +1,133 @@
+"""Which jobs of a sweep train as one task of a worker.
+
+Two reasons: the same point at several budgets, where the first steps are the same and taken once; and points that
+share workload and seed, which the fused learner trains as one stacked model.
+
+All is decided before torch is loaded. Rates are compared for schedules that are functions of the step only; those of
+torch's own classes decay from the first step on anyway.
+"""
+
+import inspect
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lrbench.config import Plan
+from lrbench.config.plan import shaping_values
+
+MOST_FUSED = 32  # trials of one stack: beyond, speed grows little more and everything waits for the slowest
+_GROUPS_A_WORKER = 4  # so that the last of them to end keeps the others waiting for little
+_SHORT_SECONDS = 10.0  # work that nobody minds waiting for
+_LEAST_SHARED = 0.1  # of the shorter budget: below that, one task after the other costs more than it saves
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs of one task.
+
+    Attributes:
+        indices: of the jobs.
+        function: name in lrbench.runs.worker that trains them.
+    """
+
+    indices: tuple[int, ...]
+    function: Literal["train_group", "train_at_budgets"] = "train_group"
+
+
+def make_groups(plans: Mapping[int, Plan], num_workers: int) -> list[Group]:
+    """Put every job in one group; the groups are many enough for all workers.
+
+    Args:
+        plans: by job.
+        num_workers: processes that will train them.
+    """
+    groups, left = _by_budget(plans)
+    together: dict[str, list[int]] = {}
+    for index in left:
+        together.setdefault(_shared_start(plans[index]), []).append(index)
+    # Small stacks are slow, but a worker without one does nothing: split what is alike only where there is little else.
+    enough = math.ceil(len(left) / (_GROUPS_A_WORKER * num_workers))
+    for indices in together.values():
+        most = min(MOST_FUSED, max(math.ceil(len(indices) / num_workers), enough))
+        if plans[indices[0]].values["training"]["learner"] == "sequential":
+            most = 1
+        groups += [Group(tuple(indices[first : first + most])) for first in range(0, len(indices), most)]
+    return groups
+
+
+def cut(group: Group, *, num_left: int, num_workers: int, job_seconds: float | None) -> tuple[Group, Group | None]:
+    """Cut off what a worker shall do next: less and less towards the end, so that none waits long for the last.
+
+    The first groups are a guess, made before anything is known of the work; stacks differ in speed, and one group in
+    flight while the other workers have nothing left costs as much as it takes.
+
+    Args:
+        group: whose turn it is.
+        num_left: jobs that no worker has begun, those of the group included.
+        num_workers: processes.
+        job_seconds: wall time of such a job in the group that ended last; None while none has.
+
+    Returns:
+        What to do now, and the rest if there is one: of groups that take as long as nobody minds, there is none.
+    """
+    if group.function != "train_group" or not job_seconds:
+        return group, None
+    most = math.ceil(max(num_left / (2 * num_workers), _SHORT_SECONDS / job_seconds))
+    if most >= len(group.indices):
+        return group, None
+    return Group(group.indices[:most]), Group(group.indices[most:])
+
+
+def _by_budget(plans: Mapping[int, Plan]) -> tuple[list[Group], list[int]]:
+    """The jobs that share steps with another budget of their point, and all the others."""
+    alike: dict[str, list[int]] = {}
+    for index, plan in plans.items():
+        alike.setdefault(_all_but_budget(plan), []).append(index)
+    groups, left = [], []
+    for indices in alike.values():
+        longest = max(indices, key=lambda index: plans[index].budget.total_steps)
+        sharing = [i for i in indices if i != longest and shared_steps(plans[longest], plans[i])]
+        if sharing:
+            groups.append(Group((longest, *sharing), "train_at_budgets"))
+        left += [i for i in indices if i not in sharing and not (sharing and i == longest)]
+    return groups, sorted(left)
+
+
+def shared_steps(one: Plan, other: Plan) -> int:
+    """Leading steps at which two plans have the same rate, or 0 when they are few or the rates are not known yet."""
+    factors = [_factors(plan) for plan in (one, other)]
+    if any(factor is None for factor in factors):
+        return 0
+    first, second = (np.asarray(factor) for factor in factors)
+    shortest = min(len(first), len(second))
+    different = np.flatnonzero(first[:shortest] != second[:shortest])
+    shared = int(different[0]) if different.size else shortest
+    return shared if shared >= _LEAST_SHARED * shortest else 0
+
+
+def _factors(plan: Plan) -> np.ndarray | None:
+    if plan.warmup is not None or plan.values["study"]["prune_steps"]:
+        return None
+    if next(iter(inspect.signature(plan.schedule).parameters), None) != "step":
+        return None
+    total = plan.budget.total_steps
+    return np.broadcast_to(np.asarray(plan.schedule(np.arange(total), total), dtype=np.float64), (total,))
+
+
+def _all_but_budget(plan: Plan) -> str:
+    shaping = shaping_values(plan.values)
+    shaping["budget"] = {k: v for k, v in shaping["budget"].items() if k not in ("steps", "epochs")}
+    return json.dumps([shaping, plan.values["results_dir"], plan.values["tracking"]], sort_keys=True)
+
+
+def _shared_start(plan: Plan) -> str:
+    """What jobs must have in common to train as one stacked model: all but schedule and the optimizer's numbers."""
+    shaping = shaping_values(plan.values)
+    del shaping["scheduler"], shaping["warmup"]
+    shaping["optimizer"] = {k: v for k, v in shaping["optimizer"].items() if not isinstance(v, float)}
+    places = {key: plan.values[key] for key in ("results_dir", "tracking", "device", "threads")}
+    return json.dumps([shaping, places], sort_keys=True)

@@ -1,0 +1,160 @@
+"""The record of a training: how it is found or made, and the files that describe it."""
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from lrbench.config import Plan
+from lrbench.config.plan import flat_values
+from lrbench.data import Splits
+from lrbench.runs.code import code_digest
+from lrbench.schedules.rates import Rates
+from lrbench.spec import Evaluation
+from lrbench.tracking.facts import DatasetFacts
+from lrbench.tracking.find import RecordIndex, find_unfinished
+from lrbench.tracking.record import Record, RecordBusyError
+
+
+def open_record(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str, str], *, num_stacked: int) -> Record:
+    """Take up an interrupted run of this fingerprint, or start a new record."""
+    root = Path(plan.values["results_dir"]) / "runs"
+    values, study = plan.values, plan.values["study"]
+    index = _index_of(root)
+    index.refresh()
+    interrupted = find_unfinished(root, plan.fingerprint, index=index)
+    if interrupted is not None:
+        try:
+            record = Record.open(interrupted)
+        except RecordBusyError:
+            pass  # another process was quicker; it trains that one, we train our own
+        else:
+            if record.facts.dataset is not None and record.facts.dataset.digest != data.digest:
+                record.close()
+                raise ValueError(
+                    f"dataset={values['dataset']['name']} has the digest {data.digest[:12]}…, but the interrupted run "
+                    f"in {interrupted} was trained on {record.facts.dataset.digest[:12]}…; restore the data, or delete "
+                    "that record"
+                )
+            return record
+    names = {group: values[group]["name"] for group in ("scheduler", "warmup", "model", "dataset", "optimizer")}
+    tags = {
+        **names,
+        "seed": values["seed"],
+        "budget": plan.budget.total_steps,
+        "batch_size": values["training"]["batch_size"],
+        "workload": plan.workload,
+        "role": study["role"],
+        "fingerprint": plan.fingerprint,
+        "device": facts["device"],
+        "code": code_digest(),
+        # Seconds of stacked trials are shares of a common clock.
+        "stacked": num_stacked,
+        **study["tags"],
+    }
+    if study["name"] is not None:
+        tags |= {"study": study["name"], "trial": study["trial"]}
+    if "commit" in facts:
+        tags["commit"] = facts["commit"]
+    return Record.create(
+        root,
+        name=plan.run_name,
+        experiment=values["tracking"]["experiment"] or plan.workload,
+        tracking_uri=tracking_uri,
+        fingerprint=plan.fingerprint,
+        tags={key: str(value) for key, value in tags.items()},
+        params={**flat_values(values), "budget.total_steps": plan.budget.total_steps},
+        dataset=DatasetFacts(
+            name=names["dataset"],
+            digest=data.digest,
+            profile={"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+        ),
+        parent=None if study["parent"] is None else root / study["parent"],
+        note=f"**{names['scheduler']}** on {names['dataset']}, {names['model']}, {plan.budget.total_steps} steps "
+        f"({plan.budget.epochs:.4g} epochs), base rate {values['optimizer']['lr']:g}.",
+    )
+
+
+@lru_cache(maxsize=1)  # the runs of a process have one home
+def _index_of(root: Path) -> RecordIndex:
+    return RecordIndex(root)
+
+
+def describe(record: Record, plan: Plan, facts: Mapping[str, str], rates: Rates) -> None:
+    """Write what is known before the first step."""
+    write_json(record.artifacts / "environment.json", facts)
+    write_yaml(record.artifacts / "config.yaml", plan.values)
+    if not rates.closed_loop:
+        write_rates(record.artifacts / "rates.csv", rates)
+
+
+def write_rates(path: Path, rates: Rates) -> None:
+    """Write the table: zero-based step, the rate it used, and the momentum when the schedule moves it."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        if rates.momentum is None:
+            writer.writerow(["step", "lr"])
+            writer.writerows(enumerate(rates.lr.tolist()))
+        else:
+            writer.writerow(["step", "lr", "momentum"])
+            writer.writerows(zip(range(len(rates.lr)), rates.lr.tolist(), rates.momentum.tolist(), strict=True))
+
+
+def write_curve(path: Path, evaluations: list[Evaluation]) -> None:
+    """Write one row an evaluation; a metric that was not measured is an empty cell, NaN is nan."""
+    names = list(dict.fromkeys(name for e in evaluations for name in e.metrics))
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", "time/seconds", *names])
+        for e in evaluations:
+            writer.writerow([e.step, e.seconds, *(e.metrics.get(name, "") for name in names)])
+
+
+def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
+    """Write plain values as OmegaConf.save does, in a tenth of the time; OmegaConf.load reads them back."""
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(values, file, Dumper=_ConfigDumper, allow_unicode=True, sort_keys=False)
+
+
+class _ConfigDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """The C library's dumper where there is one."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Write a value twice rather than name it."""
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Quote what OmegaConf would read as a number: it takes 1e3 for one, YAML 1.1 does not."""
+    try:
+        float(text)
+    except ValueError:
+        return dumper.represent_str(text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+
+
+_ConfigDumper.add_representer(str, _represent_text)
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write strict JSON: it has no NaN, so non-finite numbers become strings."""
+    strict = {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in document.items()}
+    path.write_text(json.dumps(strict, indent=1, allow_nan=False) + "\n")
+
+
+def digest_weights(weights: Mapping[str, Tensor]) -> str:
+    """Digest weights, so that two runs can be compared bit for bit."""
+    digest = hashlib.sha256()
+    for name, tensor in weights.items():
+        digest.update(name.encode())
+        # As bytes: numpy knows no bfloat16.
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,71 @@
+"""What a job of training leaves behind, in a form that travels between processes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lrbench.runs.errors import explain
+from lrbench.spec import Evaluation, RunState, Task
+
+_PERCENT = ("val/accuracy", "test/accuracy")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of one job.
+
+    Attributes:
+        name: of the run, e.g. cosine-s0.
+        tracking_uri: where the record is to be sent, "" for nowhere.
+        record: its directory; None when the job was refused before there was one.
+        state: None when the job was refused.
+        found: last and best metrics, seconds and steps, see `summarize`.
+        curve: headline validation metric by step; NaN where the run had diverged.
+        error: why the job failed; None when it did not.
+        stopped: a signal ended the run, which can be resumed.
+        pruned: step at which the sweep cut the run short; None when it did not.
+    """
+
+    name: str
+    tracking_uri: str = ""
+    record: Path | None = None
+    state: RunState | None = None
+    found: Mapping[str, float] = field(default_factory=dict)
+    curve: Mapping[int, float] = field(default_factory=dict)
+    error: Exception | None = None
+    stopped: bool = False
+    pruned: int | None = None
+
+
+def portable(error: Exception) -> Exception:
+    """Return an error that can be pickled and means the same to a person.
+
+    Exceptions with arguments of their own, such as Hydra's, cannot be unpickled.
+    """
+    return error if type(error) in (ValueError, OSError) else ValueError(explain(error))
+
+
+def summarize(evaluations: Sequence[Evaluation], task: Task, *, batch_size: int) -> dict[str, float]:
+    """Pick what to report of one curve: last and best value of every metric, steps, seconds and speed.
+
+    Best is over validation evaluations and is optimistic: the largest of many noisy values.
+    """
+    last = evaluations[-1]
+    found = dict(last.metrics)
+    values = [e.metrics[task.objective] for e in evaluations]
+    finite = [v for v in values if math.isfinite(v)]
+    if finite:
+        found[f"best/{task.objective}"] = max(finite) if task.direction == "maximize" else min(finite)
+    found["steps"] = last.step
+    found["time/seconds"] = last.seconds
+    if last.seconds > 0:
+        found["time/samples_per_second"] = last.step * batch_size / last.seconds
+    return found
+
+
+def format_metric(name: str, value: float) -> str:
+    """Write a metric for people: accuracies as percentages, losses with four digits, NaN as NaN."""
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.2%}" if name.removeprefix("best/") in _PERCENT else f"{value:.4g}"

@@ -1,0 +1,122 @@
+"""What a worker process does with the jobs it is handed; imports all that a training needs.
+
+Its functions take (plain values of configs, where their records are to be sent) and tell the parent, by the link:
+("record", its directory) of every record, ("steps", steps done of all jobs together) now and then, and ("end",
+(position of the job, its result)) of every job as soon as it has ended, errors of the user included, and ("note", what
+a person may want to know).
+"""
+
+import gc
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch._dynamo  # noqa: F401  # the first optimizer imports it: once before the workers are forked, not in each
+
+from lrbench.config import Plan
+from lrbench.config.plan import bind_model, plan_of
+from lrbench.launch import Link
+from lrbench.runs.environment import resolve_device
+from lrbench.runs.errors import USER_ERRORS
+from lrbench.runs.result import Result, portable
+from lrbench.runs.train import check, choose_learner, load_data, train, train_budgets
+from lrbench.spec import Evaluation
+
+_SECONDS_BETWEEN_MESSAGES = 0.2
+
+Job = tuple[Sequence[dict[str, Any]], str]
+Train = Callable[..., list[Result]]
+T = TypeVar("T")
+
+
+def train_group(job: Job, link: Link) -> None:
+    """Train configs that share workload and seed: as one stacked model where that is faster, else one by one."""
+    plans = _checked(job, link)
+    if len(plans) > 1:
+        choice = _told(plans, link, lambda: choose_learner(list(plans.values())))
+        if choice is None:
+            return
+        link.send(("note", f"{next(iter(plans.values())).workload}: {choice.learner} learner: {choice.reason}"))
+        if choice.learner == "fused":
+            _train(plans, job, link, train, steps_done=0)
+            return
+    steps_done = 0
+    for position, plan in plans.items():
+        if link.is_stopping():
+            return
+        _train({position: plan}, job, link, train, steps_done=steps_done)
+        steps_done += plan.budget.total_steps
+
+
+def train_at_budgets(job: Job, link: Link) -> None:
+    """Train one point at several budgets, its common steps once."""
+    plans = _checked(job, link)
+    if plans:
+        _train(plans, job, link, train_budgets, steps_done=0)
+
+
+def device_type(name: str, link: Link) -> str:
+    """Say what kind of device a name stands for, such as cpu or cuda."""
+    return resolve_device(name).type
+
+
+def prepare(values: dict[str, Any], link: Link) -> tuple[str, Exception | None]:
+    """Check the model of a config and digest its data; the second value is what the user did wrong."""
+    try:
+        bind_model(values)
+        return load_data(plan_of(values)).digest, None
+    except USER_ERRORS as error:
+        return "", portable(error)
+
+
+def _checked(job: Job, link: Link) -> dict[int, Plan]:
+    """The plans that can be trained, by position."""
+    plans = {}
+    for position, values in enumerate(job[0]):
+        plan = plan_of(values)
+        try:
+            plan.dataset.check()
+            check(plan, warn=lambda text: link.send(("note", text)))
+            plans[position] = plan
+        except USER_ERRORS as error:
+            link.send(("end", (position, Result(plan.run_name, error=portable(error)))))
+    return plans
+
+
+def _told(plans: Mapping[int, Plan], link: Link, do: Callable[[], T]) -> T | None:
+    """Do something for all plans; what the user did wrong is the end of each, and gives None."""
+    try:
+        return do()
+    except USER_ERRORS as error:
+        for position, plan in plans.items():
+            link.send(("end", (position, Result(plan.run_name, error=portable(error)))))
+        return None
+
+
+def _train(plans: Mapping[int, Plan], job: Job, link: Link, how: Train, *, steps_done: int) -> None:
+    told_at = 0.0
+    each = len(plans) if how is train else 1  # `train_budgets` counts the steps of all
+
+    def on_progress(step: int, evaluations: Mapping[int, Evaluation]) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at > _SECONDS_BETWEEN_MESSAGES:
+            told_at = time.monotonic()
+            link.send(("steps", steps_done + step * each))
+
+    results = _told(
+        plans,
+        link,
+        lambda: how(
+            list(plans.values()),
+            tracking_uri=job[1],
+            stop=link.is_stopping,
+            on_record=lambda path: link.send(("record", path)),
+            on_progress=on_progress,
+        ),
+    )
+    for position, result in zip(plans, results or [], strict=False):
+        link.send(("end", (position, result)))
+
+
+# Workers are forked from here on: what is imported is no garbage, and nobody shall look at all of it for any.
+gc.freeze()

@@ -1,0 +1,153 @@
+"""The protocol of a sweep: equal trials for every schedule, chosen on validation, measured on fresh seeds.
+
+    axes of the command line -> contestants, one a (workload, schedule), each with a study
+    every study: batches of trials, each trained on the tuning seeds -> its best point
+    every best point: trained on fresh seeds, where the test split is read -> the finals
+
+All studies ask at the same time and their jobs are launched together, so that a launcher sees as many as there are.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lrbench.search.storage import open_storage
+from lrbench.search.study import Storage, TunedStudy
+from lrbench.studies.contestants import Contestant, Settings, document_of, finals_of
+from lrbench.studies.record import StudyRecord
+from lrbench.studies.shared import share
+from lrbench.studies.trials import Train, train_trials
+
+_SECONDS_FOR_LOCK = 2.0  # processes that share a study hold it for an instant each
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a sweep needs of the world.
+
+    Attributes:
+        train: trains jobs; raises Interrupted when a signal asks for it.
+        follow: has a record copied to MLflow.
+        tracking_uri: where the records of studies are sent; "" for nowhere.
+        code: digest of what shapes curves.
+        digests: has a worker digest the data; by `dataset_key`.
+        say: tells the person what begins.
+    """
+
+    train: Train
+    follow: Callable[[Path], None]
+    tracking_uri: str
+    code: str
+    digests: Callable[[], Mapping[str, str]]
+    say: Callable[[str], None]
+
+
+def run_sweep(contestants: Sequence[Contestant], settings: Settings, world: Surroundings) -> None:
+    """Tune every contestant, then train its best point on fresh seeds; leaves the results in the contestants.
+
+    Raises:
+        ValueError: another sweep works on a study, or a study of something else has its name.
+        Interrupted: the trials in hand stay running, and are taken up by the same command.
+    """
+    results_dir = Path(contestants[0].values["results_dir"])
+    url = settings.storage or f"sqlite:///{results_dir}/studies.db"
+    storage = open_storage(url)  # a second, in which the workers' server goes on importing
+    digests = world.digests()
+    with ExitStack() as held:
+        begin = partial(_open, settings=settings, world=world, storage=storage, digests=digests, held=held)
+        for contestant in contestants:
+            lock = study_lock(results_dir, contestant.name)
+            if settings.shared:
+                with lock:
+                    begin(contestant)
+            else:
+                held.enter_context(lock)
+                begin(contestant)
+        if settings.shared:
+            share(contestants, settings, world.train, url)
+        else:
+            _tune(contestants, settings, world)
+        jobs_of_finals = finals_of(contestants, settings)
+        world.say(f"finals: {len(jobs_of_finals)} runs of the best points on fresh seeds")
+        results = iter(world.train([job for _, job in jobs_of_finals]))
+        for contestant, _ in jobs_of_finals:
+            contestant.finals.append(next(results))
+        for contestant in contestants:
+            assert contestant.record is not None
+            contestant.record.finish(
+                contestant.source.summary(), contestant.finals, contestant.plan.dataset.task.objective
+            )
+
+
+def _open(
+    contestant: Contestant,
+    *,
+    settings: Settings,
+    world: Surroundings,
+    storage: Storage,
+    digests: Mapping[str, str],
+    held: ExitStack,
+) -> None:
+    if contestant.point_from is None:
+        contestant.tuned = TunedStudy(
+            storage,
+            contestant.name,
+            space=contestant.space,
+            search=settings.search,
+            directions=[contestant.plan.dataset.task.direction] * len(settings.objectives),
+            document=document_of(contestant, settings, code=world.code, digests=digests),
+            force_new=settings.force_new_study,
+        )
+        contestant.name = contestant.tuned.study.study_name  # another one where a new study was forced
+    contestant.record = held.enter_context(
+        StudyRecord.open(
+            Path(contestant.values["results_dir"]) / "runs",
+            contestant.plan,
+            study=contestant.name,
+            space=contestant.space,
+            search=settings.search,
+            final_seeds=settings.final_seeds,
+            tracking_uri=world.tracking_uri,
+        )
+    )
+    world.follow(contestant.record.path)
+
+
+def _tune(contestants: Sequence[Contestant], settings: Settings, world: Surroundings) -> None:
+    tuned = [contestant for contestant in contestants if contestant.tuned is not None]
+    total = settings.search.num_trials * len(tuned)
+    done = sum(trial.state.is_finished() for contestant in tuned for trial in contestant.source.trials)
+    while asked := [(contestant, trial) for contestant in tuned for trial in contestant.source.next_batch()]:
+        world.say(f"tuning {len(tuned)} studies: {done} of {total} trials done, {len(asked)} in hand")
+        train_trials(asked, settings, world.train)
+        done += len(asked)
+
+
+@contextmanager
+def study_lock(results_dir: Path, name: str) -> Iterator[None]:
+    """Hold a study for this process.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    folder = results_dir / "studies"
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = re.sub(r"[^\w.+-]", "_", name)[:100] + "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
+    lock = FileLock(folder / f"{stem}.lock")
+    try:
+        lock.acquire(timeout=_SECONDS_FOR_LOCK)
+    except Timeout:
+        raise ValueError(
+            f"another sweep is running in {results_dir} on the study {name}; wait for it, or share the study between "
+            "processes with hydra.sweeper.shared=true in each of them"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

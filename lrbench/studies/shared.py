@@ -1,0 +1,85 @@
+"""A sweep that several processes work on: each claims what nobody else has, and waits for the rest.
+
+A process that dies loses its claims after a while. Its trials are taken over as they are, and a trial that takes its
+process with it again and again fails.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+
+from lrbench.runs.signals import StopRequest
+from lrbench.search.claims import Claims
+from lrbench.studies.contestants import Contestant, Settings, finals_of
+from lrbench.studies.trials import Interrupted, Train, train_trials
+
+MOST_RETRIES = 2  # of a trial whose process died
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def share(contestants: Sequence[Contestant], settings: Settings, train: Train, url: str) -> None:
+    """Tune and measure together with the other processes; returns when nothing is left to train.
+
+    Args:
+        contestants: their studies open.
+        settings: of the sweep.
+        train: trains jobs.
+        url: of the studies' database.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    trials = {
+        f"{c.name} trial {n}": (c, n)
+        for n in range(settings.search.num_trials)
+        for c in contestants
+        if c.tuned is not None
+    }
+    patience = settings.stale_seconds
+    owner = f"{socket.gethostname()} {os.getpid()}"
+    with (
+        StopRequest() as stop,
+        Claims(url, "lrbench", owner, interval=patience / 5, patience=patience) as claims,
+    ):
+        for slots in claimed(claims, list(trials), stop):
+            asked = []
+            for slot in slots:
+                contestant, number = trials[slot]
+                assert contestant.tuned is not None
+                trial = contestant.tuned.take(number)
+                if not claims.holds(slot):
+                    continue  # we stood still for too long, and another process works on it
+                if claims.attempts(slot) > MOST_RETRIES:
+                    note = {"error": f"its process died {claims.attempts(slot)} times"}
+                    contestant.tuned.finish(trial, values=None, end="failed", curve={}, notes=note)
+                elif not trial.state.is_finished():
+                    asked.append((contestant, trial))
+            if asked:
+                train_trials(asked, settings, train)
+        finals = {
+            f"{c.name} final {job.values['seed']} of {job.values['study']['trial']}": job
+            for c, job in finals_of(contestants, settings)
+        }
+        for slots in claimed(claims, list(finals), stop):
+            train([finals[slot] for slot in slots])
+
+
+def claimed(claims: Claims, slots: Sequence[str], stop: StopRequest) -> Iterator[list[str]]:
+    """Yield slots that are now ours, as many as there are cores at a time, and mark them done on the way back.
+
+    Raises:
+        Interrupted: a signal came while we waited for others.
+    """
+    while remaining := claims.remaining(slots):
+        mine: list[str] = []
+        while len(mine) < (os.cpu_count() or 1) and (slot := claims.claim(remaining)) is not None:
+            mine.append(slot)
+        if mine:
+            yield mine
+            for slot in mine:
+                claims.finish(slot)
+        elif stop():
+            raise Interrupted
+        else:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)

@@ -1,0 +1,78 @@
+"""Trials of a sweep: trained on the tuning seeds, judged by their validation curves."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lrbench.runs.jobs import Job
+from lrbench.runs.result import Result
+from lrbench.search.objective import Objective, mean_curve, objective_value, prune_lines, worst_value
+from lrbench.search.study import Trial
+from lrbench.spec import RunState
+from lrbench.studies.contestants import Contestant, Settings
+
+Train = Callable[[Sequence[Job]], list[Result]]
+
+
+class Interrupted(Exception):  # noqa: N818  # not an error: the user asked for it
+    """A signal ended the sweep; the same command continues it."""
+
+
+def train_trials(asked: Sequence[tuple[Contestant, Trial]], settings: Settings, train: Train) -> None:
+    """Train trials on the tuning seeds and judge them."""
+    jobs = []
+    for contestant, trial in asked:
+        lines = _lines(contestant, trial, settings)
+        jobs += [contestant.job(trial, seed=seed, role="tuning", prune=lines) for seed in contestant.seeds]
+    results = iter(train(jobs))
+    for contestant, trial in asked:
+        tell(contestant, trial, [next(results) for _ in contestant.seeds], settings.objectives)
+
+
+def tell(
+    contestant: Contestant,
+    trial: Trial,
+    results: Sequence[Result],
+    objectives: Sequence[Objective],
+) -> None:
+    """Judge a trial by its runs, one a tuning seed."""
+    tuned = contestant.source
+    notes: dict[str, Any] = {"records": [result.record.name for result in results if result.record is not None]}
+    errors = [str(result.error) for result in results if result.error is not None]
+    if errors:
+        tuned.finish(trial, values=None, end="failed", curve={}, notes={**notes, "error": errors[0]})
+        return
+    metric = contestant.plan.dataset.task.objective
+    curves = [_with_its_end(result) for result in results]
+    worst = worst_value(metric, [result.curve for result in results])
+    notes["num_diverged"] = sum(result.state is RunState.DIVERGED for result in results)
+    pruned = [result.pruned for result in results if result.pruned is not None]
+    if pruned:
+        notes["pruned_at_step"] = min(pruned)
+    tuned.finish(
+        trial,
+        values=[objective_value(objective, curves, worst=worst) for objective in objectives],
+        end="pruned" if pruned else "complete",
+        curve=mean_curve(curves, worst=worst),
+        notes=notes,
+    )
+
+
+def _with_its_end(result: Result) -> dict[int, float]:
+    """A run that diverged in a finite loss is judged as one that did not finish."""
+    curve = dict(result.curve)
+    if result.state is RunState.DIVERGED:
+        curve[max(curve)] = math.nan
+    return curve
+
+
+def _lines(contestant: Contestant, trial: Trial, settings: Settings) -> dict[int, float] | None:
+    if settings.prune_share is None:
+        return None
+    return prune_lines(
+        contestant.source.visible(trial.number),
+        share=settings.prune_share,
+        from_fraction=settings.prune_from,
+        total_steps=contestant.plan.budget.total_steps,
+        direction=contestant.plan.dataset.task.direction,
+    )
