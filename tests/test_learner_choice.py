@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_branches import data, make  # noqa: F401  # a fixture
 
-from lrbench import learner_choice
+from lrbench.runs import learner_choice
 from lrbench.runs.learner_choice import choose_learner
 from lrbench.schedules import cosine
 from lrbench.trials import Trial, Workload, data_on

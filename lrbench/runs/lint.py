@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lrbench.config import Plan
 from lrbench.lint import Finding
 from lrbench.spec import evaluation_steps
 
 if TYPE_CHECKING:
+    from lrbench.config import Plan
     from lrbench.lint.schedule import Subject
 
 
@@ -16,14 +16,14 @@ def fails(findings: Sequence[Finding], *, strict: bool) -> bool:
     return any(f.severity == "error" or (strict and f.severity == "warning") for f in findings)
 
 
-def findings_of(plan: Plan) -> list[Finding]:
+def findings_of(plan: "Plan") -> list[Finding]:
     """Lint the schedule of a plan; errors first. See `subject_of`."""
     from lrbench.lint.schedule import lint_schedule
 
     return lint_schedule(subject_of(plan))
 
 
-def subject_of(plan: Plan) -> "Subject":
+def subject_of(plan: "Plan") -> "Subject":
     """What there is to lint of a plan: its schedule, with its warmup, optimizer and budget.
 
     Raises:
