@@ -4,6 +4,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+# Before anything imports torch or NumPy: the workers of xdist share the cores, and threads beside them only wait.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
 import pytest
 from postgres_server import running_postgres
 
