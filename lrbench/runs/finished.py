@@ -1,6 +1,8 @@
 """Finished runs that are on the disk already, so that a sweep trains nothing twice."""
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from lrbench.config import Plan
@@ -8,29 +10,51 @@ from lrbench.runs.code import code_digest
 from lrbench.runs.result import Result
 from lrbench.spec import RunState
 from lrbench.tracking.facts import read_facts
-from lrbench.tracking.find import RecordIndex, find_finished
+from lrbench.tracking.find import RecordIndex, is_finished
 from lrbench.tracking.journal import Ended, Evaluated, read_all
 
 
 class Recorded:
-    """The records there were when a sweep, or a part of it, began."""
+    """The records there were when a sweep, or a part of it, began.
 
-    def __init__(self) -> None:
+    Args:
+        data_digest: of the data of a plan as they are now; "" where they cannot be read.
+    """
+
+    def __init__(self, data_digest: Callable[[Plan], str]) -> None:
+        self._data_digest = data_digest
         self._indices: dict[Path, RecordIndex] = {}
+        self._changed: Counter[str] = Counter()
 
     def find(self, plan: Plan) -> Result | None:
-        """Return the result of a finished run of the same fingerprint and code, if there is one."""
+        """Return the result of a finished run of the same fingerprint, code and data, if there is one."""
         root = Path(plan.values["results_dir"]) / "runs"
         if root not in self._indices:
             self._indices[root] = RecordIndex(root)
-        record = find_finished(root, plan.fingerprint, index=self._indices[root])
-        return None if record is None else _result_of(record, plan)
-
-
-def _result_of(record: Path, plan: Plan) -> Result | None:
-    facts = read_facts(record)
-    if facts.tags.get("code") != code_digest():
+        finished = [path for path in self._indices[root].paths(plan.fingerprint) if is_finished(path)]
+        if not finished:
+            return None
+        code = code_digest(plan.values)
+        of_this_code = [path for path in finished if read_facts(path).tags.get("code") == code]
+        # The data are read only where it depends on them.
+        data = self._data_digest(plan) if of_this_code else ""
+        for path in of_this_code:
+            dataset = read_facts(path).dataset
+            if dataset is not None and dataset.digest == data:
+                return _result_of(path, plan)
+        self._changed["data" if of_this_code else "code"] += 1
         return None
+
+    def news(self) -> list[str]:
+        """Sentences on finished runs that were found and not taken."""
+        return [
+            f"{number} finished {'run is' if number == 1 else 'runs are'} trained anew: their {what} changed since"
+            for what, number in sorted(self._changed.items())
+        ]
+
+
+def _result_of(record: Path, plan: Plan) -> Result:
+    facts = read_facts(record)
     entries = read_all(record / "journal.jsonl")
     ended = entries[-1]
     assert isinstance(ended, Ended)

@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,7 @@ def train_missing(jobs: Sequence[Values], session: "Session", train: Train) -> l
         except USER_ERRORS as error:
             results[index] = Result(_name(values), error=error)
     destinations = _destinations(plans.values(), session)
-    recorded = Recorded()
+    recorded = Recorded(partial(data_digest, session))
     first_of: dict[str, int] = {}
     for index, plan in plans.items():
         known = recorded.find(plan)
@@ -134,6 +135,8 @@ def train_missing(jobs: Sequence[Values], session: "Session", train: Train) -> l
             results[index] = known
         else:
             first_of.setdefault(plan.fingerprint, index)
+    for sentence in recorded.news():
+        session.note(sentence)
     for result in results.values():
         session.collect(result)
     if first_of:
@@ -143,6 +146,24 @@ def train_missing(jobs: Sequence[Values], session: "Session", train: Train) -> l
         results[index] if index in results else results[first_of[plans[index].fingerprint]]
         for index in range(len(jobs))
     ]
+
+
+def data_digest(session: "Session", plan: Plan) -> str:
+    """Digest the data of a plan in a worker, since that needs torch, once a dataset; "" where they cannot be read."""
+    key = dataset_key(plan.values)
+    if key not in session.data_digests:
+        pool = session.pool(1)
+        pool.submit(key, "lrbench.runs.worker.prepare", plan.values)
+        session.data_digests[key] = ""
+        for event in pool.events():
+            if isinstance(event, Done):
+                session.data_digests[key], _ = event.result
+    return session.data_digests[key]
+
+
+def dataset_key(values: Values) -> str:
+    """What identifies the data of a config."""
+    return json.dumps([values["dataset"], values["trusted_modules"]], sort_keys=True)
 
 
 def _destinations(plans: Iterable[Plan], session: "Session") -> dict[str, str]:

@@ -4,7 +4,8 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,35 +17,58 @@ from torch import Tensor
 from lrbench.config import Plan
 from lrbench.config.plan import flat_values
 from lrbench.data import Splits
-from lrbench.runs.code import code_digest
+from lrbench.runs.code import imported_code_digest
 from lrbench.schedules.rates import Rates
 from lrbench.spec import Evaluation
-from lrbench.tracking.facts import DatasetFacts
-from lrbench.tracking.find import RecordIndex, find_unfinished
-from lrbench.tracking.record import Record, RecordBusyError
+from lrbench.tracking.facts import DatasetFacts, read_facts
+from lrbench.tracking.find import RecordIndex, is_finished
+from lrbench.tracking.record import Record, RecordBusyError, is_busy
 
 
-def open_record(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str, str], *, num_stacked: int) -> Record:
-    """Take up an interrupted run of this fingerprint, or start a new record."""
+@dataclass(frozen=True)
+class Manner:
+    """How a run is trained; another manner rounds otherwise, and a curve must not change it half way.
+
+    Attributes:
+        learner: sequential or fused.
+        num_stacked: runs that train as one model.
+        stack: what identifies them and their order; "" for one alone.
+    """
+
+    learner: str
+    num_stacked: int
+    stack: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """As the record keeps it. Seconds of stacked runs are shares of a common clock."""
+        stack = {"stack": self.stack} if self.stack else {}
+        return {"learner": self.learner, "stacked": str(self.num_stacked), **stack}
+
+
+def open_record(
+    plan: Plan,
+    data: Splits,
+    tracking_uri: str,
+    facts: Mapping[str, str],
+    manner: Manner,
+    say: Callable[[str], None],
+) -> Record:
+    """Take up an interrupted run of this fingerprint, code, data and manner, or start a new record.
+
+    Args:
+        plan: of the run.
+        data: read.
+        tracking_uri: where the record is to be sent; "" for nowhere.
+        facts: of the environment.
+        manner: in which it will be trained.
+        say: told that an interrupted run is begun anew, and why.
+    """
     root = Path(plan.values["results_dir"]) / "runs"
     values, study = plan.values, plan.values["study"]
-    index = _index_of(root)
-    index.refresh()
-    interrupted = find_unfinished(root, plan.fingerprint, index=index)
-    if interrupted is not None:
-        try:
-            record = Record.open(interrupted)
-        except RecordBusyError:
-            pass  # another process was quicker; it trains that one, we train our own
-        else:
-            if record.facts.dataset is not None and record.facts.dataset.digest != data.digest:
-                record.close()
-                raise ValueError(
-                    f"dataset={values['dataset']['name']} has the digest {data.digest[:12]}…, but the interrupted run "
-                    f"in {interrupted} was trained on {record.facts.dataset.digest[:12]}…; restore the data, or delete "
-                    "that record"
-                )
-            return record
+    origin = {"code": imported_code_digest(values), "data": data.digest[:16], **manner.tags}
+    if (interrupted := _interrupted(root, plan, origin, say)) is not None:
+        return interrupted
     names = {group: values[group]["name"] for group in ("scheduler", "warmup", "model", "dataset", "optimizer")}
     tags = {
         **names,
@@ -55,9 +79,7 @@ def open_record(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str,
         "role": study["role"],
         "fingerprint": plan.fingerprint,
         "device": facts["device"],
-        "code": code_digest(),
-        # Seconds of stacked trials are shares of a common clock.
-        "stacked": num_stacked,
+        **origin,
         **study["tags"],
     }
     if study["name"] is not None:
@@ -81,6 +103,25 @@ def open_record(plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str,
         note=f"**{names['scheduler']}** on {names['dataset']}, {names['model']}, {plan.budget.total_steps} steps "
         f"({plan.budget.epochs:.4g} epochs), base rate {values['optimizer']['lr']:g}.",
     )
+
+
+def _interrupted(root: Path, plan: Plan, origin: Mapping[str, str], say: Callable[[str], None]) -> Record | None:
+    """Open the unfinished record that can be gone on with."""
+    index = _index_of(root)
+    index.refresh()
+    for path in index.paths(plan.fingerprint):
+        if is_finished(path) or is_busy(path):
+            continue
+        before = read_facts(path).tags
+        changed = [name for name, value in origin.items() if before.get(name) != value]
+        if changed:
+            say(f"{plan.run_name} is begun anew: {', '.join(changed)} changed since {path.name} was interrupted")
+            continue
+        try:
+            return Record.open(path)
+        except RecordBusyError:
+            continue  # another process was quicker; it trains that one, we train our own
+    return None
 
 
 @lru_cache(maxsize=1)  # the runs of a process have one home

@@ -32,6 +32,7 @@ class Session:
         self.shown: list[Result] | None = None
         self.wants_report = False
         self.tuned: Sequence[Any] = ()  # the contestants of a finished study
+        self.data_digests: dict[str, str] = {}  # of what was read in this command, see launch.data_digest
         self._followed: set[Path] = set()
         self._notes: set[str] = set()
         self._collected: set[int] = set()  # ids; `results` keeps their objects alive

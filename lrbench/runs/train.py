@@ -1,12 +1,11 @@
 """Trainings from their plans to their records: everything of `lrbench run` that needs torch."""
 
 import hashlib
-import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +16,22 @@ from lrbench.config import Plan
 from lrbench.data import Splits
 from lrbench.lint.schedule import lint_schedule
 from lrbench.runs.assemble import trial_of, workload_of
+from lrbench.runs.code import imported_code_digest
 from lrbench.runs.environment import environment, resolve_device
 from lrbench.runs.learner_cache import ChoiceMemory
 from lrbench.runs.learner_choice import Choice
 from lrbench.runs.learner_choice import choose_learner as measure_learners
 from lrbench.runs.lint import fails, subject_of
-from lrbench.runs.record_of_run import describe, digest_weights, open_record, write_curve, write_json, write_rates
+from lrbench.runs.loading import load_data
+from lrbench.runs.record_of_run import (
+    Manner,
+    describe,
+    digest_weights,
+    open_record,
+    write_curve,
+    write_json,
+    write_rates,
+)
 from lrbench.runs.result import Result, summarize
 from lrbench.schedules.rates import RateError, Rates
 from lrbench.spec import Evaluation, RunState, run_state
@@ -50,6 +59,7 @@ def check(plan: Plan, *, warn: Callable[[str], None] = print_warning) -> None:
             there is no such device, or the lint found what must stop the run (with `strict`, any warning).
     """
     resolve_device(plan.values["device"])
+    imported_code_digest(plan.values)  # of the sources as they were imported a moment ago
     subject = subject_of(plan)
     if subject.rates is None:  # raises what is wrong
         trial_of(plan).rates(budget=plan.budget, eval_every=plan.values["budget"]["eval_every"])
@@ -71,10 +81,12 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     on_record: Callable[[Path], None] = lambda _: None,
     on_progress: OnProgress = lambda step, evaluations: None,
+    say: Callable[[str], None] = print_warning,
 ) -> list[Result]:
     """Train plans that share workload and seed, several as one stacked model, and leave a record of each.
 
-    An interrupted run of the same fingerprint is resumed. One run that diverges or fails changes no other.
+    An interrupted run of the same fingerprint, code, data and manner is resumed. One run that diverges or fails changes
+    no other.
 
     Args:
         plans: checked, their rates too; one, or several that differ in schedule and the optimizer's numbers only.
@@ -82,6 +94,7 @@ def train(
         stop: whether to save a checkpoint and return early.
         on_record: told each record's directory as soon as it exists.
         on_progress: told the step and the evaluations made there, by plan.
+        say: told that an interrupted run is begun anew, and why.
 
     Returns:
         One result a plan, in their order.
@@ -92,17 +105,19 @@ def train(
     """
     first = plans[0]
     device, data, facts = _prepare(first)
+    learner = _learner_of(plans, device)
+    manner = Manner(learner, len(plans), _members(plans))
     training = build_training(
         workload_of(first, data, device),
         [trial_of(plan) for plan in plans],
         seed=first.values["seed"],
         read_test=first.values["training"]["read_test"],
-        learner=_learner_of(plans, device),
+        learner=learner,
     )
     with ExitStack() as stack:
         records = []
         for plan, rates in zip(plans, training.rates, strict=True):
-            records.append(stack.enter_context(_begun(plan, data, tracking_uri, facts, rates, len(plans))))
+            records.append(stack.enter_context(_begun(plan, data, tracking_uri, facts, rates, manner, say)))
             on_record(records[-1].path)
         checkpoints = _checkpoints(plans, records)
         failures: dict[int, RateError] = {}
@@ -176,6 +191,7 @@ def train_budgets(
     stop: Callable[[], bool] = lambda: False,
     on_record: Callable[[Path], None] = lambda _: None,
     on_progress: OnProgress = lambda step, evaluations: None,
+    say: Callable[[str], None] = print_warning,
 ) -> list[Result]:
     """Train one point at several budgets, the steps that they have in common once; see `train`.
 
@@ -187,6 +203,7 @@ def train_budgets(
         stop: see `train`.
         on_record: see `train`.
         on_progress: see `train`; the step is the sum over all of them.
+        say: see `train`.
     """
     device, data, facts = _prepare(plans[0])
     trainings = [
@@ -198,10 +215,11 @@ def train_budgets(
         )
         for plan in plans
     ]
+    alone = Manner("sequential", 1, "")
     with ExitStack() as stack:
         records = []
         for plan, training in zip(plans, trainings, strict=True):
-            records.append(stack.enter_context(_begun(plan, data, tracking_uri, facts, training.rates[0], 1)))
+            records.append(stack.enter_context(_begun(plan, data, tracking_uri, facts, training.rates[0], alone, say)))
             on_record(records[-1].path)
         for j, progress in train_branches(trainings):
             for evaluation in progress.evaluations.values():
@@ -234,9 +252,15 @@ def _prepare(plan: Plan) -> tuple[torch.device, Splits, dict[str, str]]:
 
 
 def _begun(
-    plan: Plan, data: Splits, tracking_uri: str, facts: Mapping[str, str], rates: Rates, num_stacked: int
+    plan: Plan,
+    data: Splits,
+    tracking_uri: str,
+    facts: Mapping[str, str],
+    rates: Rates,
+    manner: Manner,
+    say: Callable[[str], None],
 ) -> Record:
-    record = open_record(plan, data, tracking_uri, facts, num_stacked=num_stacked)
+    record = open_record(plan, data, tracking_uri, facts, manner, say)
     describe(record, plan, facts, rates)
     return record
 
@@ -305,33 +329,11 @@ def _checkpoints(plans: Sequence[Plan], records: Sequence[Record]) -> Path:
     """A run's own checkpoints lie in its record; those of runs that train as one belong to all of them."""
     if len(plans) == 1:
         return records[0].path / "checkpoints"
-    digest = hashlib.sha256("\n".join(plan.fingerprint for plan in plans).encode()).hexdigest()
-    return Path(plans[0].values["results_dir"]) / "groups" / digest[:16]
+    return Path(plans[0].values["results_dir"]) / "groups" / _members(plans)
 
 
-class _Loader:
-    """A dataset as the key of a cache: equal config values, equal data."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.dataset = plan.dataset
-        self._values = json.dumps(plan.values["dataset"], sort_keys=True)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Loader) and self._values == other._values
-
-    def __hash__(self) -> int:
-        return hash(self._values)
-
-
-def load_data(plan: Plan) -> Splits:
-    """Read the data of a plan, unless this process has just read them for another one.
-
-    Raises:
-        ValueError: they are missing or damaged.
-    """
-    return _load(_Loader(plan))
-
-
-@lru_cache(maxsize=2)  # jobs of a sweep come sorted by dataset; more would only keep memory
-def _load(loader: _Loader) -> Splits:
-    return loader.dataset.load()
+def _members(plans: Sequence[Plan]) -> str:
+    """What identifies a stack: its runs and their order; "" for one alone."""
+    if len(plans) == 1:
+        return ""
+    return hashlib.sha256("\n".join(plan.fingerprint for plan in plans).encode()).hexdigest()[:16]

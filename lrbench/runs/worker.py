@@ -18,8 +18,9 @@ from lrbench.config.plan import bind_model, plan_of
 from lrbench.launch import Link
 from lrbench.runs.environment import resolve_device
 from lrbench.runs.errors import USER_ERRORS
+from lrbench.runs.loading import load_data
 from lrbench.runs.result import Result, portable
-from lrbench.runs.train import check, choose_learner, load_data, train, train_budgets
+from lrbench.runs.train import check, choose_learner, train, train_budgets
 from lrbench.spec import Evaluation
 
 _SECONDS_BETWEEN_MESSAGES = 0.2
@@ -112,6 +113,7 @@ def _train(plans: Mapping[int, Plan], job: Job, link: Link, how: Train, *, steps
             stop=link.is_stopping,
             on_record=lambda path: link.send(("record", path)),
             on_progress=on_progress,
+            say=lambda text: link.send(("note", text)),
         ),
     )
     for position, result in zip(plans, results or [], strict=False):

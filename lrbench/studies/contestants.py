@@ -1,13 +1,14 @@
 """Who takes part in a sweep: one contestant for each schedule on each workload, and the jobs that train its points."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lrbench.config import Plan
 from lrbench.config.plan import flat_values, plan_of, shaping_values
+from lrbench.runs.code import code_facts
 from lrbench.runs.jobs import Job, Values, changed
+from lrbench.runs.launch import dataset_key
 from lrbench.runs.result import Result
 from lrbench.search.arguments import Arguments
 from lrbench.search.objective import Objective
@@ -127,7 +128,7 @@ def make_contestants(
     return list(contestants.values())
 
 
-def document_of(contestant: Contestant, settings: Settings, *, code: str, digests: Mapping[str, str]) -> dict[str, Any]:
+def document_of(contestant: Contestant, settings: Settings, *, digests: Mapping[str, str]) -> dict[str, Any]:
     """Everything that shapes the trials of a study, as JSON."""
     values = contestant.values
     searched = {dimension.name for dimension in contestant.space}
@@ -140,7 +141,7 @@ def document_of(contestant: Contestant, settings: Settings, *, code: str, digest
         "tuning_seeds": list(contestant.seeds),
         "objectives": list(settings.objectives),
         "pruning": None if settings.prune_share is None else [settings.prune_share, settings.prune_from],
-        "code": code,
+        **code_facts(values),
         "dataset": digests[dataset_key(values)],
     }
 
@@ -154,11 +155,6 @@ def finals_of(contestants: Sequence[Contestant], settings: Settings) -> list[tup
         if (best := contestant.source.best) is not None
         for seed in range(first, first + settings.final_seeds)
     ]
-
-
-def dataset_key(values: Values) -> str:
-    """What identifies the data of a config."""
-    return json.dumps(values["dataset"], sort_keys=True)
 
 
 def _has(values: Values, name: str) -> bool:

@@ -35,7 +35,6 @@ class Surroundings:
         train: trains jobs; raises Interrupted when a signal asks for it.
         follow: has a record copied to MLflow.
         tracking_uri: where the records of studies are sent; "" for nowhere.
-        code: digest of what shapes curves.
         digests: has a worker digest the data; by `dataset_key`.
         say: tells the person what begins.
     """
@@ -43,7 +42,6 @@ class Surroundings:
     train: Train
     follow: Callable[[Path], None]
     tracking_uri: str
-    code: str
     digests: Callable[[], Mapping[str, str]]
     say: Callable[[str], None]
 
@@ -101,7 +99,7 @@ def _open(
             space=contestant.space,
             search=settings.search,
             directions=[contestant.plan.dataset.task.direction] * len(settings.objectives),
-            document=document_of(contestant, settings, code=world.code, digests=digests),
+            document=document_of(contestant, settings, digests=digests),
             force_new=settings.force_new_study,
         )
         contestant.name = contestant.tuned.study.study_name  # another one where a new study was forced

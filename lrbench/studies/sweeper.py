@@ -13,19 +13,18 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from lrbench.config.targets import check_value, unknown
-from lrbench.launch import Died, Done, Pool
-from lrbench.runs.code import code_digest
+from lrbench.launch import Died, Done
 from lrbench.runs.destination import check_destination
 from lrbench.runs.hydra_launcher import launch_elsewhere
 from lrbench.runs.jobs import Job
-from lrbench.runs.launch import compose_values, run_jobs
+from lrbench.runs.launch import compose_values, dataset_key, run_jobs
 from lrbench.runs.result import Result
 from lrbench.search.arguments import read_arguments
 from lrbench.search.objective import Objective
 from lrbench.search.study import Search
 from lrbench.search.suggest import SamplerName
 from lrbench.spec import Count, CountOrZero, Fraction, Positive
-from lrbench.studies.contestants import Contestant, Settings, dataset_key, make_contestants
+from lrbench.studies.contestants import Contestant, Settings, make_contestants
 from lrbench.studies.protocol import Surroundings, run_sweep
 from lrbench.studies.trials import Interrupted
 
@@ -81,7 +80,6 @@ def optuna_sweep(
     known = {override.key_or_group for override in given}
     defaults = parser.parse_overrides([f"{key}={value}" for key, value in params.items() if key not in known])
     arguments = read_arguments([*given, *defaults])
-    pool = session.pool(1)
     contestants = make_contestants(arguments, chosen, partial(compose_values, loader, config))
     uri = check_destination(contestants[0].plan)
     for contestant in {dataset_key(contestant.values): contestant for contestant in contestants}.values():
@@ -92,8 +90,7 @@ def optuna_sweep(
             train=_trainer(launcher, session),
             follow=lambda record: session.follow(record, uri),
             tracking_uri=uri,
-            code=code_digest(),
-            digests=partial(_dataset_digests, contestants, pool),
+            digests=partial(_dataset_digests, contestants, session),
             say=lambda text: print(f"lrbench: {text}", file=sys.stderr, flush=True),
         )
         run_sweep(contestants, chosen, world)
@@ -150,15 +147,16 @@ def _trainer(launcher: Launcher, session: "Session") -> Callable[[Sequence[Job]]
     return train
 
 
-def _dataset_digests(contestants: Iterable[Contestant], pool: Pool) -> dict[str, str]:
+def _dataset_digests(contestants: Iterable[Contestant], session: "Session") -> dict[str, str]:
     """Digest the data of every contestant, and check its model, in a worker, since that needs torch.
 
     Returns:
         The digests by `dataset_key`.
     """
+    pool = session.pool(1)
     for contestant in {_material(contestant): contestant for contestant in contestants}.values():
         pool.submit(dataset_key(contestant.values), "lrbench.runs.worker.prepare", contestant.values)
-    digests: dict[str, str] = {}
+    digests = session.data_digests
     for event in pool.events():
         match event:
             case Done(key, (digest, None)):

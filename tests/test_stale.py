@@ -1,0 +1,213 @@
+"""What is shown is what was run: changed code or data, and another manner of training, never pass as old numbers."""
+
+import re
+import sys
+
+import pytest
+
+from lrbench.cli import main
+from lrbench.config.plan import plan_of
+from lrbench.runs import loading
+from lrbench.runs.code import code_digest, code_facts
+from lrbench.runs.compose import compose_plans
+from lrbench.runs.finished import Recorded
+from lrbench.runs.jobs import changed
+from lrbench.runs.loading import load_data
+from lrbench.runs.own_sources import source_digests
+from lrbench.runs.train import train
+from lrbench.tracking.facts import read_facts
+from lrbench.tracking.find import is_finished
+
+NET = """
+from torch import nn
+class Net(nn.Sequential):
+    def __init__(self, num_outputs):
+        super().__init__(nn.Flatten(), nn.Linear(64, num_outputs))
+"""
+DEEPER = NET.replace("nn.Linear(64, num_outputs)", "nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, num_outputs)")
+TABLE = """
+import csv, pathlib, torch
+from lrbench.data import Split, Splits
+from lrbench.spec import Task
+class Table:
+    task, input_shape, num_outputs, num_train, max_epochs = Task.CLASSIFICATION, (2,), 2, 8, None
+    def __init__(self, file: str):
+        self.file = file
+    def check(self):
+        pass
+    def load(self):
+        rows = [[float(cell) for cell in row] for row in csv.reader(pathlib.Path(self.file).open())]
+        inputs, targets = torch.tensor([row[:2] for row in rows]), torch.tensor([int(row[2]) for row in rows])
+        return Splits(Split(inputs[:8], targets[:8]), Split(inputs[8:], targets[8:]), Split(inputs[8:], targets[8:]),
+                      None, digest="always the same")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory that is on the path, as it is for the command; modules of it are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("LRBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
+            del sys.modules[name]
+
+
+def plan_with(*words):
+    (plan,) = compose_plans(["tracking=none", "budget=steps", "budget.steps=4", *words])
+    return plan
+
+
+def own_model(module):
+    return ["model=own/custom", f"model._target_={module}.Net", "model.name=net", f"trusted_modules=[{module}]"]
+
+
+def write(folder, files):
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def runs(folder):
+    return sorted((folder / "results" / "runs").iterdir())
+
+
+def test_the_sources_of_a_part_are_the_files_that_importing_it_executes(folder):
+    write(
+        folder,
+        {
+            "own_a/__init__.py": "",
+            "own_a/nets.py": "import math, numpy\nfrom . import layers\nfrom own_b import block as b\n",
+            "own_a/layers.py": "from .deep.er import x\n",
+            "own_a/deep/er.py": "def f():\n    import own_c\n",
+            "own_a/unused.py": "",
+            "own_b/__init__.py": "",
+            "own_b/block.py": "from own_a.nets import Net",
+            "own_c.py": "this is no Python",
+            "own_d.py": "",
+        },
+    )
+    found = source_digests(["own_a.nets.Net"])
+    assert sorted(found) == [
+        "own_a/__init__.py", "own_a/deep/er.py", "own_a/layers.py", "own_a/nets.py", "own_b/__init__.py",
+        "own_b/block.py", "own_c.py",
+    ]  # fmt: skip
+    write(folder, {"own_a/unused.py": "x = 1"})
+    assert source_digests(["own_a.nets.Net"]) == found
+    write(folder, {"own_c.py": "def corrected(): ..."})
+    changed = source_digests(["own_a.nets.Net"])
+    assert [name for name in found if changed[name] != found[name]] == ["own_c.py"]
+    assert source_digests(["absent.Net", "sys.path"]) == {}
+
+
+def test_of_an_installed_package_all_sources_count_and_of_unnamed_modules_none(folder):
+    assert "yaml/loader.py" in source_digests(["yaml.dump"])
+    write(folder, {"own_e.py": NET})
+    values = plan_with("trusted_modules=[own_e]").values
+    assert code_facts(values).keys() == {"code"}, "no part of the run is from there"
+
+
+def test_a_finished_run_is_recognised_under_the_same_code_and_data_only(folder):
+    write(folder, {"own_f.py": NET})
+    plan = plan_with(*own_model("own_f"))
+    (result,) = train([plan], tracking_uri="")
+    data = load_data(plan).digest
+    recorded = Recorded(lambda _: data)
+    known = recorded.find(plan)
+    assert known.record == result.record
+    assert known.curve == result.curve
+    assert recorded.news() == []
+
+    recorded = Recorded(lambda _: "of other data")
+    assert recorded.find(plan) is None
+    assert recorded.news() == ["1 finished run is trained anew: their data changed since"]
+
+    write(folder, {"own_f.py": DEEPER})
+    recorded = Recorded(lambda _: data)
+    assert recorded.find(plan) is None
+    assert recorded.news() == ["1 finished run is trained anew: their code changed since"]
+
+
+def test_a_process_records_the_code_that_it_imported_whatever_became_of_the_file(folder):
+    write(folder, {"own_g.py": NET})
+    plan = plan_with(*own_model("own_g"))
+    (first,) = train([plan], tracking_uri="")
+    write(folder, {"own_g.py": DEEPER})
+    (second,) = train([plan], tracking_uri="")
+    tags = [read_facts(result.record).tags["code"] for result in (first, second)]
+    assert tags[0] == tags[1] != code_digest(plan.values)
+
+
+def test_the_data_that_were_read_count_whatever_a_dataset_says_of_itself(folder):
+    rows = [f"{i},{i * i},{i % 2}" for i in range(12)]
+    write(folder, {"own_h.py": TABLE, "points.csv": "\n".join(rows)})
+    dataset = {"_target_": "own_h.Table", "name": "table", "file": str(folder / "points.csv")}
+    values = changed(
+        plan_with("model=linear", "training.batch_size=4").values, {"dataset": dataset, "trusted_modules": ["own_h"]}
+    )
+    digests = []
+    for last in ("11,121,1", "11,121,1", "11,121,0"):
+        write(folder, {"points.csv": "\n".join([*rows[:-1], last])})
+        loading._load.cache_clear()  # as in another process
+        digests.append(load_data(plan_of(values)).digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def interrupted(plans):
+    """Train plans up to their first evaluation; their records wait for the same command."""
+    results = train(plans, tracking_uri="", stop=lambda: True)
+    assert all(result.stopped for result in results)
+    return [result.record for result in results]
+
+
+def test_an_interrupted_run_is_resumed_in_the_same_manner_only(folder):
+    plans = [plan_with(f"optimizer.lr={lr}") for lr in (0.1, 0.2, 0.3)]
+    told = []
+    assert interrupted(plans[:2]) == interrupted(plans[:2]), "the same stack goes on"
+    stacked = runs(folder)
+    assert len(stacked) == 2
+    for together in (plans[:1], plans):
+        for result in train(together, tracking_uri="", say=told.append):
+            assert result.record not in stacked
+    assert not any(map(is_finished, stacked))
+    assert "cosine-s0 is begun anew: learner, stacked changed since" in told[0]
+    assert any("anew: stacked, stack changed since" in text for text in told)
+
+
+@pytest.mark.parametrize("what", ["code", "data"])
+def test_an_interrupted_run_of_other_code_or_data_is_begun_anew(folder, monkeypatch, what):
+    plan, told = plan_with(), []
+    (record,) = interrupted([plan])
+    if what == "code":
+        monkeypatch.setattr("lrbench.runs.record_of_run.imported_code_digest", lambda _: "other code")
+    else:
+        splits = load_data(plan)
+        object.__setattr__(splits, "digest", "0" * 64)
+    (result,) = train([plan], tracking_uri="", say=told.append)
+    assert told == [f"cosine-s0 is begun anew: {what} changed since {record.name} was interrupted"]
+    assert result.record != record
+    loading._load.cache_clear()
+
+
+@pytest.mark.slow
+def test_a_changed_model_is_trained_anew_and_a_study_of_it_refuses(folder, capfd):
+    write(folder, {"own_i.py": NET})
+    grid = ["-m", *own_model("own_i"), "seed=0,1", "tracking=none", "budget.epochs=1"]
+    study = ["-m", "hydra/sweeper=optuna", *own_model("own_i"), "tracking=none", "budget.epochs=1"]
+    study += ["scheduler=constant", "hydra.sweeper.num_trials=1", "hydra.sweeper.final_seeds=1", "results_dir=tuned"]
+    assert main(grid) == main(study) == 0
+    capfd.readouterr()
+    assert main(grid) == 0
+    assert len(runs(folder)) == 2, "recognised"
+    assert "anew" not in capfd.readouterr().err
+    write(folder, {"own_i.py": DEEPER})
+    assert main(grid) == 0
+    assert "2 finished runs are trained anew: their code changed since" in capfd.readouterr().err
+    assert len(runs(folder)) == 4
+    assert main(study) == 1
+    said = capfd.readouterr().err
+    assert re.search(r"sources\.own_i\.py: [0-9a-f]{16} -> [0-9a-f]{16}", said)
+    assert "hydra.sweeper.force_new_study=true" in said
