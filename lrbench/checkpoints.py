@@ -46,9 +46,10 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> Path:
             error.errno, f"cannot write the checkpoint of step {step}: {error.strerror}", str(path)
         ) from error
     _sync_directory(directory)
-    # By time, not by step: after falling back to an older checkpoint the newest may have the smaller step.
-    for old in _newest_first(directory)[_KEEP:]:
-        old.unlink(missing_ok=True)
+    # Whoever saves this step has gone on from an earlier one: later ones were passed over as damaged.
+    earlier = [other for other in _newest_first(directory) if _step_of(other) < step]
+    for other in {*directory.glob("step*.pt")} - {path, *earlier[: _KEEP - 1]}:
+        other.unlink(missing_ok=True)
     for stump in directory.glob(".*.tmp"):
         stump.unlink(missing_ok=True)
     return path
@@ -75,7 +76,12 @@ def load_checkpoint(directory: Path, *, device: torch.device) -> dict[str, Any] 
 
 
 def _newest_first(directory: Path) -> list[Path]:
-    return sorted(directory.glob("step*.pt"), key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+    """By step: a clock that was set back makes a new file look old."""
+    return sorted(directory.glob("step*.pt"), key=_step_of, reverse=True)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step").partition("-")[0])
 
 
 def _sync_directory(directory: Path) -> None:

@@ -22,6 +22,21 @@ def test_the_newest_of_two_kept_checkpoints_is_read(tmp_path):
     assert torch.equal(loaded["weights"], state(3)["weights"])
 
 
+def test_a_clock_that_is_set_back_makes_no_new_checkpoint_old(tmp_path):
+    for step in (1, 2, 3, 4):
+        path = save_checkpoint(tmp_path, step, state(step))
+        os.utime(path, (1e9 - 3600 * step,) * 2)
+    assert [int(path.name[4:13]) for path in sorted(tmp_path.iterdir())] == [3, 4]
+    assert load_checkpoint(tmp_path, device=CPU)["step"] == 4
+
+
+def test_after_falling_back_the_checkpoints_passed_over_go(tmp_path):
+    save_checkpoint(tmp_path, 10, state(10))
+    save_checkpoint(tmp_path, 20, state(20)).write_bytes(b"damaged")
+    save_checkpoint(tmp_path, 15, state(15))
+    assert [int(path.name[4:13]) for path in sorted(tmp_path.iterdir())] == [10, 15]
+
+
 def test_no_checkpoint_is_none(tmp_path):
     assert load_checkpoint(tmp_path / "absent", device=CPU) is None
 

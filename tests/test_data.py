@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import lrbench.data
 from lrbench.data import Digits, Mnist1d, Split
 from lrbench.data.augmentation import flip, pad_crop, pad_crop_flip
-from lrbench.data.cache import cached_arrays
+from lrbench.data.cache import cached_arrays, scratch_beside
 from lrbench.data.holdout import TEST, TRAIN, VALIDATION, held_out_count, partition, stratified
 from lrbench.data.mnist1d import generate
 from lrbench.data.preparation import channel_sums, in_memory_splits, mean_and_deviation
@@ -302,6 +302,17 @@ print(cached_arrays({str(tmp_path / "cache")!r}, "n", {{}}, decode)[1])
     assert [worker.returncode for worker in workers] == [0, 0, 0]
     assert len(digests) == 1
     assert (tmp_path / "calls").read_text() == "x"
+
+
+def test_what_a_killed_process_unpacked_is_removed_by_the_next(tmp_path):
+    entry = tmp_path / "name-0123.npz"
+    left = tmp_path / "name-0123.scratch" / "raw"
+    left.mkdir(parents=True)
+    (left / "half").touch()
+    with scratch_beside(entry) as scratch:
+        assert list(scratch.iterdir()) == []
+        (scratch / "file").touch()
+    assert list(tmp_path.iterdir()) == []
 
 
 # Digits and MNIST-1D

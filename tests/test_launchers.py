@@ -21,7 +21,7 @@ from shell import REPO
 
 from lrbench.config import CONFIG_DIR, register_schema
 from lrbench.launch import Done
-from lrbench.runs.launch import default_num_workers
+from lrbench.runs.launch import default_num_workers, num_cores
 from lrbench.runs.signals import SIGNALS_ELSEWHERE, StopRequest
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.journal import Ended, Evaluated, read_all
@@ -256,3 +256,9 @@ def test_there_is_a_worker_a_core_but_one_for_a_gpu(monkeypatch, device, found, 
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
     assert default_num_workers(plan, pool) == num_workers
     assert pool.num_asked == num_asked
+
+
+def test_cores_are_counted_where_the_system_knows_no_affinity(monkeypatch):
+    assert num_cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")  # macOS
+    assert num_cores() == os.cpu_count()

@@ -17,7 +17,7 @@ from lrbench.analysis.verdict.verdict import verdict
 from lrbench.reporting.figure_pairs import cd_diagram
 from lrbench.reporting.figure_rates import value_limits
 from lrbench.reporting.layout import sheets_of
-from lrbench.reporting.page import legible, write_html
+from lrbench.reporting.page import legible, pictures_of, write_html
 from lrbench.reporting.pictures import Mark, Picture, drawing_rules, markup
 from lrbench.reporting.styles import LONGEST_NAME, distinct_labels, panels_of, shortened, styles_of
 from lrbench.reporting.words import number, p_value
@@ -150,11 +150,21 @@ def test_every_picture_stands_beside_the_page_as_png_and_svg(page, tmp_path):
     assert on_disk == {f"{name}{ending}" for name in names for ending in (".png", ".svg")}
 
 
-def test_pictures_of_an_earlier_report_are_removed(tmp_path):
+def test_pictures_of_an_earlier_report_are_removed_and_those_of_the_user_are_not(tmp_path):
     (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "03-front-7.svg").write_text("old")
+    for name in ("mine.svg", "03-front-7.png"):
+        (tmp_path / "figures" / name).write_text("mine")
     report(tmp_path)
-    assert not (tmp_path / "figures" / "03-front-7.svg").exists()
+    page = tmp_path / "report.html"
+    # As an earlier report with one picture more would have left it.
+    page.write_text(page.read_text() + '<figure data-picture="99-gone">')
+    (tmp_path / "figures" / "99-gone.svg").write_text("old")
+    assert {path.name for path in pictures_of(page)} > {"99-gone.svg", "99-gone.png"}
+    report(tmp_path)
+    assert not (tmp_path / "figures" / "99-gone.svg").exists()
+    assert [(tmp_path / "figures" / name).read_text() for name in ("mine.svg", "03-front-7.png")] == ["mine"] * 2
+    page.write_text('my own page <figure data-picture="mine">')
+    assert pictures_of(page) == []
 
 
 def test_names_from_users_are_text_never_markup(tmp_path):

@@ -129,6 +129,8 @@ def log_report(
 
     The directory may hold other files of the user, so only these and the pictures are copied.
     """
+    from lrbench.reporting.page import pictures_of
+
     page = next(path for path in files if path.suffix == ".md")
     experiments = sorted(set(frame["experiment"].dropna()))
     content = "\n".join(sorted(set(frame["run_id"]))) + repr(settings)
@@ -152,8 +154,9 @@ def log_report(
     ) as record:
         for path in files:
             shutil.copy2(path, record.artifacts)
-        if (page.parent / "figures").is_dir():
-            shutil.copytree(page.parent / "figures", record.artifacts / "figures")
+        (record.artifacts / "figures").mkdir()
+        for path in pictures_of(page.with_suffix(".html")):
+            shutil.copy2(path, record.artifacts / "figures")
         sender.follow(record.path)
         record.end("FINISHED", RunState.OK)
         unsent = sender.close()

@@ -4,9 +4,11 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +44,7 @@ def cached_arrays(
     """
     from filelock import FileLock
 
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    path = Path(cache_dir).expanduser() / "decoded" / f"{name}-{digest[:16]}.npz"
+    path = entry_path(cache_dir, name, key)
     if (arrays := _read(path)) is not None:
         return arrays
     writable_folder(cache_dir, "decoded")
@@ -52,6 +53,28 @@ def cached_arrays(
             return arrays
         decoded = decode()
         return decoded, _write(path, decoded)
+
+
+def entry_path(cache_dir: str, name: str, key: Mapping[str, object]) -> Path:
+    """Where the arrays of this name and key are kept; see `cached_arrays`."""
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return Path(cache_dir).expanduser() / "decoded" / f"{name}-{digest[:16]}.npz"
+
+
+@contextmanager
+def scratch_beside(entry: Path) -> Iterator[Path]:
+    """An empty folder while an entry is decoded; what a killed process left there goes first.
+
+    Args:
+        entry: of the cache; the caller is its `decode`, of which there is one at a time.
+    """
+    folder = entry.with_suffix(".scratch")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def writable_folder(cache_dir: str, *parts: str) -> Path:

@@ -6,7 +6,6 @@ that only the first run pays for it.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lrbench.data.cache import DEFAULT_CACHE_DIR, Arrays, cached_arrays, writable_folder
+from lrbench.data.cache import DEFAULT_CACHE_DIR, Arrays, cached_arrays, entry_path, scratch_beside
 from lrbench.data.holdout import HeldOutFraction, held_out_count, partition
 from lrbench.data.splits import Augmentation, Splits
 from lrbench.data.torchvision_files import explained_download, idx_sources, md5_of_sources, stage
@@ -79,7 +78,8 @@ class TorchvisionImages:
             "files": {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()},
         }
         name = self.torchvision_name.lower()
-        arrays, digest = cached_arrays(self.cache_dir, name, key, lambda: self._decode(files))
+        entry = entry_path(self.cache_dir, name, key)
+        arrays, digest = cached_arrays(self.cache_dir, name, key, lambda: self._decode(files, entry))
         targets = arrays["targets"]
         is_test = np.arange(len(targets)) >= self.published_train
         part = partition(targets, is_test, validation_fraction=self.validation_fraction)
@@ -109,14 +109,14 @@ class TorchvisionImages:
         command = f'python -c "from torchvision.datasets import {self.torchvision_name}; {calls}"'
         return f"run {command} where there is a network and set dataset.root=FOLDER"
 
-    def _decode(self, files: dict[str, Path]) -> Arrays:
+    def _decode(self, files: dict[str, Path], entry: Path) -> Arrays:
         """Let torchvision unpack in a scratch folder: the source may be read-only, and a kill harmless."""
         import torchvision
 
         dataset_class = getattr(torchvision.datasets, self.torchvision_name)
-        with tempfile.TemporaryDirectory(prefix="staging-", dir=writable_folder(self.cache_dir)) as scratch:
+        with scratch_beside(entry) as scratch:
             if files:
-                stage(files, Path(scratch), md5_of_sources(dataset_class) | self.unpacked_md5)
+                stage(files, scratch, md5_of_sources(dataset_class) | self.unpacked_md5)
                 loaded = [dataset_class(scratch, **part, download=True) for part in self.parts]
             else:
                 with explained_download(self._how_to_get()):

@@ -15,14 +15,15 @@ from lrbench.reporting.pictures import Picture, drawing_rules, markup, save_png
 from lrbench.reporting.styles import PALETTE, shortened, styles_of
 
 HERE = Path(__file__).parent
+_TITLE = "<title>lrbench report"  # of every page of ours
 _LONGEST_WORD = 48  # characters of a word, such as the id of a run, beyond which it is shortened
 
 
 def write_html(analysis: Analysis, verdict: Verdict, directory: Path) -> Path:
     """Write `report.html` and `figures/*.svg`, `figures/*.png` into a directory, made if it is not there.
 
-    Older pictures of an earlier report in the same directory are removed first, so that none is left of a
-    schedule or a budget that no longer takes part.
+    Pictures of an earlier report in the same directory are removed first, so that none is left of a schedule or a
+    budget that no longer takes part; other files in `figures` stay.
 
     Returns:
         The path of the page.
@@ -30,8 +31,8 @@ def write_html(analysis: Analysis, verdict: Verdict, directory: Path) -> Path:
     styles = styles_of(analysis.schedulers)
     figures = directory / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    for old in [*figures.glob("*.svg"), *figures.glob("*.png")]:
-        old.unlink()
+    for old in pictures_of(directory / "report.html"):
+        old.unlink(missing_ok=True)
     with drawing_rules():
         parts = parts_of(analysis, verdict, styles)
         marks: dict[str, list[tuple[float, float, str, list[str]]]] = {}
@@ -52,6 +53,15 @@ def write_html(analysis: Analysis, verdict: Verdict, directory: Path) -> Path:
     path = directory / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def pictures_of(page: Path) -> list[Path]:
+    """The files of the pictures on a page of `write_html`; none when it is no such page or not there."""
+    text = page.read_text(encoding="utf-8", errors="replace") if page.exists() else ""
+    if _TITLE not in text:
+        return []
+    names = re.findall(r'<figure data-picture="([^"/]+)">', text)
+    return [page.parent / "figures" / f"{name}{ending}" for name in names for ending in (".svg", ".png")]
 
 
 def legible(text: str) -> Markup:

@@ -88,7 +88,12 @@ def default_num_workers(plan: Plan, pool: Pool) -> int:
                 device = event.result
     if device != "cpu":
         return 1
-    return max(1, len(os.sched_getaffinity(0)) // int(plan.values["threads"]))
+    return max(1, num_cores() // int(plan.values["threads"]))
+
+
+def num_cores() -> int:
+    """Cores that this process may use; of all in the machine where the system does not say, as macOS."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_jobs(jobs: Sequence[Values], session: "Session", *, num_workers: int | None) -> list[Result]:

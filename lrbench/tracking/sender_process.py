@@ -47,7 +47,8 @@ def main() -> int:
 
 def _follow(courier: Courier, lines: "SimpleQueue[Path | None]") -> None:
     """Serve the records while the training goes on, which has the cores first."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _NICENESS)
+    if sys.platform == "linux":  # elsewhere it is the whole process that would be nice, to its end
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _NICENESS)
     _weigh_session(_NICENESS)
     rest = POLL_SECONDS
     while _take_paths(courier, lines, seconds=rest):
