@@ -73,10 +73,3 @@ def test_names_that_end_like_a_fingerprint_or_a_number_mislead_nobody(tmp_path):
     assert index.paths("87654321" * 2) == [paths["b-2"]]
     assert index.paths("deadbeef" * 2) == [paths["c"]]
     assert index.paths("0" * 16) == []
-
-
-def test_a_record_whose_description_is_damaged_is_named(tmp_path):
-    path = finished(tmp_path)
-    (path / "run.json").write_text("{")
-    with pytest.raises(ValueError, match=r"run\.json is not the description of a run"):
-        find_finished(tmp_path / "runs", FINGERPRINT)

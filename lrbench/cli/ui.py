@@ -12,6 +12,7 @@ from pathlib import Path
 from lrbench.runs.compose import split_options
 from lrbench.runs.signals import StopRequest
 from lrbench.tracking.database import absolute_uri, check_tracking, database_path, scheme_of
+from lrbench.tracking.moved import follow_move
 from lrbench.tracking.read_sql import recorded_experiments
 from lrbench.tracking.server import HOST, check_port, serving
 from lrbench.tracking.view import PORT, chart_link
@@ -65,6 +66,8 @@ def _uri_of(options: dict[str, str]) -> str:
             "place with results_dir=DIRECTORY or tracking.uri=sqlite:////path/to/mlflow.db"
         )
     check_tracking(uri)
+    if path is not None:
+        follow_move(path)
     return uri
 
 

@@ -172,7 +172,7 @@ def _absolute(setting: str, folder: str) -> str:
     try:
         return str(Path(folder).expanduser().absolute())
     except RuntimeError:
-        raise ValueError(f"{setting}={folder} is in a home directory, and there is none; give {setting}=FOLDER") from None
+        raise ValueError(f"{setting}={folder} is in a home that this user has not; give {setting}=FOLDER") from None
     except FileNotFoundError:
         raise ValueError(f"{setting}={folder} is in the working directory, which was deleted; go to another") from None
 

@@ -21,6 +21,7 @@ from lrbench.tracking.bulk import Bulk
 from lrbench.tracking.database import check_tracking, database_path
 from lrbench.tracking.facts import DatasetFacts, Facts, read_facts
 from lrbench.tracking.lock import try_lock
+from lrbench.tracking.moved import artifact_root, follow_move
 from lrbench.tracking.names import PARENT_TAG, RECORD_TAG
 from lrbench.tracking.outbox import SendState, load_state, save_state
 from lrbench.tracking.parcel import DATASET_TAG, Parcel, birth_tags, dataset_row, pack
@@ -57,6 +58,7 @@ class Store:
         self._database = database_path(uri)
         if self._database is not None:
             create_database(self._database, _build_database)
+            follow_move(self._database)
         self._client = MlflowClient(uri)
         self._bulk = None if self._database is None else Bulk.open(self._database)
         self._experiments: dict[str, str] = {}
@@ -157,7 +159,7 @@ class Store:
 
     def _create_experiment(self, name: str) -> None:
         # Beside the database and absolute; MLflow's own default depends on the working directory.
-        location = None if self._database is None else _artifact_root(self._database)
+        location = None if self._database is None else artifact_root(self._database)
         try:
             self._client.create_experiment(name, artifact_location=location)
         except MlflowException as error:
@@ -239,9 +241,5 @@ def _dataset_input(facts: DatasetFacts) -> DatasetInput:
 
 
 def _build_database(path: Path) -> None:
-    store = SqlAlchemyStore(f"sqlite:///{path}", _artifact_root(path))
+    store = SqlAlchemyStore(f"sqlite:///{path}", artifact_root(path))
     store.engine.dispose()
-
-
-def _artifact_root(database: Path) -> str:
-    return (database.parent / "mlartifacts").as_uri()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from lrbench.tracking.facts import Facts, read_facts
 from lrbench.tracking.lock import try_lock
-from lrbench.tracking.outbox import SendState, has_all_lines, is_complete, load_state, save_state
-from lrbench.tracking.record import RecordBusyError, is_busy
+from lrbench.tracking.outbox import SendState, has_all_lines, has_lost_lines, is_complete, load_state, save_state
+from lrbench.tracking.record import RecordBusyError, copy_anew, is_busy
 
 if TYPE_CHECKING:
     from lrbench.tracking.client import Store
@@ -142,12 +142,14 @@ class Courier:
                     item.look_at = time.monotonic() + _LOOK_SECONDS
                     continue
                 lock = try_lock(record / "sender.lock")
-            except OSError as error:  # deleted or unreadable
-                self._refuse(record, error)
-                continue
-            if lock is not None:
+                if lock is None:
+                    continue
                 locks.enter_context(lock)
+                if has_lost_lines(record):
+                    copy_anew(record)
                 due[record] = abandoned
+            except (OSError, ValueError) as error:  # deleted, unreadable or damaged
+                self._refuse(record, error)
         return due
 
     def _send_alone(self, record: Path, connection: _Connection, *, abandoned: bool, size: int) -> bool:

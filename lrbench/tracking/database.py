@@ -29,6 +29,11 @@ def absolute_uri(uri: str, base: Path) -> str:
     return f"{match[1]}{base / match[2]}{match[3]}" if match else uri
 
 
+def relative_uri(uri: str, base: Path) -> str:
+    """The reverse of `absolute_uri`, for a file inside `base`; other URIs stay as they are."""
+    return re.sub(rf"^(sqlite(?:\+\w+)?:///){re.escape(str(base))}/(?=[^/?])", r"\1", uri)
+
+
 def database_path(uri: str) -> Path | None:
     """File of a sqlite URI, None for any other store.
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lrbench.tracking.database import absolute_uri, relative_uri
+
 
 @dataclass(frozen=True)
 class DatasetFacts:
@@ -25,7 +27,8 @@ class Facts:
         record_id: unique, 32 hex digits; the tag by which MLflow's copy is found again.
         name: readable, e.g. `cosine-s0`.
         experiment: name of the MLflow experiment.
-        tracking_uri: absolute MLflow tracking URI.
+        tracking_uri: absolute MLflow tracking URI. In the file, that of a database in the results folder is relative to
+            it, so that the folder can be moved.
         fingerprint: digest of everything in the config that shapes the curve, >= 8 hex digits.
         tags: short strings to group and filter by.
         params: config values under their dotted names.
@@ -65,7 +68,8 @@ def read_facts(path: Path) -> Facts:
         document = json.loads(file.read_text(encoding="utf-8"))
         if document["dataset"] is not None:
             document["dataset"] = DatasetFacts(**document["dataset"])
-        return Facts(**{**document, "replaces": tuple(document.get("replaces", ()))})
+        uri = absolute_uri(document["tracking_uri"], path.absolute().parents[1])
+        return Facts(**{**document, "tracking_uri": uri, "replaces": tuple(document.get("replaces", ()))})
     except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is not the description of a run: {error}") from error
 
@@ -73,7 +77,9 @@ def read_facts(path: Path) -> Facts:
 def write_facts(path: Path, facts: Facts) -> None:
     """Write or replace `run.json` of a record."""
     # Not `asdict`: its deep copies take longer than the writing.
-    write_json(path / "run.json", {**vars(facts), "dataset": facts.dataset and vars(facts.dataset)})
+    document = {**vars(facts), "dataset": facts.dataset and vars(facts.dataset)}
+    document["tracking_uri"] = relative_uri(facts.tracking_uri, path.absolute().parents[1])
+    write_json(path / "run.json", document)
 
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:

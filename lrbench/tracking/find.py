@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections import defaultdict
 from pathlib import Path
 
@@ -38,11 +39,9 @@ class RecordIndex:
         self._add(path.name)
 
     def paths(self, fingerprint: str) -> list[Path]:
-        """Records of this fingerprint, in the order in which they were made."""
+        """Records of this fingerprint, in the order in which they were made; warns of one without a description."""
         candidates = [path for _, path in sorted(self._numbered.get(fingerprint[:8], []))]
-        return [
-            path for path in candidates if (path / "run.json").exists() and read_facts(path).fingerprint == fingerprint
-        ]
+        return [path for path in candidates if _fingerprint_of(path) == fingerprint]
 
     def _add(self, name: str) -> None:
         if name in self._names:
@@ -50,6 +49,17 @@ class RecordIndex:
         self._names.add(name)
         for match in filter(None, (ending.search(name) for ending in _ENDINGS)):
             self._numbered[match[1]].append((int(match[2] or 1), self._root / name))
+
+
+def _fingerprint_of(path: Path) -> str:
+    """The fingerprint of a record; "" for a directory that is none, or no longer, which is named."""
+    if not (path / "run.json").exists():
+        return ""  # its process died while it made it
+    try:
+        return read_facts(path).fingerprint
+    except ValueError as error:  # a power cut empties files
+        warnings.warn(f"{error}; it is passed over", stacklevel=2)
+        return ""
 
 
 def find_unfinished(root: Path, fingerprint: str, *, index: RecordIndex | None = None) -> Path | None:
@@ -61,7 +71,7 @@ def find_unfinished(root: Path, fingerprint: str, *, index: RecordIndex | None =
         index: of that directory, for more than a few look-ups; else it is scanned.
 
     Raises:
-        ValueError: a record of this fingerprint is damaged; names the file.
+        ValueError: the journal of a record of this fingerprint is damaged; names the file.
     """
     for path in (index or RecordIndex(root)).paths(fingerprint):
         if not is_finished(path) and not is_busy(path):

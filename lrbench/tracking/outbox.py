@@ -61,6 +61,11 @@ def save_state(record: Path, state: SendState) -> None:
     write_json(record / "mlflow.json", vars(state))
 
 
+def has_lost_lines(record: Path) -> bool:
+    """Whether MLflow has lines that the journal has not: a power cut takes the end of a file."""
+    return load_state(record).sent_bytes > complete_bytes(record / "journal.jsonl")
+
+
 def is_complete(record: Path) -> bool:
     """Whether MLflow has all of the record, its end included."""
     return load_state(record).finished_bytes == complete_bytes(record / "journal.jsonl")

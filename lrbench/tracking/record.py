@@ -28,6 +28,7 @@ from lrbench.tracking.facts import DatasetFacts, Facts, read_facts, write_facts
 from lrbench.tracking.journal import Described, Ended, EndStatus, Evaluated, Journal, Resumed, last_entry, read_all
 from lrbench.tracking.lock import Lock, is_locked, try_lock
 from lrbench.tracking.names import format_param
+from lrbench.tracking.outbox import has_lost_lines
 
 
 class RecordBusyError(RuntimeError):
@@ -114,6 +115,9 @@ class Record:
         read_facts(path)  # says what is wrong when it is no record
         lock = _lock(path)
         try:
+            if has_lost_lines(path):
+                with _sending(path):
+                    copy_anew(path)
             last = last_entry(path / "journal.jsonl")
             if isinstance(last, Ended) and last.status == "FINISHED":
                 raise ValueError(f"{path} is finished; it cannot be resumed")
@@ -141,18 +145,12 @@ class Record:
         read_facts(path)  # says what is wrong when it is no record
         lock = _lock(path)
         try:
-            facts = read_facts(path)
-            sending = try_lock(path / "sender.lock", patience=60.0)
-            if sending is None:
-                raise RecordBusyError(f"{path} is being sent to MLflow by another process")
-            with sending:  # a sender must not see half of this
-                replaces = (*facts.replaces, facts.record_id)
-                facts = dataclasses.replace(facts, record_id=uuid.uuid4().hex, replaces=replaces, **_origin())
-                # The id first: with the old one, MLflow's old run would be continued with what is written next.
-                write_facts(path, facts)
-                (path / "mlflow.json").unlink(missing_ok=True)
+            with _sending(path):  # a sender must not see half of this
+                copy_anew(path)
                 (path / "journal.jsonl").unlink(missing_ok=True)
-                facts = dataclasses.replace(facts, tags=dict(tags), params=dict(params), note=note)
+                facts = dataclasses.replace(
+                    read_facts(path), tags=dict(tags), params=dict(params), note=note, **_origin()
+                )
                 write_facts(path, facts)
             return cls(path, facts, lock)
         except BaseException:
@@ -263,6 +261,30 @@ class Record:
 def is_busy(path: Path) -> bool:
     """Whether a live process holds the record."""
     return is_locked(path / "lock")
+
+
+def copy_anew(path: Path) -> None:
+    """Give a record another id, so that its copy in MLflow is made anew and the old one deleted.
+
+    MLflow takes no point back. The caller holds the record's `sender.lock`.
+    """
+    facts = read_facts(path)
+    # The id first: with the old one, MLflow's old run would be continued with what is written next.
+    replaces = (*facts.replaces, facts.record_id)
+    write_facts(path, dataclasses.replace(facts, record_id=uuid.uuid4().hex, replaces=replaces))
+    (path / "mlflow.json").unlink(missing_ok=True)
+
+
+def _sending(path: Path) -> Lock:
+    """Keep senders away from a record.
+
+    Raises:
+        RecordBusyError: one has been at it for a minute.
+    """
+    lock = try_lock(path / "sender.lock", patience=60.0)
+    if lock is None:
+        raise RecordBusyError(f"{path} is being sent to MLflow by another process")
+    return lock
 
 
 def _lock(path: Path) -> Lock:

@@ -33,25 +33,41 @@ def sync(results_dir: Path) -> SyncReport:
         raise ValueError(f"no records to sync: {runs} is not a directory")
     with os.scandir(runs) as entries:
         paths = sorted(Path(entry.path) for entry in entries if entry.is_dir())
-    # A record without a tracking URI (tracking=none) was never meant for MLflow.
-    records = [path for path in paths if (path / "run.json").exists() and read_facts(path).tracking_uri]
-    for path in records:
-        _forget_lost_copy(path)
+    records, unusable = [], []
+    for path in paths:
+        if not (path / "run.json").exists():
+            continue  # it is none, or its process died while it made it
+        try:
+            if _is_for_mlflow(path):
+                records.append(path)
+        except ValueError as error:
+            unusable.append(Unsent(path, str(error)))
     incomplete = [path for path in records if not is_complete(path)]
     running = [path for path in incomplete if is_busy(path)]
     waiting = [path for path in incomplete if path not in set(running)]
     if not waiting:
-        return SyncReport(sent=[], unsent=[], running=running)
+        return SyncReport(sent=[], unsent=unusable, running=running)
     with Sender(results_dir / "sync.log") as sender:
         for path in waiting:
             sender.follow(path)
         unsent = sender.close(timeout=None)
     missing = {item.record for item in unsent}
-    return SyncReport(sent=[path for path in waiting if path not in missing], unsent=unsent, running=running)
+    sent = [path for path in waiting if path not in missing]
+    return SyncReport(sent=sent, unsent=[*unusable, *unsent], running=running)
 
 
-def _forget_lost_copy(record: Path) -> None:
-    """Start a record over whose local database was deleted since it was sent."""
-    database = database_path(read_facts(record).tracking_uri)
+def _is_for_mlflow(record: Path) -> bool:
+    """Whether a record has a place in MLflow (with tracking=none it has not); one whose database is gone starts over.
+
+    Raises:
+        ValueError: it is damaged, or the folder of its database is gone, which is not made again: it was moved.
+    """
+    uri = read_facts(record).tracking_uri
+    if not uri:
+        return False
+    database = database_path(uri)
+    if database is not None and not database.parent.is_dir():
+        raise ValueError(f"its database was in {database.parent}, which is gone")
     if database is not None and not database.exists():
         (record / "mlflow.json").unlink(missing_ok=True)
+    return True
