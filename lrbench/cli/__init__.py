@@ -9,7 +9,9 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import lrbench
 
@@ -40,11 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)
     words = list(sys.argv[1:] if arguments is None else arguments)
     name, rest = (words[0], words[1:]) if words and words[0] in COMMANDS else ("run", words)
-    # Console scripts do not put the working directory on the path, `python -m` does; a user's own model needs it.
-    if not {"", os.getcwd()} & set(sys.path):
-        sys.path.insert(0, os.getcwd())
     try:
-        return _run(name, rest)
+        with _own_surroundings():
+            return _run(name, rest)
     except BrokenPipeError:
         # `lrbench ... | head` has read enough; what Python still wants to flush at its end goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,6 +58,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lrbench: interrupted; the same command continues", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _own_surroundings() -> Iterator[None]:
+    """Keep what a command changes in the process for its time only.
+
+    Its processes do not look into the working directory first either, where a `numpy.py` may lie beside the data.
+    """
+    path, variable = list(sys.path), os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        sys.path[:] = path
+        if variable is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = variable
 
 
 def _run(name: str, words: list[str]) -> int:

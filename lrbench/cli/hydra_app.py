@@ -11,6 +11,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from lrbench.config import CONFIG_DIR, register_schema
+from lrbench.config.trust import guarded
 
 
 def run_app(arguments: list[str], task: Callable[[DictConfig], object]) -> None:
@@ -22,7 +23,7 @@ def run_app(arguments: list[str], task: Callable[[DictConfig], object]) -> None:
     register_schema()
     _replace_basic_sweeper()
     app = hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")(task)
-    with _hydra_raises(), _argv(arguments):
+    with guarded(arguments), _hydra_raises(), _argv(arguments):
         app()
 
 

@@ -1,12 +1,14 @@
 """From a config node with a `_target_` to a bound callable, or a refusal that names the path, the rule and the value.
 
-A target is code that a config file names, so it must lie in a module that is trusted, and so must the definition it
-leads to: `lrbench.data.os.system` starts in a trusted module and ends in another. Nothing of an untrusted module is
-imported or executed.
+A target is code that a config file names. Without the user's word it is one of our components, by its public name, or
+an optimizer, a schedule or a module of PyTorch and the optimizers' packages, by what it is: `torch.nn` and
+`lrbench.data` also hold functions that import or write what they are told. Nothing of an untrusted module is imported
+or executed.
 """
 
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import cache, partial
@@ -17,18 +19,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from lrbench.spec import DOCUMENTATION
 from lrbench.typos import did_you_mean
 
-TRUSTED = (
-    "lrbench.schedules",
-    "lrbench.models",
-    "lrbench.data",
-    "lrbench.optimizers",
-    "torch.optim",
-    "torch.nn.modules",
-    "torch.nn",
-    "torchvision.models",
-    "schedulefree",
-    "prodigyopt",
-)
+# Each name in the `__all__` of these, and no other, is a target.
+_OURS = ("lrbench.schedules", "lrbench.models", "lrbench.data", "lrbench.optimizers")
+# Of these, what is a class of the right kind, or a builder of a model.
+_LIBRARIES = ("torch.optim", "torch.nn", "torchvision.models", "schedulefree", "prodigyopt")
 
 
 def bind(
@@ -44,7 +38,7 @@ def bind(
     Args:
         path: of the node in the config, e.g. "scheduler".
         node: `_target_`, parameters, documentation.
-        trusted_modules: the user's additions to TRUSTED.
+        trusted_modules: of the user.
         given: parameters that the caller will pass; a node may not set the first, positional ones.
         reserved: keys of the node that the caller deals with.
 
@@ -82,14 +76,48 @@ def locate(path: str, name: object, *, trusted_modules: Collection[str] = ()) ->
     Raises:
         ValueError: see `bind`.
     """
-    trusted = (*TRUSTED, *trusted_modules)
     if not isinstance(name, str) or name.count(".") < 1:
         raise ValueError(f"{path} must be a dotted name such as lrbench.models.MLP, got {name!r}")
-    if not _is_within(name, trusted):
+    if is_within(name, trusted_modules):
+        _find_beside_data()
+        found = _import(path, name)
+        home = getattr(found, "__module__", None)
+        if not (isinstance(home, str) and is_within(home, trusted_modules)) and not _is_library_part(found):
+            raise ValueError(
+                f"{path}={name} is not a function or class defined in a trusted module (it is from {home})"
+            )
+    elif is_within(name, _OURS):
+        found = _component(path, name)
+    elif is_within(name, _LIBRARIES):
+        found = _import(path, name)
+        if not _is_library_part(found):
+            raise ValueError(
+                f"{path} must be an optimizer, a schedule or a module, and {name} is none; "
+                f"trusted_modules=[{name.rpartition('.')[0]}] allows all of it"
+            )
+    else:
+        trusted = ", ".join((*_OURS, *_LIBRARIES, *trusted_modules))
         raise ValueError(
-            f"{path} must lie in a trusted module, got {name!r}; trusted are {', '.join(trusted)}; "
+            f"{path} must lie in a trusted module, got {name!r}; trusted are {trusted}; "
             "add your own with trusted_modules=[mymodule]"
         )
+    if not callable(found):
+        raise ValueError(f"{path}={name} is not a function or class")
+    return cast("Callable[..., Any]", found)
+
+
+def _component(path: str, name: str) -> Any:
+    """One of ours by its public name."""
+    package = next(package for package in _OURS if is_within(name, [package]))
+    module = importlib.import_module(package)
+    part = name[len(package) + 1 :]
+    if part not in module.__all__:
+        raise ValueError(unknown(f"{path}={name}", part, list(module.__all__), f"name in {package}"))
+    return getattr(module, part)
+
+
+def _import(path: str, name: str) -> Any:
+    """Import what a dotted name stands for."""
     module_name = name
     found: Any = None
     while found is None:
@@ -109,10 +137,30 @@ def locate(path: str, name: object, *, trusted_modules: Collection[str] = ()) ->
             names = [n for n in dir(found) if not n.startswith("_")]
             raise ValueError(unknown(f"{path}={name}", part, names, f"name in {module_name}"))
         found = getattr(found, part)
+    return found
+
+
+def _is_library_part(found: object) -> bool:
+    """Whether it is an optimizer, a schedule, a module, or a builder of a model, of the libraries themselves."""
     home = getattr(found, "__module__", None)
-    if not callable(found) or not isinstance(home, str) or not _is_within(home, trusted):
-        raise ValueError(f"{path}={name} is not a function or class defined in a trusted module (it is from {home})")
-    return cast("Callable[..., Any]", found)
+    if not isinstance(home, str) or not is_within(home, _LIBRARIES):
+        return False
+    from torch import nn, optim  # a configuration is also read without torch
+
+    if isinstance(found, type):
+        return issubclass(found, (optim.Optimizer, optim.lr_scheduler.LRScheduler, nn.Module))
+    if not is_within(home, ["torchvision.models"]):
+        return False
+    from torchvision import models
+
+    return any(models.get_model_builder(name) is found for name in models.list_models())
+
+
+def _find_beside_data() -> None:
+    """Let the user's own modules be found in the working directory, after all that is installed."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def check_value(path: str, value: Any, annotation: Any) -> Any:
@@ -173,5 +221,6 @@ def _annotation(target: Callable[..., Any], parameter: inspect.Parameter | None)
         return inspect.Parameter.empty
 
 
-def _is_within(name: str, modules: Collection[str]) -> bool:
+def is_within(name: str, modules: Collection[str]) -> bool:
+    """Whether a dotted name is one of the modules or lies in one."""
     return any(name == module or name.startswith(module + ".") for module in modules)

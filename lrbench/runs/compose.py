@@ -8,6 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lrbench.config import CONFIG_DIR, Plan, make_plan, register_schema
+from lrbench.config.trust import guarded
 
 
 def compose_plans(arguments: list[str]) -> list[Plan]:
@@ -20,7 +21,7 @@ def compose_plans(arguments: list[str]) -> list[Plan]:
         What Hydra raises for wrong words, and `make_plan` for wrong values.
     """
     register_schema()
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    with guarded(arguments), initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
         jobs = chain.from_iterable(BasicSweeper.split_arguments(overrides, max_batch_size=None))

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, open_dict
 
 from lrbench.config import Plan
 from lrbench.config.plan import plain_values, plan_of
+from lrbench.config.trust import check_job_keys
 from lrbench.launch import Died, Done, Message, Pool
 from lrbench.runs.destination import check_destination
 from lrbench.runs.errors import USER_ERRORS
@@ -53,6 +54,7 @@ def compose_values(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequ
     values = []
     for words in jobs:
         overrides = parser.parse_overrides(list(words))
+        check_job_keys([override.key_or_group for override in overrides], master)
         choices = tuple(
             o.input_line for o in overrides if o.input_line is not None and _is_choice(o.key_or_group, groups)
         )

@@ -74,7 +74,7 @@ class Sender:
         with self._log_path.open("ab") as log:
             # A session of its own: Ctrl-C in the terminal is for the training, whose end must still be sent.
             return subprocess.Popen(
-                [sys.executable, "-m", "lrbench.tracking.sender_process"],
+                [sys.executable, "-P", "-m", "lrbench.tracking.sender_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
