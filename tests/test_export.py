@@ -172,12 +172,14 @@ def test_the_same_family_with_other_numbers_keeps_both_in_a_sequence():
     np.testing.assert_array_equal(rates, make_rates(schedule, sgd, **common).lr)
 
 
-def test_rates_from_a_file_are_read_by_the_snippet_too(tmp_path):
+def test_rates_from_a_file_are_numbers_in_the_snippet(tmp_path):
     (tmp_path / "lr.csv").write_text("step,lr\n0,0.1\n1,0.4\n2,0.2\n")
     schedule = partial(schedules.from_csv, file=str(tmp_path / "lr.csv"))
     common = {"total_steps": 10, "num_evaluations": 5}
-    rates, _ = driven(torch_snippet(schedule, sgd, **common), 10)
-    np.testing.assert_array_equal(rates, make_rates(schedule, sgd, **common).lr)
+    expected = make_rates(schedule, sgd, **common).lr
+    snippet = torch_snippet(schedule, sgd, **common)
+    (tmp_path / "lr.csv").unlink()
+    np.testing.assert_array_equal(driven(snippet, 10)[0], expected)
 
 
 def test_private_functions_of_the_same_name_are_kept_apart(tmp_path, monkeypatch):

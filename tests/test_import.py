@@ -1,7 +1,10 @@
 """Formats of others: samples as their programs write them, and 235 published trainings."""
 
+import base64
 import json
 import math
+import struct
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,12 +14,13 @@ from lrbench.analysis.audit.audit import audit
 from lrbench.analysis.statistics.curves import censoring_step, curves_of, final_value, time_to_target
 from lrbench.analysis.statistics.states import last_rows, states_table
 from lrbench.cli import main
+from lrbench.results.event_files import _checksum, read_scalars
 from lrbench.results.files import read_file
 from lrbench.results.formats import evaluations_of, formats, matches, read_format
 from lrbench.results.schema import frame_from_rows
 from lrbench.tracking.read import read_runs
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*not in the file, so assumed", "ignore:.*they were merged")
+pytestmark = pytest.mark.filterwarnings("ignore:.*not in the file, so assumed")
 
 # Ten updates in two epochs, `log_every_n_steps=2`; written by lightning 2.6.6 (see the slow test below).
 LIGHTNING = """epoch,lr-SGD,step,train_loss,val_loss
@@ -51,6 +55,23 @@ def test_lightning_counts_from_zero_and_logs_each_metric_on_a_line_of_its_own(tm
     assert set(cosine["seed"]) == {3}
     assert set(cosine["optimizer.lr"]) == {0.1}
     assert set(cosine["state"]) == {"ok"}
+
+
+def test_a_lightning_folder_is_read_as_it_is(tmp_path):
+    for number, schedule in enumerate(("cosine", "step")):
+        folder = tmp_path / "lightning_logs" / f"version_{number}"
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "metrics.csv").write_text(LIGHTNING)
+        (folder / "hparams.yaml").write_text(f"schedule: {schedule}\nlr: 0.1\nnet: !!python/object:my.Net {{}}\n")
+    columns = {**LIGHTNING_COLUMNS, "scheduler": "hparams.schedule", "optimizer.lr": "hparams.lr"}
+    frame = read_format("lightning", [f"{tmp_path}/lightning_logs/*"], columns=columns, constants={})
+    assert frame["scheduler"].tolist() == ["cosine", "cosine", "step", "step"]
+    assert frame["step"].tolist() == [5, 10, 5, 10]
+    assert set(frame["optimizer.lr"]) == {0.1}
+    with pytest.raises(
+        ValueError, match=r"no metrics.csv and no event files .*version_0, .*: write .*lightning_logs/\*"
+    ):
+        read_format("lightning", [f"{tmp_path}/lightning_logs"], columns={}, constants={})
 
 
 @pytest.mark.slow
@@ -118,6 +139,20 @@ def test_hugging_face_logs_become_evaluations_with_the_planned_budget(tmp_path):
     assert not {"val/runtime", "total_flos", "epoch"} & set(frame.columns)
 
 
+@pytest.mark.parametrize("num_evaluations", [0, 1])
+def test_an_evaluation_after_the_training_does_not_contradict_it(tmp_path, num_evaluations):
+    """With load_best_model_at_end it is one of other weights than those of the last step."""
+    lines = HUGGING_FACE[: 3 if num_evaluations else 2]
+    best = {"epoch": 1.0, "eval_loss": 1.25, "eval_runtime": 9.0, "step": 10}
+    log = [*lines, {"step": 10, "train_loss": 1.2, "train_runtime": 60.0}, best, {"test_loss": 1.3, "step": 10}]
+    (tmp_path / "checkpoint-10").mkdir()
+    (tmp_path / "checkpoint-10" / "trainer_state.json").write_text(trainer_state(log, max_steps=10))
+    frame = read_format("huggingface", [str(tmp_path / "*")], columns={}, constants={"scheduler": "linear"})
+    assert frame["step"].tolist()[-1] == 10
+    assert frame["val/loss"].tolist()[-1] == (1.7 if num_evaluations else 1.25)
+    assert frame["test/loss"].tolist()[-1] == 1.3
+
+
 @pytest.mark.slow
 def test_hugging_face_itself_writes_what_the_parser_reads(tmp_path):
     callback = pytest.importorskip("transformers.trainer_callback")
@@ -140,6 +175,116 @@ def test_tensorboard_scalars_of_one_run_are_joined_by_step(tmp_path):
     assert frame["step"].tolist() == [0, 10]
     assert frame["val/loss"].tolist() == [0.693147, 0.25]
     assert frame["val/accuracy"].tolist() == [0.5, 0.875]
+
+
+# Written by tensorboard 2.21 through torch.utils.tensorboard: val/loss 1.5 and 0.5 and (as tensors) lr 0.1 at the steps
+# 0 and 10, a text, and d = NaN at step 2^31 + 5.
+EVENTS = base64.b64decode(
+    "SAAAAAAAAAD+kkidCVFlS7R6w9pBGg1icmFpbi5FdmVudDoyUi4KLHRlbnNvcmJvYXJkLnN1bW1hcnkud3JpdGVyLmV2ZW50X2ZpbGVfd3JpdGVyLCwI"
+    "khwAAAAAAAAAyMGVHQnIbUu0esPaQSoRCg8KCHZhbC9sb3NzFQAAwD/aziemKAAAAAAAAAD/cBZKCWVuS7R6w9pBKh0KGwoCbHJCCAgBKgTNzMw9SgsK"
+    "CQoHc2NhbGFyc69aLt0eAAAAAAAAANncEjIJkm5LtHrD2kEQCioRCg8KCHZhbC9sb3NzFQAAAD8e4DBWKgAAAAAAAACujZH1CdRuS7R6w9pBEAoqHQob"
+    "CgJsckIICAEqBM3MzD1KCwoJCgdzY2FsYXJzVcRgHDgAAAAAAAAAo3l9Vwlpb0u0esPaQSotCisKEW5vdGUvdGV4dF9zdW1tYXJ5QgwIBxIEEgIIAUIC"
+    "aGlKCAoGCgR0ZXh09yn7chsAAAAAAAAAGg2eEwmfb0u0esPaQRCFgICACCoKCggKAWQVAADAf1HE/L4="
+)
+
+
+def write_events(path, *points):
+    """Scalars (tag, step, value) as TensorBoard writes them; steps and lengths below 128."""
+    content = b""
+    for tag, step, value in points:
+        inner = b"\n" + bytes([len(tag)]) + tag.encode() + b"\x15" + struct.pack("<f", value)
+        data = b"\x10" + bytes([step]) + b"\x2a" + bytes([len(inner) + 2]) + b"\n" + bytes([len(inner)]) + inner
+        length = struct.pack("<Q", len(data))
+        content += length + struct.pack("<I", _checksum(length)) + data + struct.pack("<I", _checksum(data))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def test_event_files_of_tensorboard_are_read_as_it_wrote_them(tmp_path):
+    path = tmp_path / "events.out.tfevents.1.vm.1.0"
+    path.write_bytes(EVENTS)
+    lr = float(np.float32(0.1))
+    curves = read_scalars([path])
+    assert math.isnan(curves.pop("d")[2**31 + 5])
+    assert curves == {"val/loss": {0: 1.5, 10: 0.5}, "lr": {0: lr, 10: lr}}
+    path.write_bytes(EVENTS[:-3])
+    with pytest.warns(UserWarning, match="ends in the middle of a record"):
+        assert "d" not in read_scalars([path])
+    path.write_bytes(EVENTS.replace(b"\x00\x00\xc0\x3f", b"\x00\x00\xc0\x3e"))
+    with pytest.raises(ValueError, match="is damaged: wrong checksum of the record at byte 88"):
+        read_scalars([path])
+
+
+def test_several_event_files_of_a_folder_are_one_run(tmp_path):
+    run = tmp_path / "cosine-s3"
+    write_events(
+        run / "events.out.tfevents.10.vm.1", *[("val/loss", s, 3.0 - s) for s in (0, 1, 2)], ("hp_metric", 0, -1)
+    )
+    write_events(run / "events.out.tfevents.20.vm.1", ("val/loss", 2, 0.5), ("val/loss", 3, 0.25), ("hp_metric", 0, -1))
+    write_events(run / "events.out.tfevents.30.vm.1", ("test/loss", 3, 0.75))
+    with pytest.warns(UserWarning, match=r"1 values of 'val/loss' from step 2 on give way .*where the run was resumed"):
+        frame = read_format("tensorboard", [f"{tmp_path}/{{scheduler}}-s{{seed}}"], columns={}, constants={})
+    assert frame["step"].tolist() == [0, 1, 2, 3]
+    assert frame["val/loss"].tolist() == [3.0, 2.0, 0.5, 0.25]
+    assert frame["test/loss"].tolist()[-1] == 0.75
+    write_events(run / "events.out.tfevents.40.vm.1", ("val/loss", 0, 5.0))
+    with (
+        pytest.warns(UserWarning, match="resumed"),
+        pytest.raises(ValueError, match="holds two runs: its event files both begin at step 0 of 'val/loss'"),
+    ):
+        read_format("tensorboard", [str(run)], columns={}, constants={"scheduler": "cosine"})
+    with pytest.raises(
+        ValueError, match=r"holds no event files of TensorBoard; there are some in .*write .*/{scheduler}"
+    ):
+        read_format("tensorboard", [str(tmp_path)], columns={}, constants={"scheduler": "cosine"})
+
+
+def test_a_chart_of_wandb_holds_one_metric_of_several_runs(tmp_path):
+    head = '"Step","{0} - val_loss","{0} - val_loss__MIN","{0} - val_loss__MAX"'
+    lines = [head.format("cosine-1") + head.format("step-1").removeprefix('"Step"')]
+    lines += [
+        '"0","2.5","2.5","2.5","2.25","2.25","2.25"',
+        '"50","","","","1","1","1"',
+        '"100","0.5","0.5","0.5","","",""',
+    ]
+    (tmp_path / "chart.csv").write_text("\n".join(lines) + "\n")
+    columns = {"val/loss": "val_loss", "scheduler": "run_name"}
+    frame = read_format("wandb", [str(tmp_path / "chart.csv")], columns=columns, constants={})
+    assert frame[["run_id", "scheduler", "step", "val/loss"]].to_numpy().tolist() == [
+        ["cosine-1", "cosine-1", 0, 2.5],
+        ["cosine-1", "cosine-1", 100, 0.5],
+        ["step-1", "step-1", 0, 2.25],
+        ["step-1", "step-1", 50, 1.0],
+    ]
+    (tmp_path / "chart.csv").write_text("\n".join([*lines[:3], '"100","0.5","0.25","0.75","","",""']))
+    with pytest.raises(
+        ValueError, match=r"row 4 of 'cosine-1 - val_loss' is 0.5, its __MIN 0.25: an average over steps or"
+    ):
+        read_format("wandb", [str(tmp_path / "chart.csv")], columns=columns, constants={})
+
+
+@pytest.mark.parametrize(("last", "state"), [("nan", "diverged"), ("0.5", "ok")])
+def test_nan_that_fills_the_rows_of_other_metrics_is_no_divergence(tmp_path, last, state):
+    rows = ["_step,counter,loss,lr,valid", "0,10,2.0,0.1,nan", "1,10,nan,nan,1.5"]
+    rows += ["3,20,1.0,0.1,nan", f"4,20,nan,nan,{last}"]
+    (tmp_path / "history.csv").write_text("\n".join(rows) + "\n")
+    columns = {"train/loss": "loss", "val/loss": "valid", "lr": "lr", "step": "counter"}
+    frame = read_format("wandb", [str(tmp_path / "history.csv")], columns=columns, constants={"scheduler": "c"})
+    assert frame["step"].tolist() == [10, 20]
+    assert frame["val/loss"].tolist()[0] == 1.5
+    assert frame["train/loss"].tolist() == [2.0, 1.0]
+    assert set(frame["state"]) == {state}
+
+
+def test_lines_without_a_step_and_without_a_metric_are_left_out(tmp_path):
+    text = "_step,counter,loss,valid,gpu\n0,10,2.0,1.5,\n1,,,,0.9\n2,20,1.0,0.5,\n"
+    (tmp_path / "history.csv").write_text(text)
+    columns = {"train/loss": "loss", "val/loss": "valid", "step": "counter"}
+    read = partial(read_format, "wandb", [str(tmp_path / "history.csv")], columns=columns, constants={"scheduler": "c"})
+    assert read()["val/loss"].tolist() == [1.5, 0.5]
+    (tmp_path / "history.csv").write_text(text.replace("1,,,,0.9", "1,,,9,0.9"))
+    with pytest.raises(ValueError, match=r"history.csv: step .*must not be empty; .* first in row 3"):
+        read()
 
 
 def test_wandb_history_has_a_line_a_call(tmp_path):

@@ -109,19 +109,34 @@ def test_a_file_of_another_length_is_stretched_and_a_reference_fixes_the_scale(t
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        ("rate", [1.0], "needs a column lr and at least one row, it has step, rate"),
-        ("lr", [], "needs a column lr and at least one row, it has nothing"),
-        ("lr", [1.0, "nan"], "line 3: lr must be finite and not negative, got 'nan'"),
-        ("lr", [1.0, -1], "line 3: lr must be finite"),
-        ("lr", ["fast"], "line 2: lr must be finite and not negative, got 'fast'"),
+        ("rate", [1.0], "needs a column lr, it has step, rate"),
+        ("lr", [], "must be a CSV of rates: lr.csv has no rows"),
+        ("lr", [1.0, "nan"], "row 3: lr must be finite and not negative, got 'nan'"),
+        ("lr", [1.0, -1], "row 3: lr must be finite"),
+        ("lr", ["fast"], "row 2: lr must be finite and not negative, got 'fast'"),
         ("lr", [0.0], "every rate is zero"),
     ],
 )
-def test_a_bad_file_is_refused_naming_line_and_value(tmp_path, column, values, message):
+def test_a_bad_file_is_refused_naming_row_and_value(tmp_path, column, values, message):
     with pytest.raises(ValueError, match=message):
         rates_of(partial(schedules.from_csv, file=write(tmp_path / "lr.csv", column, values)))
 
 
+@pytest.mark.parametrize(
+    "text", ["step;lr\n0;1,0\n1;0,5\n2;0,25\n", "\ufeffstep\tlr\r\n0\t100 %\r\n\r\n1\t50 %\r\n2\t25 %"]
+)
+def test_rates_may_have_decimal_commas(tmp_path, text):
+    (tmp_path / "lr.csv").write_bytes(text.encode())
+    rates = rates_of(partial(schedules.from_csv, file=str(tmp_path / "lr.csv")), total_steps=3)
+    assert rates == pytest.approx([LR, LR / 2, LR / 4])
+
+
+def test_decimal_commas_between_commas_are_refused(tmp_path):
+    (tmp_path / "lr.csv").write_text("step,lr\n0,1,0\n1,0,5\n")
+    with pytest.raises(ValueError, match="row 2 has 3 cells, the first row 2: '0,1,0'"):
+        rates_of(partial(schedules.from_csv, file=str(tmp_path / "lr.csv")))
+
+
 def test_a_missing_file_is_named():
-    with pytest.raises(ValueError, match=r"must be a CSV of rates, got .*nowhere.csv: No such file"):
+    with pytest.raises(ValueError, match=r"must be a CSV of rates: no such file: nowhere.csv"):
         rates_of(partial(schedules.from_csv, file="nowhere.csv"))

@@ -13,7 +13,7 @@ import torch
 from torch.optim import Optimizer
 
 from lrbench.codegen.source import Source, literal
-from lrbench.schedules.compose import product, sequence
+from lrbench.schedules.compose import from_csv, product, sequence
 from lrbench.schedules.rates import Schedule
 from lrbench.spec import steps_of
 
@@ -130,6 +130,9 @@ def factor_table(schedule: Schedule, num_steps: int, source: Source, *, total_st
         return f"np.concatenate({_tables(parts, source)})"
     if function is product:
         return f"np.prod({_tables([(part, total_steps) for part in bound['parts']], source)}, axis=0)"
+    if function is from_csv:
+        # A snippet stands alone: its numbers, not the way to their file.
+        return f"np.array({literal(from_csv(np.arange(num_steps), total_steps, **bound).tolist())})"
     if not is_factor(schedule):
         return _tabulated(schedule, total_steps, source)
     words = given_parameters(function, bound)

@@ -8,9 +8,26 @@ import pandas as pd
 import pyarrow as pa
 from pandas.api.extensions import ExtensionArray
 
+from lrbench.delimited import plain_numbers
 from lrbench.results.schema import BY_NAME, as_floats
 
 BoolArray = npt.NDArray[np.bool_]
+_SHARES = ("val/accuracy", "test/accuracy")
+
+
+def with_plain_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Rewrite text that is numbers in another notation (`1.234,5`, `85 %`); columns of words of the schema stay.
+
+    Args:
+        table: all columns of one file, since the file tells its decimal mark.
+    """
+    texts = {
+        name: pa.chunked_array([pa.array(table[name], type=pa.string())])
+        for name in table.columns
+        if isinstance(table[name].dtype, pd.StringDtype) and (name not in BY_NAME or BY_NAME[name].dtype != "string")
+    }
+    plain = {name: pd.array(cells.to_pylist(), dtype="string") for name, cells in plain_numbers(texts).items()}
+    return table.assign(**plain)
 
 
 def typed(table: pd.DataFrame, *, source: str) -> pd.DataFrame:
@@ -31,13 +48,24 @@ def typed(table: pd.DataFrame, *, source: str) -> pd.DataFrame:
         elif known.dtype == "string":
             data[known.name] = table[name].astype("string").array
         elif known.dtype == "Int64":
-            data[known.name] = _whole_numbers(table[name], source)
+            data[known.name] = whole_numbers(table[name], source=source)
         else:
             data[known.name] = _numbers(table[name], source)
+        if name in _SHARES:
+            _refuse_percentages(table[name], *as_floats(pd.Series(data[name])), source=source)
     return pd.DataFrame(data, index=table.index)
 
 
-def _whole_numbers(column: pd.Series, source: str) -> ExtensionArray:
+def whole_numbers(column: pd.Series, *, source: str) -> ExtensionArray:
+    """Read a column as Int64.
+
+    Args:
+        column: text or numbers; its index are the row numbers of messages.
+        source: for messages.
+
+    Raises:
+        ValueError: a cell is no whole number; names the column and the row.
+    """
     if pd.api.types.is_integer_dtype(column.dtype):
         return column.astype("Int64").array
     if isinstance(column.dtype, pd.StringDtype):
@@ -61,6 +89,13 @@ def _numbers(column: pd.Series, source: str) -> ExtensionArray:
     floats, bad = _floats(column, source)
     _refuse(column, bad, "a number, empty (missing) or nan", source)
     return floats
+
+
+def _refuse_percentages(column: pd.Series, values: np.ndarray, missing: BoolArray, *, source: str) -> None:
+    name = str(column.name)
+    bad = ~missing & np.isfinite(values) & ((values < 0) | (values > 1))
+    rule = f"a share from 0 to 1; percentages need their sign, 85.2 %, or another name, column.{name}_percent=NAME"
+    _refuse(column, bad, rule, source)
 
 
 def _refuse(column: pd.Series, bad: BoolArray, kind: str, source: str) -> None:

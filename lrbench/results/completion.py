@@ -59,8 +59,6 @@ def merge_repeated(frame: pd.DataFrame, *, source: str) -> pd.DataFrame:
                 "them, or give each run its own run_id"
             )
         merged[name] = some[name].array.take(source_row, allow_fill=True)
-    num_dropped = len(some) - len(merged)
-    warnings.warn(f"{source}: {num_dropped} rows repeat a step of their run; they were merged", stacklevel=2)
     return pd.concat([frame[~repeated], merged])
 
 

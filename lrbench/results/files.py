@@ -4,10 +4,12 @@ One row is one evaluation. Needed are `step`, `scheduler` and a metric, under th
 to them; what else is absent is completed as `lrbench.results.completion` says. Columns that the schema does not know
 (`optimizer.lr`, `val/f1`) are kept.
 
-In CSV an empty cell (or R's NA) is missing and `nan` is a NaN that was measured. pandas writes NaN as an empty cell,
-and as null in Parquet: a diverged run that went through pandas looks unmeasured there, unless its column was `Float64`.
+`lrbench.delimited` says which CSVs are read. In them an empty cell (or R's NA) is missing and `nan` is a NaN that was
+measured. pandas writes NaN as an empty cell, and as null in Parquet: a diverged run that went through pandas looks
+unmeasured there, unless its column was `Float64`.
 """
 
+import json
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -19,7 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from lrbench.results.column_types import typed
+from lrbench.delimited import read_delimited
+from lrbench.results.column_types import typed, with_plain_numbers
 from lrbench.results.completion import METRICS, complete_frame, merge_repeated
 from lrbench.results.schema import BY_NAME
 from lrbench.typos import did_you_mean, nearest
@@ -45,7 +48,7 @@ def read_file(path: Path, *, columns: Mapping[str, str] = {}) -> pd.DataFrame:
         ValueError: a column is absent, a cell is not what its column holds, or two rows contradict each other; names
             the file, the column and the rows.
     """
-    table = rename(read_table(path), columns, source=path.name)
+    table = with_plain_numbers(rename(read_table(path), columns, source=path.name))
     needed(table.columns, source=path.name)
     return complete_frame(merge_repeated(typed(table, source=path.name), source=path.name), source=path.name)
 
@@ -79,24 +82,11 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         ValueError: another suffix, no such file, no table, no row, or two columns of one name.
     """
-    suffix = _suffix(path)
-    if not path.is_file():
-        raise ValueError(f"no such file: {path}")
-    try:
-        table = pyarrow.parquet.read_table(path) if suffix == ".parquet" else _read_csv(path)
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name} cannot be read as {suffix}: {error}") from error
-    names = table.column_names
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{path.name} has several columns named {twice}")
-    if len(names) == 1 and suffix != ".parquet" and any(mark in names[0] for mark in ";\t|"):
-        raise ValueError(f"{path.name} must be separated by commas; its header is {names[0]!r}")
-    if not table.num_rows:
-        raise ValueError(f"{path.name} has no rows; its columns are {names}")
-    first_row = 1 if suffix == ".parquet" else 2
-    rows = pd.RangeIndex(first_row, first_row + table.num_rows)
-    return pd.DataFrame({name: _from_arrow(table[name]) for name in names}, index=rows)
+    if _suffix(path) == ".parquet":
+        return _read_parquet(path)
+    table = read_delimited(path)
+    texts = {name: pd.Series(cells.to_numpy(), dtype="string").array for name, cells in table.columns.items()}
+    return pd.DataFrame(texts, index=pd.Index(table.rows))
 
 
 def rename(table: pd.DataFrame, columns: Mapping[str, str], *, source: str) -> pd.DataFrame:
@@ -150,20 +140,23 @@ def _suffix(path: Path) -> str:
     return suffix
 
 
-def _read_csv(path: Path) -> pa.Table:
-    with pyarrow.csv.open_csv(path) as reader:
-        names = reader.schema.names
-    return pyarrow.csv.read_csv(
-        path,
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            null_values=["", "NA"],
-            strings_can_be_null=True,
-            # Our own files quote every text: "" is the empty text, nothing is missing.
-            quoted_strings_can_be_null=False,
-        ),
-    )
+def _read_parquet(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path.name} cannot be read as .parquet: {error}") from error
+    names = table.column_names
+    if not table.num_rows:
+        raise ValueError(f"{path.name} has no rows; its columns are {names}")
+    columns = {}
+    for name in names:
+        try:
+            columns[name] = _from_arrow(table[name])
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise ValueError(f"{path.name}: column {name!r} cannot be read: {error}") from error
+    return pd.DataFrame(columns, index=pd.RangeIndex(1, 1 + table.num_rows))
 
 
 def _from_arrow(column: pa.ChunkedArray) -> pd.api.extensions.ExtensionArray:
@@ -171,6 +164,12 @@ def _from_arrow(column: pa.ChunkedArray) -> pd.api.extensions.ExtensionArray:
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_decimal(kind):
+        column, kind = column.cast(pa.float64()), pa.float64()
+    if pa.types.is_nested(kind):
+        # A histogram or a table in a cell, which is no number wherever one is needed.
+        cells = [None if cell is None else json.dumps(cell, default=str) for cell in column.to_pylist()]
+        return pd.array(cells, dtype="string")
     mask = column.is_null().to_numpy()
     if pa.types.is_floating(kind):
         return pd.arrays.FloatingArray(pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy().copy(), mask)

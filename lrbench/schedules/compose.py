@@ -6,7 +6,6 @@ factor that it gives a base rate of one; the momentum it may move is left alone.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from annotated_types import MinLen
 from numpy.typing import NDArray
 
+from lrbench.delimited import plain_numbers, read_delimited
 from lrbench.schedules.factors import Floats, factor
 from lrbench.spec import Fraction, Positive, steps_of
 
@@ -80,11 +80,11 @@ def from_csv(step: Floats, total_steps: int, *, file: str, reference: Positive |
     Args:
         step: zero-based.
         total_steps: the budget.
-        file: CSV with a column `lr`, rows in order of step.
+        file: CSV with a column `lr`, rows in order of step; see `lrbench.delimited`.
         reference: the rate that counts as 1.
 
     Raises:
-        ValueError: the file or its column is missing, or a rate is no finite, non-negative number; names the line.
+        ValueError: the file or its column is missing, or a rate is no finite, non-negative number; names the row.
     """
     rates = _read_rates(Path(file).expanduser())
     scale = reference if reference is not None else float(rates.max())
@@ -116,22 +116,19 @@ def _look_up(table: NDArray[np.float64], step: Floats) -> Floats:
 
 def _read_rates(path: Path) -> NDArray[np.float64]:
     try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise ValueError(f"scheduler.file must be a CSV of rates, got {path}: {error.strerror}") from error
-    if not rows or "lr" not in rows[0]:
-        columns = ", ".join(rows[0]) if rows else "nothing"
-        raise ValueError(f"scheduler.file={path} needs a column lr and at least one row, it has {columns}")
+        table = read_delimited(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"scheduler.file must be a CSV of rates: {error}") from error
+    columns = table.columns | plain_numbers(table.columns)
+    if "lr" not in columns:
+        raise ValueError(f"scheduler.file={path} needs a column lr, it has {', '.join(columns)}")
     rates = []
-    for line, row in enumerate(rows, start=2):
+    for row, text in zip(table.rows, columns["lr"].to_pylist(), strict=True):
         try:
-            rate = float(row["lr"])
+            rate = float(text)
         except (TypeError, ValueError):
             rate = math.nan
         if not (math.isfinite(rate) and rate >= 0):
-            raise ValueError(
-                f"scheduler.file={path}, line {line}: lr must be finite and not negative, got {row['lr']!r}"
-            )
+            raise ValueError(f"scheduler.file={path}, row {row}: lr must be finite and not negative, got {text!r}")
         rates.append(rate)
     return np.array(rates)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lrbench.results.column_types import typed
+from lrbench.results.column_types import typed, with_plain_numbers
 from lrbench.results.completion import complete_frame, merge_repeated
 from lrbench.results.files import needed, rename
 from lrbench.results.schema import as_floats, sort_rows
@@ -57,7 +57,8 @@ def read_format(
     for path, fields, raw in found:
         mapped = {ours: theirs for ours, theirs in columns.items() if theirs in raw or ours in raw}
         table = rename(raw, mapped, source=str(path))
-        table = typed(table.assign(**_texts({**constants, **fields}, len(table))), source=str(path))
+        table = typed(with_plain_numbers(table).assign(**_texts({**constants, **fields}, len(table))), source=str(path))
+        table = _measured(table)
         # Here the rows still have the numbers of their file.
         tables.append(merge_repeated(table, source=str(path)) if "run_id" in table.columns else table)
     frame = pd.concat(tables, ignore_index=True)
@@ -113,6 +114,14 @@ def evaluations_of(log: pd.DataFrame) -> pd.DataFrame:
         sums = np.add.reduceat(np.where(missing, 0.0, losses), starts)
         rows["train/loss"] = pd.arrays.FloatingArray(sums / np.maximum(counts, 1), counts == 0)
     return rows.reset_index(drop=True)
+
+
+def _measured(table: pd.DataFrame) -> pd.DataFrame:
+    """Leave out lines without a step on which nothing of the training was logged, such as the load of the machine."""
+    if "step" not in table.columns:
+        return table
+    names = [name for name in table.columns if name == "lr" or str(name).startswith(("train/", "val/", "test/"))]
+    return table[table["step"].notna() | table[names].notna().any(axis=1)]
 
 
 def _texts(values: Mapping[str, str], num_rows: int) -> dict[str, pd.api.extensions.ExtensionArray]:

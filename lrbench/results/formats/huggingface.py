@@ -1,12 +1,15 @@
-"""Hugging Face Trainer: trainer_state.json of a checkpoint or of the output directory.
+"""Hugging Face Trainer: trainer_state.json, or the folder it lies in, such as `checkpoint-500`.
 
 `eval_loss` becomes `val/loss`, any other `eval_NAME` `val/NAME`; `loss` is `train/loss`, the mean since the previous
 log. `max_steps` is the budget. The logged rate is that of the update to come, one step late. The trainer replaces
 losses that are not finite by averages in its log (`logging_nan_inf_filter`), so only `eval_loss` shows divergence.
+An `evaluate()` after the training repeats the last step, perhaps with the weights of the best checkpoint: what the
+training itself measured there counts.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,11 +23,18 @@ def parse(path: Path) -> pd.DataFrame:
     """Read one trainer_state.json.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it is not one, or the folder has none.
     """
+    if path.is_dir():
+        path = path / "trainer_state.json"
+        if not path.is_file():
+            known = sorted(str(file.parent) for file in path.parent.glob("*/trainer_state.json"))
+            raise ValueError(
+                f"{path.parent} has no trainer_state.json; below it have one: {', '.join(known) or 'none'}"
+            )
     try:
-        state = json.loads(path.read_text())
-        log = [line for line in state["log_history"] if "train_runtime" not in line]
+        state = json.loads(path.read_text(encoding="utf-8"))
+        log = _of_the_training(state["log_history"])
         budget = int(state["max_steps"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a trainer_state.json of Hugging Face: {error!r}") from error
@@ -35,8 +45,21 @@ def parse(path: Path) -> pd.DataFrame:
     return table.assign(run_id=str(path), budget=budget)
 
 
+def _of_the_training(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out the summary, and what was measured after it that the training had measured at the same step."""
+    ends = [i for i, line in enumerate(lines) if "train_runtime" in line]
+    training = lines[: ends[-1]] if ends else lines
+    known = {(line["step"], key) for line in training for key in line}
+    after = lines[ends[-1] + 1 :] if ends else []
+    return [line for line in training if "train_runtime" not in line] + [
+        {key: value for key, value in line.items() if key == "step" or (line["step"], key) not in known}
+        for line in after
+    ]
+
+
 def _name(key: str) -> str | None:
     """Name of the schema, None for what is not about the training."""
-    if key.startswith("eval_"):
-        return None if key.endswith(_SPEEDS) else f"val/{key.removeprefix('eval_')}"
+    for prefix, split in (("eval_", "val"), ("test_", "test")):
+        if key.startswith(prefix):
+            return None if key.endswith(_SPEEDS) else f"{split}/{key.removeprefix(prefix)}"
     return _NAMES.get(key)
