@@ -34,7 +34,9 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train every job; what one of them did wrong is in its result."""
-        session = self.task_function.__self__  # type: ignore[attr-defined]
+        from lrbench.runs.session import get_session
+
+        session = get_session()
         session.pool(1)  # begins to import what the workers need, on another core
         from lrbench.runs.launch import compose_values, run_jobs
 
@@ -43,7 +45,7 @@ class LocalLauncher(Launcher):
         return [_returned(overrides, result) for overrides, result in zip(job_overrides, results, strict=True)]
 
 
-class SparingLauncher(Launcher):
+class MissingOnlyLauncher(Launcher):
     """Another launcher, to which only those jobs come whose runs are not recorded yet; not for the command line.
 
     Args:
@@ -63,10 +65,10 @@ class SparingLauncher(Launcher):
         """Train every job; what one of them did wrong is in its result."""
         from lrbench.runs.hydra_launcher import launch_elsewhere
         from lrbench.runs.launch import compose_values
+        from lrbench.runs.session import get_session
 
         jobs = compose_values(self.hydra_context.config_loader, self.config, job_overrides)
-        session = self.task_function.__self__  # type: ignore[attr-defined]
-        results = launch_elsewhere(self.launcher, job_overrides, jobs, session)
+        results = launch_elsewhere(self.launcher, job_overrides, jobs, get_session())
         return [_returned(overrides, result) for overrides, result in zip(job_overrides, results, strict=True)]
 
 
@@ -84,11 +86,10 @@ class GridSweeper(BasicSweeper):
         super().__init__(max_batch_size=None, params=params)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep the session, whose method the task is."""
+        """Let other launchers have only what is not recorded yet."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self.session = task_function.__self__  # type: ignore[attr-defined]
         if not isinstance(self.launcher, LocalLauncher):
-            self.launcher = SparingLauncher(self.launcher)
+            self.launcher = MissingOnlyLauncher(self.launcher)
             self.launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
@@ -96,8 +97,10 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch the grid, and show its results in its order."""
+        from lrbench.runs.session import get_session
+
         returns = super().sweep(arguments)
-        self.session.arrange([done.return_value for batch in returns for done in batch])
+        get_session().arrange([done.return_value for batch in returns for done in batch])
         return returns
 
 
@@ -111,7 +114,6 @@ class OptunaSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take over what Hydra hands every sweeper."""
         self.hydra_context = hydra_context
-        self.session = task_function.__self__  # type: ignore[attr-defined]
         self.config = config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -119,14 +121,17 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the whole protocol."""
-        self.session.pool(1)  # begins to import what the workers need, on another core
+        from lrbench.runs.session import get_session
+
+        session = get_session()
+        session.pool(1)  # begins to import what the workers need, on another core
         from lrbench.studies.sweeper import optuna_sweep
 
         optuna_sweep(
             arguments,
             params=self.params,
             settings=self.settings,
-            session=self.session,
+            session=session,
             loader=self.hydra_context.config_loader,
             config=self.config,
             launcher=self.launcher,

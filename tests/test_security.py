@@ -7,9 +7,9 @@ import warnings
 from pathlib import Path
 
 import pytest
+from lrbench.cli.hydra_app import run_app
 
 from lrbench.cli import main
-from lrbench.cli.hydra_app import run_app
 from lrbench.config import make_plan
 from lrbench.config.targets import locate
 from lrbench.runs.compose import compose_plans

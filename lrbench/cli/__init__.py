@@ -7,6 +7,7 @@ This package joins the edges (config, tracking) and is the only one that may. Co
 import atexit
 import gc
 import importlib
+import logging
 import os
 import sys
 import warnings
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     name, rest = (words[0], words[1:]) if words and words[0] in COMMANDS else ("run", words)
     try:
-        with _own_surroundings():
+        with _own_surroundings(), _messages():
             return _run(name, rest)
     except BrokenPipeError:
         # `lrbench ... | head` has read enough; what Python still wants to flush at its end goes nowhere.
@@ -69,8 +70,7 @@ def _own_surroundings() -> Iterator[None]:
     path, variable = list(sys.path), os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
-        with warnings.catch_warnings():
-            yield
+        yield
     finally:
         sys.path[:] = path
         if variable is None:
@@ -99,3 +99,22 @@ def _run(name: str, words: list[str]) -> int:
             return command(words)
         print(module.__doc__)
     return 0
+
+
+@contextmanager
+def _messages() -> Iterator[None]:
+    """Print what the package logs and what libraries warn of, a line each on stderr, without a line of our source."""
+    log = logging.getLogger("lrbench")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("lrbench: %(message)s"))
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: log.warning("warning: %s", message)
+            yield
+    finally:
+        log.removeHandler(handler)
+        log.level, log.propagate = before

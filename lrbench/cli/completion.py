@@ -7,7 +7,8 @@ far in the variable COMP_LINE.
 import os
 from collections.abc import Collection
 
-from lrbench.cli.hydra_app import run_app
+from lrbench.runs.hydra_app import run_app
+from lrbench.runs.session import Session
 
 # Commands whose words are overrides of the config, as those of a run are.
 TAKE_OVERRIDES = ("run", "preview", "check", "range-test", "export")
@@ -28,4 +29,4 @@ def complete(arguments: list[str], *, commands: Collection[str]) -> None:
         os.environ["COMP_LINE"] = f"{program} {after}"
     elif not space:
         print("\n".join(name for name in commands if name.startswith(first)))
-    run_app(arguments, lambda _: None)
+    run_app(arguments, Session())

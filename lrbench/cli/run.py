@@ -2,28 +2,28 @@
 
 import shlex
 import sys
-import warnings
 from collections.abc import Sequence
 
-from lrbench.cli.hydra_app import run_app
+from lrbench.runs.destination import report_unsent
 from lrbench.runs.errors import explain
+from lrbench.runs.hydra_app import run_app
 from lrbench.runs.session import Session
 
 
 def main(arguments: list[str]) -> int:
     """Train; see the package's docstring for exit codes."""
-    warnings.showwarning = _show_warning
     session = Session()
     try:
-        run_app(arguments, session.job)
-        if session.tuned:
+        run_app(arguments, session)
+        if session.study:
             from lrbench.cli.sweep_summary import print_studies  # Optuna takes a while
 
-            print_studies(session.tuned)
+            print_studies(session.study)
     finally:
-        num_unsent = session.close()
+        unsent = session.close()
+        report_unsent(unsent)
     _report(session, arguments)
-    code = session.exit_code or (3 if num_unsent else 0)
+    code = session.stop_code or (1 if session.failed else 3 if unsent else 0)
     if code or not session.wants_report:
         return code
     from lrbench.cli.sweep_summary import compare
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
 
 def _report(session: Session, arguments: Sequence[str]) -> None:
     """Say what was found and how to look at it, what failed, and how to go on after a stop."""
-    trained = [result for result in (session.results if session.shown is None else session.shown) if result.found]
+    trained = [result for result in session.shown if result.found]
     if trained:
         from lrbench.cli.display import print_results
 
@@ -45,23 +45,11 @@ def _report(session: Session, arguments: Sequence[str]) -> None:
             f"lrbench: {shared} of {total} steps ({shared / total:.0%}) were shared between budgets and taken once",
             file=sys.stderr,
         )
-    for result in session.results:
-        if result.error is not None:
-            print(f"lrbench: failed: {result.name}: {explain(result.error)}", file=sys.stderr)
+    for result in session.failed:
+        assert result.error is not None
+        print(f"lrbench: failed: {result.name}: {explain(result.error)}", file=sys.stderr)
     if session.stop_code:
         print(
             f"lrbench: stopped; the same command continues: {shlex.join(['lrbench', *arguments])}",
             file=sys.stderr,
         )
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: object = None,
-    line: object = None,
-) -> None:
-    """Show a warning as one line, without a line of our source."""
-    print(f"lrbench: warning: {message}", file=sys.stderr)

@@ -66,8 +66,8 @@ def compare(session: Session) -> int:
     from lrbench.tracking.read import read_runs
 
     records = [result.record for result in session.results if result.record is not None]
-    results_dir = Path(session.tuned[0].values["results_dir"])
-    tracking_uri = tracking_uri_of(session.tuned[0].plan)
+    results_dir = Path(session.study[0].values["results_dir"])
+    tracking_uri = tracking_uri_of(session.study[0].plan)
     run_ids = {load_state(record).run_id for record in records}
     frame = read_runs(tracking_uri, experiments=sorted({read_facts(record).experiment for record in records}))
     frame = frame[frame["run_id"].isin(run_ids)].reset_index(drop=True)

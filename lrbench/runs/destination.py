@@ -1,7 +1,7 @@
 """Where results go, checked before anything is trained, and what has not arrived there, said afterwards."""
 
+import logging
 import shlex
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,8 @@ from pathlib import Path
 from lrbench.config import Plan
 from lrbench.tracking.database import check_tracking
 from lrbench.tracking.outbox import Unsent
+
+_log = logging.getLogger(__name__)
 
 
 def check_destination(plan: Plan) -> str:
@@ -30,7 +32,7 @@ def check_destination(plan: Plan) -> str:
     except ValueError as error:
         if plan.values["tracking"]["required"]:
             raise ValueError(f"{error}; with tracking.required=false it trains now and sends later") from error
-        print(f"lrbench: {error}; the record waits for `lrbench sync`", file=sys.stderr)
+        _log.warning("%s; the record waits for `lrbench sync`", error)
     return uri
 
 
@@ -51,9 +53,9 @@ def tracking_uri(plan: Plan) -> str:
 def report_unsent(unsent: Sequence[Unsent]) -> None:
     """Name every record that MLflow lacks something of, and the command that sends it."""
     for item in unsent:
-        print(f"lrbench: not in MLflow yet: {item.record}: {item.reason}", file=sys.stderr)
+        _log.warning("not in MLflow yet: %s: %s", item.record, item.reason)
     for results_dir in sorted({str(item.record.parents[1]) for item in unsent}):
-        print(f"send it with: lrbench sync results_dir={shlex.quote(results_dir)}", file=sys.stderr)
+        _log.warning("send it with: lrbench sync results_dir=%s", shlex.quote(results_dir))
 
 
 def _check_writable(directory: Path) -> None:

@@ -52,7 +52,7 @@ def launch_elsewhere(
         for result in results.values():
             session.collect(result)
         if any(result.stopped for result in results.values()):
-            session.stop_code = session.stop_code or _STOPPED
+            session.stop(_STOPPED)
         return results
 
     return train_missing(jobs, session, train)

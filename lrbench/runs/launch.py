@@ -208,14 +208,14 @@ class _Training:
         is_stopping = False
         with (
             StopRequest() as stop,
-            sweep_bar(steps) as self._bar,
+            sweep_bar(steps, on_progress=self._session.on_progress) as self._bar,
         ):
             self._pool = self._session.pool(num_workers)
             self._hand_out(num_workers)
             for event in self._pool.events():
                 if stop() and not is_stopping:
                     is_stopping = True
-                    self._session.stop_code = stop.exit_code
+                    self._session.stop(stop.exit_code)
                     for indices in [
                         *(key[0] for key in self._pool.stop()),
                         *(group.indices for group in self._waiting),

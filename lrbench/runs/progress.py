@@ -1,8 +1,8 @@
-"""Live progress of one run and of a sweep, on a terminal."""
+"""Live progress of one run and of a sweep: told to a function, or drawn on a terminal and in a notebook."""
 
-import sys
+import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -19,29 +20,34 @@ from rich.progress import (
 from lrbench.runs.result import Result, format_metric
 from lrbench.spec import Evaluation
 
+OnProgress = Callable[[int, int, str], None]  # (steps done, steps in all, what there is to say)
 _SECONDS_BETWEEN_LINES = 30.0
+_log = logging.getLogger(__name__)
 
 
 class Bar:
-    """A progress bar over the steps of one run; draws nothing where stderr is not a terminal."""
+    """A progress bar over the steps of one run; draws nothing where nobody can see it."""
 
-    def __init__(self, progress: Progress, name: str, total_steps: int) -> None:
+    def __init__(self, progress: Progress, name: str, total_steps: int, on_progress: OnProgress | None) -> None:
         self._progress = progress
+        self._total_steps = total_steps
+        self._on_progress = on_progress
+        self._status = ""
         self._task = progress.add_task(name, total=total_steps, status="")
 
     def update(self, step: int, evaluation: Evaluation | None) -> None:
         """Move to `step`, and show an evaluation when there is one."""
-        if evaluation is None:
-            self._progress.update(self._task, completed=step)
-        else:
+        if evaluation is not None:
             shown = [f"{k} {format_metric(k, v)}" for k, v in evaluation.metrics.items() if not k.startswith("test/")]
-            self._progress.update(self._task, completed=step, status="  ".join(shown))
+            self._status = "  ".join(shown)
+        self._progress.update(self._task, completed=step, status=self._status)
+        if self._on_progress is not None:
+            self._on_progress(step, self._total_steps, self._status)
 
 
 @contextmanager
-def progress_bar(name: str, total_steps: int) -> Iterator[Bar]:
-    """Show a bar while the context lasts."""
-    console = Console(stderr=True)
+def progress_bar(name: str, total_steps: int, *, on_progress: OnProgress | None = None) -> Iterator[Bar]:
+    """Show the progress of one run while the context lasts; with `on_progress` tell it to that instead."""
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -50,21 +56,20 @@ def progress_bar(name: str, total_steps: int) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        bar = Bar(progress, name, total_steps)
-        yield bar
+    with _progress(*columns, is_hidden=on_progress is not None) as progress:
+        yield Bar(progress, name, total_steps, on_progress)
 
 
 class SweepBar:
-    """Progress over all runs of a sweep, measured in their steps; lines now and then where stderr is no terminal."""
+    """Progress over all runs of a sweep, measured in their steps; lines now and then where nobody can see a bar."""
 
-    def __init__(self, progress: Progress, steps: Mapping[int, int], *, is_terminal: bool) -> None:
+    def __init__(self, progress: Progress, steps: Mapping[int, int], on_progress: OnProgress | None) -> None:
         self._progress = progress
         self._steps = steps
+        self._on_progress = on_progress
         self._advanced = dict.fromkeys(steps, 0.0)
         self._num_done = 0
         self._num_failed = 0
-        self._is_terminal = is_terminal
         self._began = self._said_at = time.monotonic()
         self._task = progress.add_task("", total=sum(steps.values()), runs="")
         self._show()
@@ -88,31 +93,41 @@ class SweepBar:
         if self._num_failed:
             runs += f", {self._num_failed} failed"
         self._progress.update(self._task, completed=done, runs=runs)
+        if self._on_progress is not None:
+            self._on_progress(round(done), total, runs)
+            return
         now = time.monotonic()
-        if not self._is_terminal and now - self._said_at > _SECONDS_BETWEEN_LINES and done:
+        if self._progress.disable and now - self._said_at > _SECONDS_BETWEEN_LINES and done:
             self._said_at = now
             left = (now - self._began) * (total - done) / done
-            print(f"lrbench: {runs}, about {_duration(left)} left", file=sys.stderr, flush=True)
+            _log.info("%s, about %s left", runs, _duration(left))
 
 
 @contextmanager
-def sweep_bar(steps: Mapping[int, int]) -> Iterator[SweepBar]:
-    """Show the progress of a sweep while the context lasts.
+def sweep_bar(steps: Mapping[int, int], *, on_progress: OnProgress | None = None) -> Iterator[SweepBar]:
+    """Show the progress of a sweep while the context lasts; with `on_progress` tell it to that instead.
 
     Args:
         steps: of every run that is to be trained.
+        on_progress: told about all runs together.
     """
-    console = Console(stderr=True)
     columns = (
         TextColumn("[bold]{task.fields[runs]}"),
         BarColumn(),
         TaskProgressColumn(),
-        TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("since"),
+        TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        yield SweepBar(progress, steps, is_terminal=console.is_terminal)
+    with _progress(*columns, is_hidden=on_progress is not None) as progress:
+        yield SweepBar(progress, steps, on_progress)
+
+
+def _progress(*columns: ProgressColumn, is_hidden: bool) -> Progress:
+    console = Console(stderr=True)
+    is_seen = console.is_terminal or console.is_jupyter
+    return Progress(*columns, console=console, disable=is_hidden or not is_seen, transient=True)
 
 
 def _duration(seconds: float) -> str:

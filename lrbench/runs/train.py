@@ -1,8 +1,8 @@
 """Trainings from their plans to their records: everything of `lrbench run` that needs torch."""
 
 import hashlib
+import logging
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -39,15 +39,11 @@ from lrbench.tracking.record import Record
 from lrbench.training import Training, common_steps, train_branches
 from lrbench.trials import build_training, call_model, data_on, run_training
 
+_log = logging.getLogger(__name__)
 OnProgress = Callable[[int, Mapping[int, Evaluation]], None]
 
 
-def print_warning(text: str) -> None:
-    """Say on stderr what may be a mistake."""
-    print(f"lrbench: {text}", file=sys.stderr)
-
-
-def check(plan: Plan, *, warn: Callable[[str], None] = print_warning) -> None:
+def check(plan: Plan, *, warn: Callable[[str], None] = _log.warning) -> None:
     """Build what can be built before any data is read, and lint the schedule.
 
     Args:
@@ -81,7 +77,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     on_record: Callable[[Path], None] = lambda _: None,
     on_progress: OnProgress = lambda step, evaluations: None,
-    say: Callable[[str], None] = print_warning,
+    say: Callable[[str], None] = _log.warning,
 ) -> list[Result]:
     """Train plans that share workload and seed, several as one stacked model, and leave a record of each.
 
@@ -191,7 +187,7 @@ def train_budgets(
     stop: Callable[[], bool] = lambda: False,
     on_record: Callable[[Path], None] = lambda _: None,
     on_progress: OnProgress = lambda step, evaluations: None,
-    say: Callable[[str], None] = print_warning,
+    say: Callable[[str], None] = _log.warning,
 ) -> list[Result]:
     """Train one point at several budgets, the steps that they have in common once; see `train`.
 

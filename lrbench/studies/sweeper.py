@@ -1,7 +1,7 @@
 """`lrbench -m hydra/sweeper=optuna`: from the sweeper's words to the protocol, and to what a person sees of it."""
 
 import json
-import sys
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +31,7 @@ from lrbench.studies.trials import Interrupted
 if TYPE_CHECKING:
     from lrbench.runs.session import Session
 
+_log = logging.getLogger(__name__)
 _RULES: dict[str, Any] = {
     "num_trials": Count,
     "sampler": SamplerName,
@@ -84,22 +85,20 @@ def optuna_sweep(
     uri = check_destination(contestants[0].plan)
     for contestant in {dataset_key(contestant.values): contestant for contestant in contestants}.values():
         contestant.plan.dataset.check()  # of a folder of images it looks at every name
-    session.is_sweep = True
     try:
         world = Surroundings(
             train=_trainer(launcher, session),
             follow=lambda record: session.follow(record, uri),
             tracking_uri=uri,
             digests=partial(_dataset_digests, contestants, session),
-            say=lambda text: print(f"lrbench: {text}", file=sys.stderr, flush=True),
+            say=_log.info,
         )
         run_sweep(contestants, chosen, world)
     except Interrupted:
         session.arrange([])
         return
-    session.arrange([])
-    session.tuned = contestants
-    session.wants_report = bool(settings["report"] and uri and any(contestant.finals for contestant in contestants))
+    has_finals = any(contestant.finals for contestant in contestants)
+    session.finish(contestants, wants_report=bool(settings["report"] and uri and has_finals))
 
 
 def read_settings(values: Mapping[str, Any]) -> Settings:

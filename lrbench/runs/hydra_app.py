@@ -1,29 +1,31 @@
-"""Run a function under Hydra, with Hydra's flags and our exit codes and error messages."""
+"""Train under Hydra, with Hydra's flags and our error messages, inside another Hydra application too."""
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from omegaconf import DictConfig
 
 from lrbench.config import CONFIG_DIR, register_schema
 from lrbench.config.trust import guarded
+from lrbench.runs.session import Session, current_session, job
 
 
-def run_app(arguments: list[str], task: Callable[[DictConfig], object]) -> None:
-    """Compose the config from `arguments` and call `task` with it, once, or once a job with `-m`.
+def run_app(arguments: Sequence[str], session: Session) -> None:
+    """Compose the config from `arguments` and train it, once, or once a job with `-m`; the session has the results.
 
     Raises:
-        What Hydra, OmegaConf or the task raise, unwrapped.
+        What Hydra, OmegaConf or the training raise, unwrapped.
     """
     register_schema()
     _replace_basic_sweeper()
-    app = hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")(task)
-    with guarded(arguments), _hydra_raises(), _argv(arguments):
+    app = hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")(job)
+    with guarded(arguments), current_session(session), _hydra_raises(), _argv(arguments), _own_singletons():
         app()
 
 
@@ -53,7 +55,7 @@ def _hydra_raises() -> Iterator[None]:
 
 
 @contextmanager
-def _argv(arguments: list[str]) -> Iterator[None]:
+def _argv(arguments: Sequence[str]) -> Iterator[None]:
     """Hydra reads the command line from sys.argv only."""
     before = sys.argv
     sys.argv = [before[0], *arguments]
@@ -61,3 +63,15 @@ def _argv(arguments: list[str]) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
+
+
+@contextmanager
+def _own_singletons() -> Iterator[None]:
+    """Leave the configuration of a Hydra application that calls us as it is; Hydra keeps one a process."""
+    hydra_before, config_before = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = hydra_before
+        HydraConfig.instance().cfg = config_before
