@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrbench.config import CONFIG_DIR, make_plan, register_schema
-from lrbench.runs.groups import Group, cut, make_groups, shared_steps
+from lrbench.runs.groups import Group, cut, groups_left, make_groups, shared_steps
 
 
 def plan(*words):
@@ -70,7 +70,7 @@ def test_budgets_that_share_no_steps_are_apart(words):
     assert {group.function for group in groups} == {"train_group"}
 
 
-LONG = Group(tuple(range(20)))
+LONG = Group(tuple(range(20)), "train_one_by_one")
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,21 @@ def test_groups_get_smaller_towards_the_end_of_long_work(num_left, num_workers, 
     assert (rest is None) == (size == 20)
 
 
-def test_budgets_that_share_steps_stay_together():
-    group = Group((0, 1, 2), "train_at_budgets")
+@pytest.mark.parametrize("function", ["train_group", "train_at_budgets"])
+def test_what_may_train_as_one_is_not_cut_by_a_clock(function):
+    group = Group((0, 1, 2), function)
     assert cut(group, num_left=3, num_workers=4, job_seconds=100.0) == (group, None)
+
+
+def test_a_sweep_that_goes_on_has_the_stacks_of_an_unbroken_one():
+    plans = dict(enumerate(plan(f"optimizer.lr=0.{i}", f"seed={seed}") for seed in (0, 1) for i in range(1, 7)))
+    unbroken = make_groups(plans, 2)
+    assert members(unbroken) == [(0, 1, 2), (3, 4, 5), (6, 7, 8), (9, 10, 11)]
+    assert groups_left(plans, (), 2) == unbroken
+    assert members(groups_left(plans, {0, 1, 2, 9, 10, 11}, 2)) == [(3, 4, 5), (6, 7, 8)]
+    # Of a stack that is partly finished nothing is left to be like, and small stacks are slow.
+    assert members(groups_left(plans, {0, 4, 5, 6, 7, 8, 9, 10, 11}, 1)) == [(1, 2, 3)]
+    assert groups_left(plans, set(plans), 2) == []
 
 
 @given(
@@ -106,7 +118,8 @@ def test_budgets_that_share_steps_stay_together():
 )
 def test_no_worker_waits_long_for_the_last(num_workers, job_seconds, scale, size):
     """Hand out groups whose jobs take up to twice as long as others', on a clock of its own."""
-    waiting = [(Group(tuple(range(size))), scale * job_seconds[i % len(job_seconds)]) for i in range(4 * num_workers)]
+    jobs = Group(tuple(range(size)), "train_one_by_one")
+    waiting = [(jobs, scale * job_seconds[i % len(job_seconds)]) for i in range(4 * num_workers)]
     free_at, tasks = [0.0] * num_workers, []  # tasks: when they end, seconds a job
     while waiting:
         worker = min(range(num_workers), key=free_at.__getitem__)

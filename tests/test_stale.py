@@ -2,12 +2,13 @@
 
 import re
 import sys
+from contextlib import ExitStack
 
 import pytest
 
 from lrbench.cli import main
 from lrbench.config.plan import plan_of
-from lrbench.runs import loading
+from lrbench.runs import grid_lock, loading
 from lrbench.runs.code import code_digest, code_facts
 from lrbench.runs.compose import compose_plans
 from lrbench.runs.finished import Recorded
@@ -190,6 +191,28 @@ def test_an_interrupted_run_of_other_code_or_data_is_begun_anew(folder, monkeypa
     assert told == [f"cosine-s0 is begun anew: {what} changed since {record.name} was interrupted"]
     assert result.record != record
     loading._load.cache_clear()
+
+
+def test_what_one_command_trains_another_one_refuses(folder, monkeypatch):
+    monkeypatch.setattr(grid_lock, "_SECONDS_TO_END", 0.0)
+    plans = [plan_with(f"optimizer.lr={lr}") for lr in (0.1, 0.2)]
+    with grid_lock.held(plans):
+        assert f"another command is training cosine-s0 in {folder}/results" in refused(plans[::-1])
+    with grid_lock.held(plans):
+        pass
+    # A grid that overlaps is refused once the run that both have is under way.
+    seen = []
+    train(plans[:1], tracking_uri="", on_progress=lambda *_: seen or seen.append(refused(plans)))
+    assert "another command is training cosine-s0" in seen[0]
+    shared = [plan_of(changed(plan.values, {"study.name": "a study"})) for plan in plans]
+    with grid_lock.held(shared), grid_lock.held(shared):
+        pass
+
+
+def refused(plans):
+    with pytest.raises(ValueError) as refusal, ExitStack() as stack:  # noqa: PT011
+        stack.enter_context(grid_lock.held(plans))
+    return str(refusal.value)
 
 
 @pytest.mark.slow

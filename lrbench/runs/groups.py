@@ -10,7 +10,7 @@ torch's own classes decay from the first step on anyway.
 import inspect
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,7 +35,24 @@ class Group:
     """
 
     indices: tuple[int, ...]
-    function: Literal["train_group", "train_at_budgets"] = "train_group"
+    function: Literal["train_group", "train_one_by_one", "train_at_budgets"] = "train_group"
+
+
+def groups_left(plans: Mapping[int, Plan], finished: Collection[int], num_workers: int) -> list[Group]:
+    """Group the jobs that have not finished, in the stacks that they would be in if none had.
+
+    Stacks of another size round otherwise, and a sweep that goes on shall end as an unbroken one. The members of stacks
+    that are partly finished are grouped anew.
+
+    Args:
+        plans: by job, all of them.
+        finished: some of the jobs.
+        num_workers: processes that will train them.
+    """
+    whole = [group for group in make_groups(plans, num_workers) if not set(group.indices) & set(finished)]
+    grouped = {index for group in whole for index in group.indices}
+    others = {i: plan for i, plan in plans.items() if i not in grouped and i not in finished}
+    return [*whole, *make_groups(others, num_workers)]
 
 
 def make_groups(plans: Mapping[int, Plan], num_workers: int) -> list[Group]:
@@ -62,8 +79,7 @@ def make_groups(plans: Mapping[int, Plan], num_workers: int) -> list[Group]:
 def cut(group: Group, *, num_left: int, num_workers: int, job_seconds: float | None) -> tuple[Group, Group | None]:
     """Cut off what a worker shall do next: less and less towards the end, so that none waits long for the last.
 
-    The first groups are a guess, made before anything is known of the work; stacks differ in speed, and one group in
-    flight while the other workers have nothing left costs as much as it takes.
+    Only of jobs that train one by one: what is in a stack must not depend on a clock.
 
     Args:
         group: whose turn it is.
@@ -74,12 +90,12 @@ def cut(group: Group, *, num_left: int, num_workers: int, job_seconds: float | N
     Returns:
         What to do now, and the rest if there is one: of groups that take as long as nobody minds, there is none.
     """
-    if group.function != "train_group" or not job_seconds:
+    if group.function != "train_one_by_one" or not job_seconds:
         return group, None
     most = math.ceil(max(num_left / (2 * num_workers), _SHORT_SECONDS / job_seconds))
     if most >= len(group.indices):
         return group, None
-    return Group(group.indices[:most]), Group(group.indices[most:])
+    return Group(group.indices[:most], group.function), Group(group.indices[most:], group.function)
 
 
 def _by_budget(plans: Mapping[int, Plan]) -> tuple[list[Group], list[int]]:

@@ -1,6 +1,6 @@
 """Jobs of a sweep on Hydra's other launchers: in processes and on machines that we do not run ourselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -35,7 +35,8 @@ def launch_elsewhere(
         ValueError: see `train_missing`; or the launcher gave up, as submitit does when one of its jobs dies.
     """
 
-    def train(plans: Mapping[int, Plan], destinations: Mapping[str, str]) -> dict[int, Result]:
+    def train(plans: Mapping[int, Plan], finished: Collection[int], _: Mapping[str, str]) -> dict[int, Result]:
+        plans = {index: plan for index, plan in plans.items() if index not in finished}
         try:
             # Processes elsewhere may work in another directory.
             placed = [

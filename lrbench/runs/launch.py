@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,8 @@ from lrbench.launch import Died, Done, Message, Pool
 from lrbench.runs.destination import check_destination
 from lrbench.runs.errors import USER_ERRORS
 from lrbench.runs.finished import Recorded
-from lrbench.runs.groups import Group, cut, make_groups
+from lrbench.runs.grid_lock import held
+from lrbench.runs.groups import Group, cut, groups_left
 from lrbench.runs.progress import sweep_bar
 from lrbench.runs.result import Result
 from lrbench.runs.signals import StopRequest
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from lrbench.runs.session import Session
 
 Values = dict[str, Any]
-Train = Callable[[Mapping[int, Plan], Mapping[str, str]], dict[int, Result]]
+Train = Callable[[Mapping[int, Plan], Collection[int], Mapping[str, str]], dict[int, Result]]
 
 
 def compose_values(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Values]:
@@ -107,7 +108,9 @@ def run_jobs(jobs: Sequence[Values], session: "Session", *, num_workers: int | N
         num_workers: processes, >= 1; None for one a core.
     """
     return train_missing(
-        jobs, session, lambda plans, destinations: _Training(plans, destinations, session).run(num_workers)
+        jobs,
+        session,
+        lambda plans, finished, destinations: _Training(plans, finished, destinations, session).run(num_workers),
     )
 
 
@@ -117,8 +120,8 @@ def train_missing(jobs: Sequence[Values], session: "Session", train: Train) -> l
     Args:
         jobs: plain values of their configs.
         session: collects results and follows records.
-        train: trains those that are left and resumes those that were left unfinished; given their plans by index and
-            where records go by `place_of`, it returns their results by index.
+        train: trains those that are left and resumes those that were left unfinished; given the plans by index, which
+            of them have finished, and where records go by `_place`, it returns the results of the others by index.
 
     Returns:
         One result a job, in their order.
@@ -137,17 +140,16 @@ def train_missing(jobs: Sequence[Values], session: "Session", train: Train) -> l
     recorded = Recorded(partial(data_digest, session))
     first_of: dict[str, int] = {}
     for index, plan in plans.items():
-        known = recorded.find(plan)
-        if known is not None:
+        if first_of.setdefault(plan.fingerprint, index) == index and (known := recorded.find(plan)) is not None:
             results[index] = known
-        else:
-            first_of.setdefault(plan.fingerprint, index)
     for sentence in recorded.news():
         session.note(sentence)
     for result in results.values():
         session.collect(result)
-    if first_of:
-        results |= train({index: plans[index] for index in first_of.values()}, destinations)
+    single = {index: plans[index] for index in first_of.values()}
+    if left := [plan for index, plan in single.items() if index not in results]:
+        with held(left):
+            results |= train(single, results.keys() & single.keys(), destinations)
     # Two jobs of one fingerprint are one run.
     return [
         results[index] if index in results else results[first_of[plans[index].fingerprint]]
@@ -191,20 +193,28 @@ def _place(plan: Plan) -> str:
 class _Training:
     """Some plans on their way through the workers; a task is a group of them that trains as one."""
 
-    def __init__(self, plans: Mapping[int, Plan], destinations: Mapping[str, str], session: "Session") -> None:
+    def __init__(
+        self,
+        plans: Mapping[int, Plan],
+        finished: Collection[int],
+        destinations: Mapping[str, str],
+        session: "Session",
+    ) -> None:
         self._plans = plans
+        self._finished = finished
         self._destinations = destinations
         self._session = session
         self._results: dict[int, Result] = {}
         self._waiting: deque[Group] = deque()
         self._begun_at: dict[Any, float] = {}  # of the tasks in the pool, by key
         self._job_seconds: dict[str, float] = {}  # by workload, of the group that ended last
+        self._one_by_one: set[tuple[str, int]] = set()  # kinds of groups that are not stacked, see `_kind`
 
     def run(self, num_workers: int | None) -> dict[int, Result]:
         if num_workers is None:
             num_workers = default_num_workers(next(iter(self._plans.values())), self._session.pool(1))
-        self._waiting.extend(make_groups(self._plans, num_workers))
-        steps = {index: plan.budget.total_steps for index, plan in self._plans.items()}
+        self._waiting.extend(groups_left(self._plans, self._finished, num_workers))
+        steps = {i: plan.budget.total_steps for i, plan in self._plans.items() if i not in self._finished}
         is_stopping = False
         with (
             StopRequest() as stop,
@@ -227,6 +237,10 @@ class _Training:
                         self._session.follow(path, self._uri(indices[0]))
                     case Message((indices, _), ("steps", steps_done)):
                         self._bar.advance(indices, steps_done)
+                    case Message((indices, _), ("learner", "sequential")):
+                        self._one_by_one.add(self._kind(indices))
+                    case Message(_, ("learner", _)):
+                        pass
                     case Message(_, ("note", text)):
                         self._session.note(text)
                     case Message((indices, _), ("end", (position, result))):
@@ -253,11 +267,17 @@ class _Training:
         while self._waiting and len(self._begun_at) < num_workers:
             num_left = sum(len(group.indices) for group in self._waiting)
             group = self._waiting.popleft()
+            if group.function == "train_group" and self._kind(group.indices) in self._one_by_one:
+                group = Group(group.indices, "train_one_by_one")
             seconds = self._job_seconds.get(self._plans[group.indices[0]].workload)
             group, rest = cut(group, num_left=num_left, num_workers=num_workers, job_seconds=seconds)
             if rest is not None:
                 self._waiting.appendleft(rest)
             self._submit(group, is_retry=False)
+
+    def _kind(self, indices: Sequence[int]) -> tuple[str, int]:
+        """Groups of one kind share the choice of a learner: workload, and about how many."""
+        return self._plans[indices[0]].workload, len(indices).bit_length()
 
     def _clock(self, event: Done | Died) -> None:
         """Take in how long a task took."""

@@ -2,8 +2,8 @@
 
 Its functions take (plain values of configs, where their records are to be sent) and tell the parent, by the link:
 ("record", its directory) of every record, ("steps", steps done of all jobs together) now and then, and ("end",
-(position of the job, its result)) of every job as soon as it has ended, errors of the user included, and ("note", what
-a person may want to know).
+(position of the job, its result)) of every job as soon as it has ended, errors of the user included, ("learner", its
+name) of jobs that might have been stacked, and ("note", what a person may want to know).
 """
 
 import gc
@@ -38,9 +38,19 @@ def train_group(job: Job, link: Link) -> None:
         if choice is None:
             return
         link.send(("note", f"{next(iter(plans.values())).workload}: {choice.learner} learner: {choice.reason}"))
+        link.send(("learner", choice.learner))
         if choice.learner == "fused":
             _train(plans, job, link, train, steps_done=0)
             return
+    _one_by_one(plans, job, link)
+
+
+def train_one_by_one(job: Job, link: Link) -> None:
+    """Train configs one after the other."""
+    _one_by_one(_checked(job, link), job, link)
+
+
+def _one_by_one(plans: Mapping[int, Plan], job: Job, link: Link) -> None:
     steps_done = 0
     for position, plan in plans.items():
         if link.is_stopping():
