@@ -66,7 +66,8 @@ def _result(done: JobReturn, plan: Plan) -> Result:
         return result
     # `return_value` would raise it here, and the other jobs with it be lost.
     error = done._return_value
-    return Result(plan.run_name, error=ValueError(f"{type(error).__name__}: {error}"))
+    kind = OSError if isinstance(error, OSError) else ValueError
+    return Result(plan.run_name, error=kind(f"{type(error).__name__}: {error}"))
 
 
 def _last_line(error: RuntimeError) -> str:

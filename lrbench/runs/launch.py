@@ -311,7 +311,7 @@ class _Training:
 
 def _died(plan: Plan, exit_code: int) -> Result:
     how = f"was killed by signal {-exit_code} (out of memory?)" if exit_code < 0 else "failed, see above"
-    return Result(plan.run_name, error=ValueError(f"its worker process {how}, twice"))
+    return Result(plan.run_name, error=ChildProcessError(f"its worker process {how}, twice"))
 
 
 def _name(values: Values) -> str:

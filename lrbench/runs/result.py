@@ -37,13 +37,19 @@ class Result:
     stopped: bool = False
     pruned: int | None = None
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the machine failed and not the run (disk full, process killed): the same command tries again."""
+        return isinstance(self.error, OSError)
+
 
 def portable(error: Exception) -> Exception:
     """Return an error that can be pickled and means the same to a person.
 
     Exceptions with arguments of their own, such as Hydra's, cannot be unpickled.
     """
-    return error if type(error) in (ValueError, OSError) else ValueError(explain(error))
+    is_plain = type(error) is ValueError or (isinstance(error, OSError) and type(error).__module__ == "builtins")
+    return error if is_plain else ValueError(explain(error))
 
 
 def summarize(evaluations: Sequence[Evaluation], task: Task, *, batch_size: int) -> dict[str, float]:

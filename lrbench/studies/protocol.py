@@ -22,7 +22,7 @@ from lrbench.search.study import Storage, TunedStudy
 from lrbench.studies.contestants import Contestant, Settings, document_of, finals_of
 from lrbench.studies.record import StudyRecord
 from lrbench.studies.shared import share
-from lrbench.studies.trials import Train, train_trials
+from lrbench.studies.trials import Train, check_machine, train_trials
 
 _SECONDS_FOR_LOCK = 2.0  # processes that share a study hold it for an instant each
 
@@ -50,7 +50,8 @@ def run_sweep(contestants: Sequence[Contestant], settings: Settings, world: Surr
     """Tune every contestant, then train its best point on fresh seeds; leaves the results in the contestants.
 
     Raises:
-        ValueError: another sweep works on a study, or a study of something else has its name.
+        ValueError: another sweep works on a study, a study of something else has its name, the machine failed under
+            some runs, or no trial of any study was completed.
         Interrupted: the trials in hand stay running, and are taken up by the same command.
     """
     results_dir = Path(contestants[0].values["results_dir"])
@@ -73,14 +74,17 @@ def run_sweep(contestants: Sequence[Contestant], settings: Settings, world: Surr
             _tune(contestants, settings, world)
         jobs_of_finals = finals_of(contestants, settings)
         world.say(f"finals: {len(jobs_of_finals)} runs of the best points on fresh seeds")
-        results = iter(world.train([job for _, job in jobs_of_finals]))
-        for contestant, _ in jobs_of_finals:
-            contestant.finals.append(next(results))
+        results = world.train([job for _, job in jobs_of_finals])
+        check_machine(results)
+        for (contestant, _), result in zip(jobs_of_finals, results, strict=True):
+            contestant.finals.append(result)
         for contestant in contestants:
             assert contestant.record is not None
             contestant.record.finish(
                 contestant.source.summary(), contestant.finals, contestant.plan.dataset.task.objective
             )
+        if settings.final_seeds:
+            _check_finals(contestants, world.say)
 
 
 def _open(
@@ -125,6 +129,21 @@ def _tune(contestants: Sequence[Contestant], settings: Settings, world: Surround
         world.say(f"tuning {len(tuned)} studies: {done} of {total} trials done, {len(asked)} in hand")
         train_trials(asked, settings, world.train)
         done += len(asked)
+
+
+def _check_finals(contestants: Sequence[Contestant], say: Callable[[str], None]) -> None:
+    """Say which contestants have no runs on fresh seeds.
+
+    Raises:
+        ValueError: none has.
+    """
+    without = [contestant for contestant in contestants if not contestant.finals]
+    for contestant in without:
+        errors = [trial.user_attrs["error"] for trial in contestant.source.trials if "error" in trial.user_attrs]
+        why = f"; the first failure: {errors[0]}" if errors else ""
+        say(f"no trial of {contestant.source.study.study_name} was completed, so it has no finals{why}")
+    if len(without) == len(contestants):
+        raise ValueError("no trial of any study was completed: there is no best point to measure, see above")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lrbench.runs.errors import explain
 from lrbench.runs.jobs import Job
 from lrbench.runs.result import Result
 from lrbench.search.objective import Objective, mean_curve, objective_value, prune_lines, worst_value
@@ -19,14 +20,37 @@ class Interrupted(Exception):  # noqa: N818  # not an error: the user asked for 
 
 
 def train_trials(asked: Sequence[tuple[Contestant, Trial]], settings: Settings, train: Train) -> None:
-    """Train trials on the tuning seeds and judge them."""
+    """Train trials on the tuning seeds and judge them.
+
+    Raises:
+        ValueError: the machine failed under some of them, which stay open; the others are judged.
+    """
     jobs = []
     for contestant, trial in asked:
         lines = _lines(contestant, trial, settings)
         jobs += [contestant.job(trial, seed=seed, role="tuning", prune=lines) for seed in contestant.seeds]
-    results = iter(train(jobs))
+    results = train(jobs)
+    of_each = iter(results)
     for contestant, trial in asked:
-        tell(contestant, trial, [next(results) for _ in contestant.seeds], settings.objectives)
+        of_trial = [next(of_each) for _ in contestant.seeds]
+        if not any(result.is_lost for result in of_trial):
+            tell(contestant, trial, of_trial, settings.objectives)
+    check_machine(results)
+
+
+def check_machine(results: Sequence[Result]) -> None:
+    """Refuse to go on where the machine failed under a run, which says nothing of what was tried.
+
+    Raises:
+        ValueError: it did; the same command trains these runs again.
+    """
+    lost = [result for result in results if result.is_lost]
+    if lost:
+        assert lost[0].error is not None
+        raise ValueError(
+            f"{len(lost)} of {len(results)} runs were lost to the machine, such as {lost[0].name}: "
+            f"{explain(lost[0].error)}; what has finished is kept, the same command trains the rest"
+        )
 
 
 def tell(
