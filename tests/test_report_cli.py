@@ -2,10 +2,12 @@ import csv
 import json
 import re
 
+import pandas as pd
 import pytest
 from analysis_frames import field, run, spread_out
 
 from lrbench.cli import main
+from lrbench.cli.results_source import Words, mixture_of
 from lrbench.results.files import write_file
 from lrbench.results.schema import frame_from_rows
 from lrbench.spec import Evaluation, RunState
@@ -186,3 +188,55 @@ def record_one(root, uri, scheduler, final, sender):
         for step, loss in ((0, 3.0), (50, 2.0), (100, final)):
             record.append(Evaluation(step, step / 10, {"val/loss": loss}))
         record.end("FINISHED", RunState.OK)
+
+
+def mixed_rows():
+    """A task of two budgets that measured the accuracy, and two other tasks that did not."""
+    rows = []
+    for budget in (100, 200):
+        for row in spread_out(("constant", "cosine"), budget=budget, seeds=3):
+            rows.append({**row, "workload": f"digits-{budget}steps", "run_id": f"digits{budget}-{row['run_id']}"})
+            rows[-1]["val/accuracy"] = 1 - rows[-1]["val/loss"] / 10
+    for budget in (100, 300):
+        rows += [
+            {**row, "workload": f"curves-{budget}steps", "run_id": f"curves{budget}-{row['run_id']}"}
+            for row in spread_out(("constant", "cosine"), budget=budget, seeds=3)
+        ]
+    return rows
+
+
+def test_workloads_without_the_metric_are_named_and_left_out(results, without_page, tmp_path, capsys):
+    assert main(["report", results(mixed_rows()), "metric=val/accuracy", "out=there"]) == 0
+    document = json.loads((tmp_path / "there" / "verdict.json").read_text())
+    assert {w["name"] for section in document["sections"] for w in section["workloads"]} == {
+        "digits-100steps",
+        "digits-200steps",
+    }
+    left_out = "val/accuracy was not measured on curves-100steps and curves-300steps; 12 runs left out."
+    assert left_out in (tmp_path / "there" / "report.md").read_text()
+    assert left_out in capsys.readouterr().out
+    assert main(["recommend", "results=results.csv", "metric=val/accuracy"]) == 0
+    said = capsys.readouterr().out
+    assert left_out in said
+    assert "digits-100steps" in said
+
+
+def test_where_no_metric_is_in_all_runs_the_one_of_most_workloads_is_taken(results, without_page, capsys):
+    rows = [{**row, "val/loss": None} if row["workload"].startswith("digits") else row for row in mixed_rows()]
+    rows = [row for row in rows if row["workload"] != "curves-300steps"]
+    assert main(["report", results(rows), "out=there"]) == 0
+    assert "val/accuracy was not measured on curves-100steps; 6 runs left out." in capsys.readouterr().out
+
+
+def test_a_report_of_everything_says_what_it_mixes():
+    everything = Words({}, {}, {}, {})
+    frame = pd.DataFrame({"run_id": ["a", "a", "b", "c"], "experiment": ["x", "x", "x", "y"]})
+    (finding,) = mixture_of(everything, frame)
+    assert finding.sentence.startswith(
+        "All runs of this store are taken, of 2 experiments that need not belong together"
+    )
+    assert "x (2 runs) and y (1 run)" in finding.sentence
+    assert mixture_of(everything, frame[:3]) == []
+    assert mixture_of(Words({"tracking.experiment": "x,y"}, {}, {}, {}), frame) == []
+    frame.attrs["num_superseded"] = 2
+    assert "2 older runs left out that were begun anew" in mixture_of(everything, frame)[1].sentence

@@ -4,6 +4,8 @@ import re
 import sys
 from contextlib import ExitStack
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from lrbench.cli import main
@@ -18,6 +20,8 @@ from lrbench.runs.own_sources import source_digests
 from lrbench.runs.train import train
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.find import is_finished
+from lrbench.tracking.read import assemble
+from lrbench.tracking.tables import Points, Tables
 
 NET = """
 from torch import nn
@@ -213,6 +217,43 @@ def refused(plans):
     with pytest.raises(ValueError) as refusal, ExitStack() as stack:  # noqa: PT011
         stack.enter_context(grid_lock.held(plans))
     return str(refusal.value)
+
+
+def tables(**runs):
+    """What MLflow holds of runs, each one evaluation: name -> (status, start, tags)."""
+    tags = [(name, key, value) for name, (_, _, tags) in runs.items() for key, value in tags.items()]
+    facts = [(name, name, "e", status, start) for name, (status, start, _) in runs.items()]
+    return Tables(
+        runs=pd.DataFrame(facts, columns=["run_id", "run_name", "experiment", "status", "start_time"]),
+        tags=pd.DataFrame(tags, columns=["run_id", "key", "value"]),
+        params=pd.DataFrame([], columns=["run_id", "key", "value"]),
+        points={"val/loss": Points(np.arange(len(runs)), np.zeros(len(runs), int), np.ones(len(runs)))},
+    )
+
+
+def test_of_a_run_that_was_begun_anew_the_newest_is_compared_and_no_range_test_ever():
+    def tags(fingerprint, code="c", role="run", **others):
+        return {"fingerprint": fingerprint, "code": code, "role": role, **others}
+
+    held = tables(
+        of_old_code=("FINISHED", 1, tags("f1", code="old")),
+        of_old_data=("FINISHED", 1, tags("f1", data="old")),
+        of_new_code=("FINISHED", 2, tags("f1", data="d")),
+        twice=("FINISHED", 3, tags("f1", data="d")),
+        killed=("KILLED", 1, tags("f2")),
+        done=("FINISHED", 1, tags("f2")),
+        only_killed=("KILLED", 1, tags("f3")),
+        by_hand=("FINISHED", 1, {"role": "run"}),
+        swept=("FINISHED", 1, tags("f4", role="range_test")),
+        summed=("FINISHED", 1, tags("f5", role="study")),
+    )
+    frame = assemble(held, tags={})
+    assert set(frame["run_id"]) == {"of_new_code", "twice", "done", "only_killed", "by_hand"}
+    assert frame.attrs["num_superseded"] == 3
+    assert set(assemble(held, tags={"code": "old"})["run_id"]) == {"of_old_code"}
+    assert set(assemble(held, tags={"role": "range_test"})["run_id"]) == {"swept"}
+    asked = assemble(held, tags={}, run_ids=["of_old_code", "killed"])
+    assert set(asked["run_id"]) == {"of_old_code", "killed"}
 
 
 @pytest.mark.slow

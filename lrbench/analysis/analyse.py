@@ -32,7 +32,7 @@ from lrbench.analysis.prepare import (
 from lrbench.analysis.rate_curves import rate_curves_of, shared_rates_of
 from lrbench.analysis.speed_profiles import ecdfs_of, profiles_of
 from lrbench.analysis.statistics.terms import NUM_RESAMPLES, Direction, Unavailable
-from lrbench.analysis.tasks import separate_budgets, tasks_of
+from lrbench.analysis.tasks import leave_out_unmeasured, separate_budgets, tasks_of
 
 _LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-posthocs")
 _SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
@@ -73,6 +73,7 @@ def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
             has two rows of one step.
     """
     check_needed(frame, metric=settings.metric)
+    frame, unmeasured = leave_out_unmeasured(frame, metric=settings.metric)
     frame, mixed = separate_budgets(frame)
     tasks, parameters = tasks_of(frame), parameters_of(frame)
     frame = slim(frame, metric=settings.metric)
@@ -100,7 +101,7 @@ def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
         ),
         schedulers=tuple(sorted({run.scheduler for run in runs})),
         sections=tuple(sections),
-        findings=tuple(mixed),
+        findings=(*mixed, *unmeasured),
         sweep=_sweep(sections) if len(sections) > 1 else (),
     )
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from lrbench.analysis.audit.findings import Cell, Finding, listed
+from lrbench.analysis.audit.findings import Cell, Finding, concerned, listed, plural
 from lrbench.analysis.prepare import RATE, is_missing
+from lrbench.results.schema import as_floats
 
 _TASK_COLUMNS = ("dataset", "model", "optimizer", "batch_size")
 _TASK_PREFIXES = ("dataset.", "model.", "optimizer.", "training.")
@@ -36,6 +37,22 @@ def separate_budgets(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
     return frame.assign(
         workload=frame["workload"].astype("string").where(~frame["workload"].isin(mixed), split)
     ), findings
+
+
+def leave_out_unmeasured(frame: pd.DataFrame, *, metric: str) -> tuple[pd.DataFrame, list[Finding]]:
+    """Leave out the workloads of which no run measured the metric.
+
+    Returns:
+        The frame, a new one if there are such workloads, and a warning that names them.
+    """
+    measured = set(frame.loc[~as_floats(frame[metric])[1], "workload"])
+    absent = ~frame["workload"].isin(measured)
+    if not absent.any():
+        return frame, []
+    left_out = frame[absent]
+    names = sorted(set(left_out["workload"].astype(str)))
+    sentence = f"{metric} was not measured on {listed(names)}; {plural(left_out['run_id'].nunique(), 'run')} left out."
+    return frame[~absent], [Finding("unmeasured workloads", "warning", sentence, concerned(left_out))]
 
 
 def tasks_of(frame: pd.DataFrame) -> dict[str, str]:

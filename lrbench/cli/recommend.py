@@ -12,7 +12,7 @@ import pandas as pd
 from lrbench.analysis.analyse import analyse
 from lrbench.analysis.statistics.terms import Unavailable
 from lrbench.analysis.verdict.recommend import recommend
-from lrbench.cli.results_source import parse, read_results, settings_of
+from lrbench.cli.results_source import mixture_of, parse, read_results, settings_of
 
 _FACTS = ("workload", "dataset", "model", "optimizer")
 
@@ -21,6 +21,7 @@ def main(arguments: list[str]) -> int:
     """Print one recommendation a workload; 4 when there is nothing to recommend."""
     words = parse(arguments, command="recommend", own=(*_FACTS, "budget.steps"))
     frame = read_results(words)
+    mixture = mixture_of(words, frame)
     described = {name: words.options[name] for name in _FACTS if name in words.options}
     frame, notes = nearest_budget(like(frame, described), words.options.get("budget.steps"))
     settings = settings_of(words, frame)
@@ -30,7 +31,8 @@ def main(arguments: list[str]) -> int:
         for section in analysis.sections
         for facts in section.workloads
     ]
-    for sentence in (*notes, *(item.sentence for item in found)):
+    findings = [finding.sentence for finding in (*mixture, *analysis.findings)]
+    for sentence in (*findings, *notes, *(item.sentence for item in found)):
         print(sentence)
     return 4 if all(isinstance(item.scheduler, Unavailable) for item in found) else 0
 

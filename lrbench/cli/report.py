@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,10 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from lrbench.analysis.analyse import Settings, analyse
+from lrbench.analysis.audit.findings import Finding
 from lrbench.analysis.machine_files import ranking_table, write_machine_files
 from lrbench.analysis.model import Analysis
 from lrbench.analysis.verdict.verdict import Verdict, verdict
-from lrbench.cli.results_source import parse, read_results, settings_of
+from lrbench.cli.results_source import mixture_of, parse, read_results, settings_of
 from lrbench.spec import RunState
 from lrbench.tracking.record import Record
 from lrbench.tracking.sender import Sender
@@ -52,10 +54,17 @@ def main(arguments: list[str]) -> int:
     default = "report" if "results" in words.options else str(words.results_dir / "report")
     directory = Path(words.options.get("out", default)).expanduser().absolute()
     log_to = (words.results_dir, words.uri) if "results" not in words.options and is_logged == "true" else None
-    return report_on(frame, settings, directory, log_to=log_to)
+    return report_on(frame, settings, directory, log_to=log_to, mixture=mixture_of(words, frame))
 
 
-def report_on(frame: pd.DataFrame, settings: Settings, directory: Path, *, log_to: tuple[Path, str] | None) -> int:
+def report_on(
+    frame: pd.DataFrame,
+    settings: Settings,
+    directory: Path,
+    *,
+    log_to: tuple[Path, str] | None,
+    mixture: Sequence[Finding] = (),
+) -> int:
     """Analyse runs, write the report's files, and print its summary.
 
     Args:
@@ -63,6 +72,7 @@ def report_on(frame: pd.DataFrame, settings: Settings, directory: Path, *, log_t
         settings: what is declared about the metric.
         directory: gets the files.
         log_to: folder of the records and tracking URI of the run that keeps the report; None for no such run.
+        mixture: how the runs came together, as far as that needs saying.
 
     Returns:
         See `main`.
@@ -71,6 +81,7 @@ def report_on(frame: pd.DataFrame, settings: Settings, directory: Path, *, log_t
         # It loads MLflow, which takes seconds, while the runs are analysed.
         sender = None if log_to is None else stack.enter_context(Sender(log_to[0] / "sender.log"))
         analysis = analyse(frame, settings=settings)
+        analysis = replace(analysis, findings=(*mixture, *analysis.findings))
         said = verdict(analysis)
         files = write_machine_files(analysis, said, directory)
         files.insert(0, write_page(analysis, said, directory))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lrbench.analysis.analyse import Settings
+from lrbench.analysis.audit.findings import Finding, listed, plural
 from lrbench.analysis.prepare import measured_metrics
 from lrbench.analysis.statistics.terms import Direction
 from lrbench.results.schema import as_floats
@@ -18,6 +19,8 @@ NAMES = (
     "results", "tracking.experiment", "tracking.uri", "results_dir", "metric", "direction", "target", "bootstrap_seed",
 )  # fmt: skip
 _WORDS: dict[str, Direction] = {"minimize": "minimize", "maximize": "maximize"}
+_HEADLINES = (Task.CLASSIFICATION.objective, Task.REGRESSION.objective)
+_MOST_NAMED = 5  # experiments in a sentence
 # Directions that the meaning of a column declares; those of any other metric must be given.
 _DIRECTIONS = {"val/loss": "minimize", "val/accuracy": "maximize"}
 
@@ -117,7 +120,8 @@ def read_results(words: Words) -> pd.DataFrame:
 def settings_of(words: Words, frame: pd.DataFrame) -> Settings:
     """Declare metric, direction, target and seed.
 
-    Without a metric it is `val/accuracy` where every run measured it, else `val/loss`.
+    Without a metric it is `val/accuracy` where every run measured it, else `val/loss`; where neither was measured in
+    every run, the one that more workloads have.
 
     Raises:
         ValueError: the metric was not measured, its direction is unknown, or a number is none.
@@ -138,16 +142,43 @@ def settings_of(words: Words, frame: pd.DataFrame) -> Settings:
     return Settings(metric=metric, direction=direction, target=target, bootstrap_seed=int(seed))
 
 
+def mixture_of(words: Words, frame: pd.DataFrame) -> list[Finding]:
+    """Say what is mixed where nothing was selected, and what was left out."""
+    findings = []
+    runs = frame.loc[~frame["run_id"].duplicated()]
+    counts = runs["experiment"].value_counts().sort_index()
+    selects = {"results", "tracking.experiment"} & set(words.options) or words.tags
+    if len(counts) > 1 and not selects:
+        shown = [f"{name} ({plural(count, 'run')})" for name, count in counts.items()]
+        if len(shown) > _MOST_NAMED:
+            shown = [*shown[:_MOST_NAMED], f"{len(counts) - _MOST_NAMED} more"]
+        sentence = (
+            f"All runs of this store are taken, of {len(counts)} experiments that need not belong together: "
+            f"{listed(shown)}; tracking.experiment=NAME takes those of one."
+        )
+        findings.append(Finding("several experiments", "note", sentence, ()))
+    if num_superseded := frame.attrs.get("num_superseded", 0):
+        sentence = (
+            f"{plural(num_superseded, 'older run')} left out that {'was' if num_superseded == 1 else 'were'} begun "
+            "anew, because code or data had changed or for want of a checkpoint; tag.code=DIGEST takes them."
+        )
+        findings.append(Finding("superseded runs", "note", sentence, ()))
+    return findings
+
+
 def _default_metric(frame: pd.DataFrame) -> str:
-    for metric in (Task.CLASSIFICATION.objective, Task.REGRESSION.objective):
-        if metric in frame.columns:
-            measured = ~as_floats(frame[metric])[1]
-            if frame.loc[measured, "run_id"].nunique() == frame["run_id"].nunique():
-                return metric
+    candidates = [metric for metric in _HEADLINES if metric in frame.columns]
+    measured = {metric: frame[~as_floats(frame[metric])[1]] for metric in candidates}
+    for metric, rows in measured.items():
+        if rows["run_id"].nunique() == frame["run_id"].nunique():
+            return metric
+    num_workloads = {metric: rows["workload"].nunique() for metric, rows in measured.items()}
+    if any(num_workloads.values()):
+        return max(num_workloads, key=lambda metric: num_workloads[metric])
     found = measured_metrics(frame)
     if not found:
         raise ValueError("no metric was measured: no column train/..., val/... or test/... has a value")
-    raise ValueError(f"no metric was measured in all runs; choose one with metric=NAME direction=..., of {found}")
+    raise ValueError(f"neither {' nor '.join(_HEADLINES)} was measured; choose metric=NAME direction=..., of {found}")
 
 
 def _number(name: str, text: str) -> float:

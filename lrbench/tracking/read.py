@@ -1,12 +1,14 @@
 """Recorded runs as the tidy frame of `lrbench.results.schema`, from any tracking store.
 
-Only runs that lrbench recorded are read, and of those the trainings: not the studies and reports that sum them up,
-unless asked for by their role. One row is one evaluation; a run without any has no row. The rate at an evaluation is
-the point of `lr` at that very step. Where a point was stored twice, the later one counts.
+Only runs that lrbench recorded are read, and of those the trainings: not range tests, nor the studies and reports that
+sum others up, unless asked for by their role. Of a run that was begun anew, because its code or data had changed or it
+could not be resumed, the newest is read; `frame.attrs["num_superseded"]` says how many others there are. One row is one
+evaluation; a run without any has no row. The rate at an evaluation is the point of `lr` at that very step. Where a
+point was stored twice, the later one counts.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +22,8 @@ from lrbench.tracking.database import SCHEMES, scheme_of
 from lrbench.tracking.names import unescape_key
 from lrbench.tracking.tables import Points, Tables, pack, unpack
 
-_SUMMARIES = ("study", "report")  # roles of what is no training
+_NO_TRAININGS = ("study", "report", "range_test")  # roles
+_ORIGIN = ("code", "data")  # tags: with the fingerprint, all that a result depends on
 _RATE = "optimizer.lr"
 Parameters = Literal["all", "varying"]
 _Packed = npt.NDArray[np.int64]  # a run's place in the frame and a step (`tables.pack`), increasing
@@ -33,6 +36,7 @@ def read_runs(
     *,
     experiments: Sequence[str] | None = None,
     tags: Mapping[str, str] | None = None,
+    run_ids: Collection[str] | None = None,
     parameters: Parameters = "all",
 ) -> pd.DataFrame:
     """Read evaluations into the tidy frame.
@@ -41,6 +45,7 @@ def read_runs(
         tracking_uri: absolute `sqlite:///`, another database, or the address of a server.
         experiments: names of MLflow experiments, None for all.
         tags: keep the runs that carry all of these, e.g. {"role": "study"}; None for all trainings.
+        run_ids: read these and no others, whatever they are; None for all.
         parameters: "varying" leaves out the config values that all runs share, most of the frame where runs are many;
             not the base rate, since a rate that all share is the first thing that an analysis must know.
 
@@ -60,15 +65,22 @@ def read_runs(
         from lrbench.tracking.read_api import read_tables
     else:
         from lrbench.tracking.read_sql import read_tables
-    return assemble(read_tables(tracking_uri, experiments), tags=tags or {}, parameters=parameters)
+    return assemble(read_tables(tracking_uri, experiments), tags=tags or {}, run_ids=run_ids, parameters=parameters)
 
 
-def assemble(tables: Tables, *, tags: Mapping[str, str], parameters: Parameters = "all") -> pd.DataFrame:
+def assemble(
+    tables: Tables,
+    *,
+    tags: Mapping[str, str],
+    run_ids: Collection[str] | None = None,
+    parameters: Parameters = "all",
+) -> pd.DataFrame:
     """Build the tidy frame from raw tables, column by column.
 
     Args:
         tables: as a store delivers them, in any order.
-        tags: runs without all of these are left out; without a role among them, also those that sum others up.
+        tags: runs without all of these are left out; without a role among them, also those that are no trainings.
+        run_ids: see `read_runs`.
         parameters: see `read_runs`.
     """
     about = _pivot(tables.tags)
@@ -76,9 +88,12 @@ def assemble(tables: Tables, *, tags: Mapping[str, str], parameters: Parameters 
     runs = runs.join(about[about.columns.difference(runs.columns)])
     for name, value in tags.items():
         runs = runs[runs[name] == value] if name in runs else runs[:0]
-    if "role" not in tags and "role" in runs:
-        runs = runs[~runs["role"].isin(_SUMMARIES)]
-    runs = runs.sort_index()
+    if run_ids is not None:
+        runs = runs[runs.index.isin(run_ids)]
+    elif "role" not in tags and "role" in runs:
+        runs = runs[~runs["role"].isin(_NO_TRAININGS)]
+    superseded = _superseded(runs) if run_ids is None else np.zeros(len(runs), bool)
+    runs = runs[~superseded].sort_index()
     places = runs.index.get_indexer(pd.Index(tables.runs["run_id"]))  # -1 where the run is left out
     metrics = {unescape_key(key): points for key, points in tables.points.items()}
     rows = _rows(_curves(points, places).at for name, points in metrics.items() if name != "lr")
@@ -102,7 +117,27 @@ def assemble(tables: Tables, *, tags: Mapping[str, str], parameters: Parameters 
     for name in sorted(set(params.columns) - set(data)):
         if parameters == "all" or name == _RATE or params[name].nunique(dropna=False) > 1:
             data[name] = _typed(params[name]).take(of_run)
-    return pd.DataFrame(data, copy=False)
+    frame = pd.DataFrame(data, copy=False)
+    frame.attrs["num_superseded"] = int(superseded.sum())
+    return frame
+
+
+def _superseded(runs: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """(num_runs,) whether a newer run of the same fingerprint took its place.
+
+    One of other code or data does, and any does that of a run which did not finish.
+    """
+    if "fingerprint" not in runs:
+        return np.zeros(len(runs), bool)
+    facts = runs.reindex(columns=["fingerprint", *_ORIGIN, "status", "start_time"])
+    facts[[*_ORIGIN]] = facts[[*_ORIGIN]].fillna("")
+    # Of equal times the finished one is the newer: it went on where the other one ended.
+    facts = facts.assign(is_finished=facts["status"] == "FINISHED")
+    newest = facts.sort_values(["start_time", "is_finished"], kind="stable").drop_duplicates("fingerprint", keep="last")
+    newest = newest.assign(newest=newest.index).set_index("fingerprint")[["newest", *_ORIGIN]]
+    latest = newest.reindex(facts["fingerprint"]).set_index(facts.index)
+    is_other = (latest[[*_ORIGIN]] != facts[[*_ORIGIN]]).any(axis=1) | ~facts["is_finished"]
+    return (facts["fingerprint"].notna() & is_other & (latest["newest"] != facts.index)).to_numpy(dtype=bool)
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,11 @@ def read_tables(uri: str, experiments: Sequence[str] | None) -> Tables:
     keys = sorted({key for run in runs for key in run.data.metrics if is_read(key)})
     return Tables(
         runs=pd.DataFrame(
-            [(r.info.run_id, r.info.run_name, names[r.info.experiment_id], r.info.status) for r in runs],
-            columns=["run_id", "run_name", "experiment", "status"],
+            [
+                (r.info.run_id, r.info.run_name, names[r.info.experiment_id], r.info.status, r.info.start_time)
+                for r in runs
+            ],
+            columns=["run_id", "run_name", "experiment", "status", "start_time"],
         ),
         tags=_pairs([(run.info.run_id, run.data.tags) for run in runs]),
         params=_pairs([(run.info.run_id, run.data.params) for run in runs]),

@@ -113,10 +113,10 @@ def _read(engine: Engine, uri: str, experiments: Sequence[str] | None) -> Tables
         )
         runs = _fetch(
             connection,
-            select(_RUNS.c.run_uuid, _RUNS.c.name, _RUNS.c.experiment_id, _RUNS.c.status).where(
+            select(_RUNS.c.run_uuid, _RUNS.c.name, _RUNS.c.experiment_id, _RUNS.c.status, _RUNS.c.start_time).where(
                 _RUNS.c.run_uuid.in_(ours)
             ),
-            ["run_id", "run_name", "experiment", "status"],
+            ["run_id", "run_name", "experiment", "status", "start_time"],
         )
         runs["experiment"] = runs["experiment"].map(names)
         keys = connection.execute(select(_LATEST.c.key).where(_LATEST.c.run_uuid.in_(ours)).distinct())

@@ -35,7 +35,7 @@ class Tables:
     """Runs of lrbench as MLflow stores them.
 
     Attributes:
-        runs: run_id, run_name, experiment, status.
+        runs: run_id, run_name, experiment, status, start_time (epoch milliseconds).
         tags, params: run_id, key, value (all strings).
         points: by metric; those that `is_read` names.
     """
