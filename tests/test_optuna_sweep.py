@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -221,6 +222,47 @@ def test_a_second_sweep_on_the_same_study_is_refused_while_the_first_runs(tmp_pa
     assert "the same command continues" in err
     (trials,) = studies_of_states(tmp_path)
     assert "RUNNING" in trials, "the trial in hand waits for the same command"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_report_of_a_sweep_is_about_all_of_it_and_only_it_whichever_call_trained_what(tmp_path, empty_database):
+    (tmp_path / "results").mkdir()
+    shutil.copy(empty_database, tmp_path / "results" / "mlflow.db")
+    run(tmp_path, "scheduler=linear", "model.hidden=[4]", "budget.epochs=2")
+    run(tmp_path, "range-test", "num_steps=20", "seeds=1")
+    words = ["-m", "hydra/sweeper=optuna", "model.hidden=[16]", "budget.epochs=30", "scheduler=constant,cosine"]
+    words += ["hydra.sweeper.num_trials=3", "hydra.sweeper.final_seeds=4", "training.learner=sequential"]
+    killed = start(tmp_path, *words)
+    deadline = time.monotonic() + 240
+    while not finals_of(tmp_path):
+        assert killed.poll() is None, killed.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert not list(tmp_path.rglob("verdict.json"))
+
+    verdicts = []
+    for _ in range(2):
+        done = run(tmp_path, *words)
+        (path,) = tmp_path.glob("results/reports/*/verdict.json")
+        verdicts.append(path.read_bytes())
+        assert f"wrote\t{path}" in done.stdout
+    assert verdicts[0] == verdicts[1]
+    (section,) = json.loads(verdicts[0])["sections"]
+    assert [workload["name"] for workload in section["workloads"]] == [next(iter(studies(tmp_path))).rpartition("/")[0]]
+    reports = [read_facts(path) for path in (tmp_path / "results" / "runs").glob("report-*")]
+    assert [facts.params["report.num_runs"] for facts in reports] == [2 * (3 + 4)] * 2, "tuning trials and finals"
+    # The report of everything does not fail, and names what it mixes.
+    everything = run(tmp_path, "report")
+    assert "All runs of this store are taken, of 2 experiments" in everything.stdout
+    assert "range_test" not in everything.stdout
+
+
+def finals_of(folder):
+    """Records of runs on fresh seeds that have begun, and the file that says so is written."""
+    return [path for path in folder.glob("results/runs/*/run.json") if read_facts(path.parent).tags["role"] == "final"]
 
 
 def studies_of_states(folder):

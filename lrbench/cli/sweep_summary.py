@@ -1,8 +1,9 @@
 """What a person sees at the end of an Optuna sweep: a line a study, then the verdict on the finals."""
 
+import hashlib
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from lrbench.runs.destination import tracking_uri as tracking_uri_of
 from lrbench.runs.result import format_metric
 from lrbench.runs.session import Session
 from lrbench.search.study import point_of
-from lrbench.studies.contestants import Contestant
+from lrbench.studies.contestants import Contestant, records_of
 from lrbench.studies.record import summarized
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.outbox import load_state
@@ -55,7 +56,10 @@ def _row(contestant: Contestant) -> dict[str, str]:
 
 
 def compare(session: Session) -> int:
-    """Report on the runs of a finished study, whatever else the database holds.
+    """Report on the whole of a finished sweep and on nothing else, in a folder of its own.
+
+    What it is about comes from its studies, not from what this process trained: given again, the command reports the
+    same.
 
     Returns:
         The exit code of `lrbench report`.
@@ -65,11 +69,27 @@ def compare(session: Session) -> int:
     from lrbench.cli.results_source import Words, settings_of
     from lrbench.tracking.read import read_runs
 
-    records = [result.record for result in session.results if result.record is not None]
-    results_dir = Path(session.study[0].values["results_dir"])
-    tracking_uri = tracking_uri_of(session.study[0].plan)
-    run_ids = {load_state(record).run_id for record in records}
-    frame = read_runs(tracking_uri, experiments=sorted({read_facts(record).experiment for record in records}))
-    frame = frame[frame["run_id"].isin(run_ids)].reset_index(drop=True)
+    first = session.study[0]
+    records = records_of(session.study)
+    present = [path for path in records if path.is_dir()]
+    if len(present) < len(records):
+        print(
+            f"lrbench: {len(records) - len(present)} runs of the sweep have no record any more; the report lacks them",
+            file=sys.stderr,
+        )
+    roles = {load_state(path).run_id: records[path] for path in present}
+    uri = tracking_uri_of(first.plan)
+    frame = read_runs(uri, experiments=sorted({read_facts(path).experiment for path in present}), run_ids=roles)
+    frame["role"] = frame["run_id"].map(roles).astype(frame["role"].dtype)
     settings = settings_of(Words({}, {}, {}, {}), frame)
-    return report_on(frame, settings, results_dir / "report", log_to=(results_dir, tracking_uri))
+    results_dir = Path(first.values["results_dir"])
+    return report_on(frame, settings, results_dir / "reports" / _report_name(session.study), log_to=(results_dir, uri))
+
+
+def _report_name(contestants: Sequence[Contestant]) -> str:
+    """Readable, the same for the same sweep, and of no other one."""
+    workloads = {contestant.plan.workload for contestant in contestants}
+    readable = workloads.pop() if len(workloads) == 1 else f"{len(workloads)}-workloads"
+    studies = "\n".join(sorted(contestant.name for contestant in contestants))
+    stem = contestants[0].values["experiment"] or readable
+    return f"{stem}-{hashlib.sha256(studies.encode()).hexdigest()[:8]}"

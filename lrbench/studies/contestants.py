@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lrbench.config import Plan
@@ -155,6 +156,21 @@ def finals_of(contestants: Sequence[Contestant], settings: Settings) -> list[tup
         if (best := contestant.source.best) is not None
         for seed in range(first, first + settings.final_seeds)
     ]
+
+
+def records_of(contestants: Sequence[Contestant]) -> dict[Path, str]:
+    """The records of a finished sweep by the role they have in it, whichever process trained them.
+
+    Those of tuning trials are named by the studies themselves. A record may have been made for something else: a grid,
+    or another study.
+    """
+    records: dict[Path, str] = {}
+    for contestant in contestants:
+        root = Path(contestant.values["results_dir"]) / "runs"
+        trials = [] if contestant.tuned is None else contestant.tuned.trials
+        records |= {root / name: "tuning" for trial in trials for name in trial.user_attrs.get("records", ())}
+        records |= {result.record: "final" for result in contestant.finals if result.record is not None}
+    return records
 
 
 def _has(values: Values, name: str) -> bool:

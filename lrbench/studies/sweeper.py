@@ -24,9 +24,10 @@ from lrbench.search.objective import Objective
 from lrbench.search.study import Search
 from lrbench.search.suggest import SamplerName
 from lrbench.spec import Count, CountOrZero, Fraction, Positive
-from lrbench.studies.contestants import Contestant, Settings, make_contestants
+from lrbench.studies.contestants import Contestant, Settings, make_contestants, records_of
 from lrbench.studies.protocol import Surroundings, run_sweep
 from lrbench.studies.trials import Interrupted
+from lrbench.tracking.outbox import is_complete
 
 if TYPE_CHECKING:
     from lrbench.runs.session import Session
@@ -97,6 +98,11 @@ def optuna_sweep(
     except Interrupted:
         session.arrange([])
         return
+    if uri:
+        # Another process may have trained them, and been killed before MLflow had them.
+        for record in records_of(contestants):
+            if not is_complete(record):
+                session.follow(record, uri)
     has_finals = any(contestant.finals for contestant in contestants)
     session.finish(contestants, wants_report=bool(settings["report"] and uri and has_finals))
 
