@@ -104,6 +104,77 @@ def test_the_middle_square_is_used_upright(tmp_path):
     assert (turned == upright[:, ::-1, ::-1]).all()
 
 
+def test_sixteen_bits_are_scaled_by_their_range_and_not_cut_off(tmp_path):
+    values = np.array([[0, 257], [32768, 65535]])
+    expected = np.array([[0, 1], [128, 255]], dtype=np.uint8)
+    Image.fromarray(values.astype(np.uint16)).save(tmp_path / "a.png")
+    Image.fromarray(values.astype(np.uint16)).save(tmp_path / "a.tif")
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 2 65535\n" + values.astype(">u2").tobytes())
+    Image.fromarray((values / 65535).astype(np.float32)).save(tmp_path / "b.tif")
+    reader = ImageReader(tmp_path, 2)
+    for name in ("a.png", "a.tif", "a.pgm", "b.tif"):
+        assert (reader.decode(name)[0] == expected).all(), name
+    Image.fromarray(values.astype(np.float32)).save(tmp_path / "c.tif")
+    with pytest.raises(ValueError, match=r"c.tif \(numbers of the mode F must be between 0 and 1, got 0 to 65535\)"):
+        reader.decode("c.tif")
+
+
+def test_palettes_cmyk_and_the_first_frame_of_an_animation_are_the_colours_they_show(tmp_path):
+    red, frames = (254, 0, 0), [Image.new("RGB", (2, 2), colour) for colour in ((254, 0, 0), (0, 0, 254))]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    frames[0].convert("P").save(tmp_path / "palette.png")
+    frames[0].convert("CMYK").save(tmp_path / "print.tif")
+    for name in ("moving.gif", "palette.png", "print.tif"):
+        assert np.abs(ImageReader(tmp_path, 2).decode(name)[0][:, 0, 0].astype(int) - red).max() <= 3, name
+
+
+@pytest.mark.parametrize(
+    ("bases", "sizes"),
+    [(("train", "valid", "test"), [30, 30, 30]), (("train", "val"), [24, 30, 6]), (("Train", "TEST"), [27, 3, 30])],
+)
+def test_parts_that_exist_are_kept_and_the_others_drawn_from_train(tmp_path, bases, sizes):
+    root = make_images(tmp_path / "data", bases=bases)
+    (root / bases[-1] / "unlabelled.png").write_bytes(image_bytes(0))
+    divided = dataset(root)
+    splits = divided.load()
+    assert [len(s) for s in (splits.train, splits.validation, splits.test)] == sizes
+    assert divided.num_train == sizes[0]
+
+
+def test_images_of_no_class_in_test_are_none_to_test_on(tmp_path):
+    root = make_images(tmp_path / "data", bases=("train",))
+    (root / "test").mkdir()
+    (root / "test" / "1.png").write_bytes(image_bytes(0))
+    assert len(dataset(root).load().test) == 6
+
+
+def test_a_zip_of_windows_and_one_with_a_folder_round_all_are_the_same_dataset(tmp_path):
+    root = make_images(tmp_path / "data", num=5)
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    for kind, separator, prefix in (("windows", "\\", ""), ("wrapped", "/", "my data/"), ("dotted", "/", "./")):
+        with zipfile.ZipFile(tmp_path / f"{kind}.zip", "w") as archive:
+            for path in files:
+                archive.writestr(prefix + separator.join(path.relative_to(root).parts), path.read_bytes())
+            archive.writestr(f"__MACOSX{separator}._x.png", b"")
+        assert dataset(tmp_path / f"{kind}.zip").load().digest == dataset(root).load().digest, kind
+
+
+def test_a_link_to_a_folder_above_is_no_class(tmp_path, caplog):
+    root = make_images(tmp_path / "data", num=5)
+    (root / "train" / "loop").symlink_to("..")
+    (root / "train" / "cat" / "loop").symlink_to(".")
+    assert dataset(root).num_outputs == 3
+    assert "loop, a link to a folder that it lies in" in caplog.text
+
+
+def test_a_class_of_one_image_is_trained_on(tmp_path):
+    root = make_images(tmp_path / "data", bases=("",), num=9)
+    (root / "a").mkdir()
+    (root / "a" / "A.JPEG").write_bytes(image_bytes(5, kind="JPEG"))
+    splits = dataset(root, test_fraction=0.5, validation_fraction=0.3).load()
+    assert [int((s.targets == 0).sum()) for s in (splits.train, splits.validation, splits.test)] == [1, 0, 0]
+
+
 def test_streaming_gives_the_values_of_memory_and_leaves_no_worker(tmp_path):
     root = zipped(make_images(tmp_path / "data"))
     memory = dataset(root, in_memory=True).load()
@@ -204,8 +275,20 @@ def test_a_class_missing_from_test_is_named(tmp_path):
 def test_a_class_that_is_only_in_test_is_named(tmp_path):
     root = make_images(tmp_path / "data", num=2)
     shutil.rmtree(root / "train" / "dog")
-    with pytest.raises(ValueError, match=r"test classes \['dog'\], absent from those in train: \['cat', 'émeu'\]"):
+    with pytest.raises(ValueError, match=r"has the class test/dog, absent from those in train: \['cat', 'émeu'\]"):
         dataset(root).check()
+
+
+def test_two_folders_for_one_part_and_a_zip_with_a_password_are_refused(tmp_path):
+    root = make_images(tmp_path / "data", bases=("train", "val", "valid"), num=2)
+    with pytest.raises(ValueError, match=r"must hold each part once, found \['train', 'val', 'valid'\]"):
+        dataset(root).check()
+    path = zipped(root)
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1  # in the last entry of the directory
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="must be a zip file without a password"):
+        dataset(path).check()
 
 
 def test_a_single_class_is_refused(tmp_path):

@@ -57,6 +57,7 @@ def stratified(targets: NDArray[np.int64], fraction: float, *, parameter: str) -
     sizes = np.bincount(targets)
     # Integers, so that no rounding error moves an example.
     shares, remainders = np.divmod(sizes * count, len(targets))
+    remainders[sizes - shares == 1] -= len(targets)  # the last of a class is held out last
     shares[np.argsort(-remainders, kind="stable")[: count - shares.sum()]] += 1
     emptied = np.flatnonzero((shares == sizes) & (sizes > 0))
     if len(emptied):

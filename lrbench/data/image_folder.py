@@ -22,7 +22,6 @@ from lrbench.data.holdout import (
     HeldOutFraction,
     content_digest,
     held_out_count,
-    partition,
     stratified,
 )
 from lrbench.data.image_files import LAYOUTS, ImageReader, read_image_folder
@@ -44,11 +43,11 @@ class ImageFolder:
     in every pass. Both give the same numbers.
 
     Attributes:
-        root: folder or .zip, laid out as train/<class>/<image> and test/<class>/<image>, or as
-            <class>/<image>. It is only read.
+        root: folder or .zip, laid out as train/<class>/<image>, with valid (or val, validation) and test beside train
+            or without, or as <class>/<image>. It is only read.
         image_size: height and width in pixels to which the middle square of each image is scaled.
         test_fraction: by class, if there is no test folder.
-        validation_fraction: of the images that are not for the test, by class.
+        validation_fraction: of the images that are not for the test, by class, if there is no valid folder.
         augmentation: of training batches. Not every subject may be mirrored.
         in_memory: None decides by the memory available.
         num_workers: processes that decode, when not in memory.
@@ -80,14 +79,12 @@ class ImageFolder:
     @property
     def num_train(self) -> int:
         """See Dataset.num_train; lists the files."""
-        num_all, is_test = len(self._listing.names), self._listing.is_test
-        num_test = (
-            held_out_count(num_all, self.test_fraction, parameter="dataset.test_fraction")
-            if is_test is None
-            else int(is_test.sum())
-        )
-        rest = num_all - num_test
-        return rest - held_out_count(rest, self.validation_fraction, parameter="dataset.validation_fraction")
+        num_left = [int((self._listing.part == p).sum()) for p in (TRAIN, VALIDATION, TEST)]
+        for p, fraction in ((TEST, "test_fraction"), (VALIDATION, "validation_fraction")):
+            if not num_left[p]:
+                parameter = f"dataset.{fraction}"
+                num_left[TRAIN] -= held_out_count(num_left[TRAIN], getattr(self, fraction), parameter=parameter)
+        return num_left[TRAIN]
 
     def check(self) -> None:
         """See Dataset.check; lists the files, and reads none."""
@@ -113,11 +110,14 @@ class ImageFolder:
         return read_image_folder(Path(self.root).expanduser().resolve())
 
     def _part(self) -> NDArray[np.int8]:
-        listing = self._listing
-        is_test = listing.is_test
-        if is_test is None:
-            is_test = stratified(listing.targets, self.test_fraction, parameter="dataset.test_fraction")
-        return partition(listing.targets, is_test, validation_fraction=self.validation_fraction)
+        """The folders' division; what they do not divide is drawn from the training images."""
+        targets, part = self._listing.targets, self._listing.part.copy()
+        for p, fraction in ((TEST, "test_fraction"), (VALIDATION, "validation_fraction")):
+            if not (part == p).any():
+                rest = np.flatnonzero(part == TRAIN)
+                chosen = stratified(targets[rest], getattr(self, fraction), parameter=f"dataset.{fraction}")
+                part[rest[chosen]] = p
+        return part
 
     def _key(self, what: str) -> dict[str, object]:
         return {
