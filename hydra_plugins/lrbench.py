@@ -5,6 +5,7 @@ which `from __future__ import annotations` together with a dataclass would not s
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -97,8 +98,12 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch the grid, and show its results in its order."""
+        from lrbench.config.plan import absolute_folder
+        from lrbench.runs.destination import check_results_dir
         from lrbench.runs.session import get_session
 
+        # Hydra writes its multirun.yaml there before it launches anything.
+        check_results_dir(Path(absolute_folder("results_dir", self.config.results_dir)))
         returns = super().sweep(arguments)
         get_session().arrange([done.return_value for batch in returns for done in batch])
         return returns

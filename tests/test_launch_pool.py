@@ -91,7 +91,7 @@ def test_signals_to_the_process_group_do_not_reach_tasks():
         pool.submit("first", HERE + "say_pid_and_sleep", None)
         for event in pool.events():
             if isinstance(event, Message):
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
                     os.kill(event.body, number)
                 os.kill(event.body, 0)
                 os.kill(event.body, signal.SIGKILL)
@@ -147,3 +147,46 @@ def test_a_server_that_nobody_needed_keeps_no_pipe_open(tmp_path):
     path = os.pathsep.join([str(tmp_path), os.getcwd(), *sys.path])
     done = subprocess.run(command, shell=True, capture_output=True, timeout=30, env={**os.environ, "PYTHONPATH": path})
     assert done.stdout == b"wrong words\n"
+
+
+def test_a_pool_needs_no_shared_memory(monkeypatch):
+    def read_only(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("_multiprocessing.SemLock", read_only)
+    with Pool(1) as pool:
+        pool.submit(0, HERE + "double", 1)
+        assert Done(0, 2) in events(pool)
+
+
+def run_pool(folder, preload, **variables):
+    """Do a task in a pool of another process, whose server is its own; gives what it says."""
+    program = (
+        "from lrbench.launch import Pool\n"
+        "if __name__ == '__main__':\n"
+        f"    with Pool(1, preload={preload!r}) as pool:\n"
+        "        pool.submit(0, 'test_launch_pool.double', 1)\n"
+        "        print(list(pool.events())[-1])\n"
+    )
+    (folder / "parent.py").write_text(program)
+    path = os.pathsep.join([str(folder), os.path.dirname(__file__), *sys.path])
+    done = subprocess.run(
+        [sys.executable, folder / "parent.py"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path, **variables},
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+def test_a_long_name_of_the_temporary_folder_is_no_obstacle(tmp_path):
+    folder = tmp_path / ("x" * 130)
+    folder.mkdir()
+    assert run_pool(tmp_path, [], TMPDIR=str(folder)) == "Done(key=0, result=2)\n"
+
+
+def test_a_server_that_dies_of_its_imports_is_named(tmp_path):
+    (tmp_path / "too_large.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    said = run_pool(tmp_path, ["too_large"])
+    assert "OSError: no worker process can be started: their server was killed (out of memory?)" in said

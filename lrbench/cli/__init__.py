@@ -9,12 +9,15 @@ import gc
 import importlib
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 
 import lrbench
+from lrbench.cli.outputs import lasting_outputs
 
 COMMANDS = {
     "run": "train one run, or a grid with -m (the default command)",
@@ -32,33 +35,71 @@ COMMANDS = {
 _MODULES = {"import": "import_results"}  # `import` cannot name a module; any other command is its own module
 
 
+class _Terminated(BaseException):
+    """SIGTERM or SIGHUP came, outside of a training, which ends itself."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0 done; 1 refused or failed; 3 trained, but the record has not reached MLflow; 130 interrupted; 143 terminated.
+    0 done; 1 refused or failed; 3 trained, but the record has not reached MLflow; 128 + number of the signal that
+    stopped it: 129 hung up, 130 interrupted, 143 terminated. That nobody reads on (`lrbench ... | head`) changes
+    nothing; that what is printed cannot be written makes 1 of 0, but for a training, whose record has it all.
     """
-    from lrbench.runs.errors import USER_ERRORS, explain
-
-    # The interpreter's last collections look at every object of torch, for half a second of the user's time.
-    atexit.register(gc.freeze)
     words = list(sys.argv[1:] if arguments is None else arguments)
     name, rest = (words[0], words[1:]) if words and words[0] in COMMANDS else ("run", words)
+    with lasting_outputs() as output:
+        code = _guarded(name, rest)
+    if output.error is None or isinstance(output.error, BrokenPipeError):
+        return code
+    print(f"lrbench: standard output could not be written: {output.error.strerror}", file=sys.stderr)
+    return code if name == "run" else code or 1
+
+
+def _guarded(name: str, words: list[str]) -> int:
+    """Run a command; what the user, the machine or a signal does to it becomes one sentence and an exit code."""
+    # nohup has SIGHUP ignored, which stays.
+    listened = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_DFL]
     try:
-        with _own_surroundings(), _messages():
-            return _run(name, rest)
-    except BrokenPipeError:
-        # `lrbench ... | head` has read enough; what Python still wants to flush at its end goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except USER_ERRORS as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        print(f"lrbench: {explain(error)}", file=sys.stderr)
-        print("(HYDRA_FULL_ERROR=1 shows the traceback)", file=sys.stderr)
-        return 1
+        for number in listened:
+            signal.signal(number, _terminate)
+        from lrbench.runs.errors import USER_ERRORS, explain
+
+        # The interpreter's last collections look at every object of torch, for half a second of the user's time.
+        atexit.register(gc.freeze)
+        try:
+            _check_working_directory()
+            with _own_surroundings(), _messages():
+                return _run(name, words)
+        except USER_ERRORS as error:
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                raise
+            print(f"lrbench: {explain(error)}", file=sys.stderr)
+            print("(HYDRA_FULL_ERROR=1 shows the traceback)", file=sys.stderr)
+            return 1
     except KeyboardInterrupt:
         print("lrbench: interrupted; the same command continues", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
+    except _Terminated as end:
+        print(f"lrbench: stopped by {signal.Signals(end.number).name}; the same command continues", file=sys.stderr)
+        return 128 + end.number
+    finally:
+        for number in listened:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated(number)
+
+
+def _check_working_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ValueError("the working directory was deleted; go to another one") from None
 
 
 @contextmanager

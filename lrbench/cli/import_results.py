@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lrbench.config.plan import absolute_folder
 from lrbench.results.files import SUFFIXES, write_file
 from lrbench.results.formats import formats, read_format
 from lrbench.results.schema import BY_NAME
@@ -95,7 +96,7 @@ def _describe(frame: pd.DataFrame) -> None:
 
 
 def _send(frame: pd.DataFrame, options: dict[str, str]) -> int:
-    results_dir = Path(options.get("results_dir", "results")).expanduser().absolute()
+    results_dir = Path(absolute_folder("results_dir", options.get("results_dir", "results")))
     uri = options.get("tracking.uri", f"sqlite:///{results_dir}/mlflow.db")
     num_known, unsent = record_runs(
         frame, results_dir=results_dir, tracking_uri=uri, experiment=options.get("tracking.experiment")

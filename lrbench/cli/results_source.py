@@ -10,6 +10,7 @@ from lrbench.analysis.analyse import Settings
 from lrbench.analysis.audit.findings import Finding, listed, plural
 from lrbench.analysis.prepare import measured_metrics
 from lrbench.analysis.statistics.terms import Direction
+from lrbench.config.plan import absolute_folder
 from lrbench.results.schema import as_floats
 from lrbench.spec import Task
 from lrbench.tracking.read import read_runs
@@ -44,7 +45,7 @@ class Words:
     @property
     def results_dir(self) -> Path:
         """Folder of the records."""
-        return Path(self.options.get("results_dir", "results")).expanduser().absolute()
+        return Path(absolute_folder("results_dir", self.options.get("results_dir", "results")))
 
     @property
     def uri(self) -> str:

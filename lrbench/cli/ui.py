@@ -9,6 +9,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+from lrbench.config.plan import absolute_folder
 from lrbench.runs.compose import split_options
 from lrbench.runs.signals import StopRequest
 from lrbench.tracking.database import absolute_uri, check_tracking, database_path, scheme_of
@@ -55,7 +56,7 @@ def _uri_of(options: dict[str, str]) -> str:
     """
     if "tracking.uri" in options and "results_dir" in options:
         raise ValueError("give either results_dir=DIRECTORY or tracking.uri=URI")
-    results_dir = Path(options.get("results_dir", "results")).expanduser().absolute()
+    results_dir = Path(absolute_folder("results_dir", options.get("results_dir", "results")))
     uri = absolute_uri(options.get("tracking.uri", f"sqlite:///{results_dir / 'mlflow.db'}"), Path.cwd())
     if scheme_of(uri) in ("http", "https"):
         raise ValueError(f"tracking.uri={uri} is a server already: open it in the browser")

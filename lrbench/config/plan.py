@@ -162,19 +162,22 @@ def plain_values(cfg: DictConfig) -> dict[str, Any]:
     for folder in ("results_dir", "cache_dir", "data_dir"):
         if private[folder] is None:
             continue
-        private[folder] = _absolute(folder, private[folder])
+        private[folder] = absolute_folder(folder, private[folder])
     values = OmegaConf.to_container(private, resolve=True, throw_on_missing=True, enum_to_str=True)
     assert isinstance(values, dict)
     return {str(k): v for k, v in values.items()}
 
 
-def _absolute(setting: str, folder: str) -> str:
+def absolute_folder(setting: str, folder: str) -> str:
+    """Make a folder absolute, its `~` replaced.
+
+    Raises:
+        ValueError: naming the setting, where this user has no home.
+    """
     try:
         return str(Path(folder).expanduser().absolute())
     except RuntimeError:
         raise ValueError(f"{setting}={folder} is in a home that this user has not; give {setting}=FOLDER") from None
-    except FileNotFoundError:
-        raise ValueError(f"{setting}={folder} is in the working directory, which was deleted; go to another") from None
 
 
 def flat_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,17 +9,22 @@ import importlib
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
-from multiprocessing.synchronize import Event as EventType
 from types import TracebackType
 from typing import Any, Self
+
+# What a terminal or a cluster sends to whole process groups.
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+# A socket's path has at most 103 characters (macOS); multiprocessing adds 32 to the temporary folder.
+_LONGEST_FOLDER = 70
 
 
 @dataclass(frozen=True)
@@ -85,11 +90,13 @@ class Pool:
         self.num_workers = num_workers
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
-        forkserver.ensure_running()  # imports, while the caller still prepares the tasks
+        with _quiet_place():
+            forkserver.ensure_running()  # imports, while the caller still prepares the tasks
         self._workers: list[_Worker] = []
         self._has_begun = False
         self._tasks: deque[tuple[Any, str, Any]] = deque()
-        self._stopping = self._context.Event()
+        # Its end means stop. Not an Event, which needs a semaphore: /dev/shm may be read-only.
+        self._go_on, self._end_of_it = self._context.Pipe(duplex=False)
 
     def submit(self, key: Any, function: str, argument: Any) -> None:
         """Queue a call `function(argument, link)`; see Link.
@@ -119,7 +126,7 @@ class Pool:
 
     def stop(self) -> list[Any]:
         """Ask running tasks to return early, forget those that no worker has begun, and return the keys of these."""
-        self._stopping.set()
+        self._end_of_it.close()
         keys = [key for key, _, _ in self._tasks]
         self._tasks.clear()
         return keys
@@ -141,6 +148,7 @@ class Pool:
                 worker.process.kill()
                 worker.process.join()
         self._workers.clear()
+        self._go_on.close()
 
     def _hand_out(self) -> None:
         while self._tasks:
@@ -156,8 +164,12 @@ class Pool:
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs, self._stopping))
-        process.start()
+        process = self._context.Process(target=_work, args=(theirs, self._go_on))
+        try:
+            with _quiet_place():
+                process.start()
+        except (EOFError, ConnectionError) as error:
+            raise OSError("no worker process can be started: their server was killed (out of memory?)") from error
         self._has_begun = True
         theirs.close()  # else its end would not be seen here
         worker = _Worker(process, ours)
@@ -191,11 +203,30 @@ def _kill_server() -> None:
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
-def _work(pipe: Connection, stopping: EventType) -> None:
+@contextmanager
+def _quiet_place() -> Iterator[None]:
+    """Start the workers' server where no signal reaches it and its socket has a short enough name.
+
+    Ctrl-C comes to all processes of a terminal, and would end its imports in a traceback. It inherits what is blocked.
+    """
+    before = tempfile.tempdir
+    resource_tracker.ensure_running()  # of multiprocessing; else the server starts it, and unblocks the signals
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
+    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_FOLDER:
+        tempfile.tempdir = "/tmp"
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _work(pipe: Connection, go_on: Connection) -> None:
     """Do tasks until the pipe ends."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+    for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    stopping = threading.Event()
+    threading.Thread(target=_watch_parent, args=[go_on, stopping], daemon=True).start()
     link = Link(send=lambda body: pipe.send(("message", body)), is_stopping=stopping.is_set)
     while True:
         try:
@@ -206,9 +237,11 @@ def _work(pipe: Connection, stopping: EventType) -> None:
         pipe.send(("done", getattr(importlib.import_module(module), name)(argument, link)))
 
 
-def _exit_with_parent() -> None:
-    """A task may last for hours after nobody waits for it any more."""
+def _watch_parent(go_on: Connection, stopping: threading.Event) -> None:
+    """Take in a stop, and exit with the parent: a task may last for hours after nobody waits for it any more."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    wait([parent.sentinel])
+    if go_on in wait([go_on, parent.sentinel]):
+        stopping.set()
+        wait([parent.sentinel])
     os._exit(1)

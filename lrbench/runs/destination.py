@@ -23,7 +23,7 @@ def check_destination(plan: Plan) -> str:
         ValueError: naming results_dir or tracking.uri and the reason; a store that `tracking.required` does not require
             is only warned about.
     """
-    _check_writable(Path(plan.values["results_dir"]))
+    check_results_dir(Path(plan.values["results_dir"]))
     uri = tracking_uri(plan)
     if not uri:
         return ""
@@ -58,7 +58,12 @@ def report_unsent(unsent: Sequence[Unsent]) -> None:
         _log.warning("send it with: lrbench sync results_dir=%s", shlex.quote(results_dir))
 
 
-def _check_writable(directory: Path) -> None:
+def check_results_dir(directory: Path) -> None:
+    """Make the directory of the results, and prove that it can be written to.
+
+    Raises:
+        ValueError: naming results_dir and the reason.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=directory):

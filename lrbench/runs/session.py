@@ -12,7 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lrbench.config import Plan, make_plan
+from lrbench.config import Plan
+from lrbench.config.plan import bind_model, plain_values, plan_of
 from lrbench.launch import Pool
 from lrbench.runs.destination import check_destination, tracking_uri
 from lrbench.runs.errors import USER_ERRORS
@@ -145,7 +146,7 @@ def job(cfg: DictConfig) -> Result:
     session = _current.get()
     is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        result = _train(make_plan(cfg), session)
+        result = _train(plan_of(plain_values(cfg)), session)
     except USER_ERRORS as error:
         if not is_sweep:
             raise
@@ -164,6 +165,7 @@ def _train(plan: Plan, session: Session | None) -> Result:
     plan.dataset.check()
 
     # torch comes after everything that can be refused without it.
+    bind_model(plan.values)
     from lrbench.runs.signals import SIGNALS, SIGNALS_ELSEWHERE, StopRequest
     from lrbench.runs.train import check, train
 

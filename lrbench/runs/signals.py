@@ -1,14 +1,16 @@
-"""Ctrl-C and SIGTERM as a request to stop: the step in hand is finished, a checkpoint saved, the status written."""
+"""Signals as a request to stop: the step in hand is finished, a checkpoint saved, the status written."""
 
 import signal
 from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Self
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # the last is what Slurm's users have it send before a limit
+# SIGHUP is a closed terminal; SIGUSR2 is what Slurm's users have it send before a limit.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 # What a launcher in another process leaves to the job: submitit, for one, ignores SIGTERM, which Slurm sends along with
 # SIGUSR2 long before it takes the machine away.
 SIGNALS_ELSEWHERE = (signal.SIGINT, signal.SIGUSR2)
+_REPEATED = (signal.SIGHUP, signal.SIGUSR2)
 
 
 class StopRequest:
@@ -39,7 +41,9 @@ class StopRequest:
         return self.signal.name
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._handle) for number in self._signals}
+        # nohup has SIGHUP ignored, which stays.
+        listened = [n for n in self._signals if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._handle) for number in listened}
         return self
 
     def __exit__(
@@ -50,6 +54,7 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
-        for known in self._signals:
-            # Clusters repeat themselves: a second SIGUSR2 must not end the checkpoint that the first one asked for.
-            signal.signal(known, signal.SIG_IGN if known == signal.SIGUSR2 else signal.SIG_DFL)
+        for known in self._before:
+            # Clusters and terminals repeat themselves: a second one must not end the checkpoint that the first one
+            # asked for.
+            signal.signal(known, signal.SIG_IGN if known in _REPEATED else signal.SIG_DFL)

@@ -23,6 +23,15 @@ _ENVIRONMENT = {
 }
 
 
+def home() -> dict[str, str]:
+    """A variable for processes with MLflow, which cannot even be imported where a user has no home."""
+    try:
+        Path.home()
+    except RuntimeError:
+        return {"HOME": "/nonexistent"}  # as Debian has it for users without one
+    return {}
+
+
 class Sender:
     """Handle on a sender process; one is enough for any number of records.
 
@@ -79,7 +88,7 @@ class Sender:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
-                env={**_ENVIRONMENT, **os.environ, "PYTHONPATH": path},
+                env={**_ENVIRONMENT, **home(), **os.environ, "PYTHONPATH": path},
             )
 
     def _tell(self, records: list[Path]) -> None:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from lrbench.tracking.sender import home
+from lrbench.tracking.server_process import STOP_SECONDS
+
 HOST = "127.0.0.1"
 # MLflow's defaults are 4 workers and 7 runners of jobs that have no part in tracking: 15 processes and 2 GB.
 LIGHT = {
@@ -20,7 +23,6 @@ LIGHT = {
     "PYTHONSAFEPATH": "1",  # no module of the working directory in the place of an installed one
 }
 _START_SECONDS = 120.0  # it takes 5 to 35, as busy as the machine is
-_STOP_SECONDS = 10.0
 _LOOK_EVERY_SECONDS = 0.2
 
 
@@ -61,8 +63,14 @@ def serving(
     words = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *words],
-            env={**os.environ, **LIGHT},
+            [sys.executable, "-m", "lrbench.tracking.server_process", *words],
+            env={
+                **home(),
+                **os.environ,
+                **LIGHT,
+                "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+            },
+            stdin=subprocess.PIPE,  # never written to: its end tells of ours
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that its children can be ended with it
@@ -80,6 +88,8 @@ def serving(
                 raise ValueError(f"MLflow's server ended by itself:\n{_end_of(log)}")
         finally:
             _end(process)
+            assert process.stdin is not None
+            process.stdin.close()
 
 
 def _problem_of(port: int) -> str | None:
@@ -112,7 +122,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
-            process.wait(_STOP_SECONDS)
+            process.wait(STOP_SECONDS)
         except ProcessLookupError:
             return  # the whole group is gone
         except subprocess.TimeoutExpired:
