@@ -1,4 +1,4 @@
-"""What signals, closed or full outputs and a deleted working directory make of a command: one sentence, an exit code."""
+"""What signals, closed or full outputs and a deleted directory make of a command: one sentence, an exit code."""
 
 import os
 import signal

@@ -163,7 +163,7 @@ def test_a_report_on_runs_of_mlflow_is_logged_there_as_a_run_of_its_own(tmp_path
     with Sender(tmp_path / "sender.log") as sender:
         for scheduler, final in (("constant", 1.0), ("cosine", 0.5)):
             record_one(tmp_path / "runs", uri, scheduler, final, sender)
-        assert sender.close(timeout=None) == []
+        assert sender.close(patience=None) == []
     before = len(read_runs(uri))
     new = tmp_path / "not made yet"
     assert main(["report", f"tracking.uri={uri}", f"results_dir={new}"]) == 0

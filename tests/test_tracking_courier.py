@@ -194,3 +194,17 @@ def test_a_long_journal_goes_piece_by_piece(results, monkeypatch):
     assert statuses(results) == {"cosine-s0": "FINISHED"}
     (run,) = MlflowClient(uri_of(results)).search_runs(["1"])
     assert len(MlflowClient(uri_of(results)).get_metric_history(run.info.run_id, "val/loss")) == 40
+
+
+def test_what_a_killed_sender_left_in_the_same_folder_is_taken_along(results):
+    left = [finished(results, f"left-{number}").path for number in range(2)]
+    elsewhere = finished(results, "elsewhere", tracking_uri=f"sqlite:///{results}/other.db").path
+    (finished(results, "damaged").path / "run.json").write_text("")
+    with make_record(results, name="in training"):
+        courier = Courier()
+        courier.follow(finished(results, "new").path)
+        assert courier.visit_all(hurry=True)
+    assert courier.followed == {}
+    assert statuses(results) == {"left-0": "FINISHED", "left-1": "FINISHED", "new": "FINISHED"}
+    assert all(map(is_complete, left))
+    assert not is_complete(elsewhere)

@@ -1,3 +1,4 @@
+import base64
 import os
 import socket
 import sqlite3
@@ -22,13 +23,14 @@ def uri_of(path: Path) -> str:
 
 @pytest.fixture
 def answering():
-    """Starts a server that gives every request the same status, and names its address."""
+    """Starts a server with a status of its health, which knows who has some credentials; names its address."""
     servers = []
 
-    def start(status: int) -> str:
+    def start(status: int, credentials: str | None = None) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                self.send_response(status if self.path == "/health" else 500)
+                known = self.headers["Authorization"] == credentials
+                self.send_response(status if self.path == "/health" else 200 if known else 401)
                 self.end_headers()
 
             def log_message(self, *_):
@@ -112,6 +114,31 @@ def test_a_server_is_asked_for_its_health(answering):
     address = answering(404)
     with pytest.raises(ValueError, match=rf"tracking\.uri: {address} is not an MLflow server: .* 404"):
         check_tracking(address)
+
+
+@pytest.mark.parametrize("health", [200, 401])
+def test_wrong_credentials_are_refused_before_anything_is_trained(answering, monkeypatch, tmp_path, health):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("USERNAME", "PASSWORD", "TOKEN", "AUTH", "AWS_SIGV4"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+    basic = "Basic " + base64.b64encode(b"anna:right").decode()
+    address = answering(health, basic)
+    with pytest.raises(ValueError, match=rf"tracking\.uri: {address} does not accept the user and password .* 401"):
+        check_tracking(address)
+    check_tracking(address.replace("//", "//anna:right@"))
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "anna")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+    with pytest.raises(ValueError, match="does not accept"):
+        check_tracking(address)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "right")
+    check_tracking(address)
+    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+    (tmp_path / ".mlflow").mkdir()
+    (tmp_path / ".mlflow" / "credentials").write_text("[mlflow]\nmlflow_tracking_password = right\n")
+    check_tracking(address)
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0k3n")
+    check_tracking(answering(health, "Bearer t0k3n"))
 
 
 def test_a_dead_server_is_named_without_its_password():

@@ -7,10 +7,11 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -42,7 +43,7 @@ with make_record(results) as record:
         if way == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         record.end("FINISHED", "ok")
-        sys.exit(len(sender.close(timeout=120)))
+        sys.exit(len(sender.close(patience=120)))
 """
 
 
@@ -110,6 +111,61 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@contextmanager
+def slow_way(port: int, seconds: float) -> Iterator[int]:
+    """A port whose connections lead to another one, so many seconds later."""
+
+    def carry(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                time.sleep(seconds)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                here, _ = listener.accept()
+                there = socket.create_connection(("127.0.0.1", port))
+                for way in ((here, there), (there, here)):
+                    threading.Thread(target=carry, args=way, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_server_far_away_gets_every_run_however_long_it_takes(tmp_path):
+    port = free_port()
+    told: list[int] = []
+    with mlflow_server(tmp_path, port), slow_way(port, 0.15) as way, Sender(tmp_path / "sender.log") as sender:
+        for number in range(20):
+            with make_record(tmp_path, name=f"trial-{number:02}", tracking_uri=f"http://127.0.0.1:{way}") as record:
+                (record.artifacts / "config.yaml").write_text("a: 1")
+                record.append(evaluation(0))
+                record.end("FINISHED", RunState.OK)
+            sender.follow(record.path)
+        began = time.monotonic()
+        assert sender.close(patience=30, on_wait=told.append) == []
+        seconds = time.monotonic() - began
+    assert told
+    assert told[0] > 0
+    assert stored(tmp_path / "server.db")[1] == [(f"trial-{number:02}", "FINISHED") for number in range(20)]
+    print(seconds)
+
+
+def test_a_sender_that_was_killed_is_made_up_for_by_the_next_call_in_its_folder(tmp_path):
+    with make_record(tmp_path, name="first") as first, Sender(tmp_path / "sender.log") as sender:
+        sender.follow(first.path)
+        first.append(evaluation(0))
+        sender._process.kill()
+        first.end("FINISHED", RunState.OK)
+        assert [item.record for item in sender.close()] == [first.path]
+    assert start_training(tmp_path).wait() == 0
+    assert sorted(stored(tmp_path / "mlflow.db")[1]) == [("cosine-s0", "FINISHED"), ("first", "FINISHED")]
+
+
 def test_an_unbroken_run_arrives_whole(tmp_path):
     assert start_training(tmp_path).wait() == 0
     assert stored(tmp_path / "mlflow.db") == (expected_points([0, 10, 20, 30, 40]), [("cosine-s0", "FINISHED")])
@@ -125,7 +181,7 @@ def test_a_killed_training_becomes_killed_with_all_it_had_journaled(tmp_path):
         for step in (30, 40, 50):
             record.append(evaluation(step))
         record.end("FINISHED", RunState.OK)
-        assert sender.close(timeout=120) == []
+        assert sender.close(patience=120) == []
     points = expected_points([0, 10, 20, 30, 40, 50])
     assert stored(tmp_path / "mlflow.db") == (points, [("cosine-s0", "FINISHED")])
 
@@ -166,7 +222,7 @@ def test_a_sender_killed_in_a_sweep_is_replaced(tmp_path):
             with record:
                 record.append(evaluation(0))
                 record.end("FINISHED", RunState.OK)
-        assert sender.close(timeout=120) == []
+        assert sender.close(patience=120) == []
     assert stored(tmp_path / "mlflow.db")[1] == [("trial-0", "FINISHED"), ("trial-1", "FINISHED")]
 
 
@@ -181,7 +237,7 @@ def test_one_sender_serves_many_records_and_names_the_one_that_is_damaged(tmp_pa
                 paths.append(record.path)
                 if number == 7:
                     (record.path / "journal.jsonl").write_bytes(b"damaged\n")
-        (unsent,) = sender.close(timeout=120)
+        (unsent,) = sender.close(patience=120)
     assert unsent.record == paths[7]
     assert "journal.jsonl is damaged at byte 0" in unsent.reason
     runs = stored(tmp_path / "mlflow.db")[1]
@@ -255,7 +311,7 @@ def test_a_server_that_dies_and_comes_back_gets_everything_once(tmp_path):
                 record.append(evaluation(step))
             await_that(lambda: load_state(record.path).error, "the sender's notice")
             record.end("FINISHED", RunState.OK)
-            (unsent,) = sender.close(timeout=120)
+            (unsent,) = sender.close(patience=120)
     assert f"no MLflow server answers at http://127.0.0.1:{port}" in unsent.reason
     assert [item.reason for item in sync(tmp_path).unsent] == [unsent.reason]
     with mlflow_server(tmp_path, port) as address:

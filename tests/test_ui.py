@@ -35,7 +35,7 @@ def results(tmp_path_factory):
                 record.append(Evaluation(0, 0.0, {"val/loss": 1.0}))
                 record.end("FINISHED", RunState.OK)
                 sender.follow(record.path)
-        assert not sender.close(timeout=None)
+        assert not sender.close(patience=None)
     return folder
 
 

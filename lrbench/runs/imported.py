@@ -70,7 +70,7 @@ def record_runs(
                     record.append(evaluation)
                 state = RunState(first["state"])
                 record.end(_end_status(first["status"], state), state)
-        unsent = sender.close(timeout=None)
+        unsent = sender.close(patience=None)
     return num_known, unsent
 
 

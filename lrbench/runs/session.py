@@ -117,7 +117,10 @@ class Session:
         """End the workers and wait for the sender; return what it could not send."""
         if self._pool is not None:
             self._pool.__exit__(None, None, None)
-        return [] if self._sender is None else self._sender.close()
+        if self._sender is None:
+            return []
+        waiting = "%d records are still being sent to MLflow; Ctrl-C leaves the rest to `lrbench sync`"
+        return self._sender.close(on_wait=lambda num: _log.info(waiting, num))
 
 
 @contextmanager

@@ -63,6 +63,11 @@ class Store:
         self._bulk = None if self._database is None else Bulk.open(self._database)
         self._experiments: dict[str, str] = {}
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a file of this machine."""
+        return self._database is not None
+
     def send(self, record: Path, *, abandoned: bool) -> bool:
         """Send what MLflow lacks of a record, the ordinary way that works with every store.
 

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from lrbench.tracking.facts import Facts, read_facts
 from lrbench.tracking.lock import try_lock
 from lrbench.tracking.outbox import SendState, has_all_lines, has_lost_lines, is_complete, load_state, save_state
-from lrbench.tracking.record import RecordBusyError, copy_anew, is_busy
+from lrbench.tracking.record import RecordBusyError, copy_anew, is_busy, left_behind
 
 if TYPE_CHECKING:
     from lrbench.tracking.client import Store
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _YOUNG_SECONDS = 5.0  # a run that ends sooner is sent once, as a whole
 _LONGEST_PAUSE = 15.0  # between two attempts at a store that does not work
 _LOOK_SECONDS = 5.0  # between two looks whether the process of a silent record is alive
+_AT_ONCE = 8  # records on their way to a server
 _MOST_TOGETHER = 50  # records in one transaction; other writers wait for its end
 
 
@@ -56,6 +58,7 @@ class Courier:
     """The loop's state: the records still followed, their stores, and the CPU seconds that the last round took."""
 
     followed: dict[Path, _Followed] = field(default_factory=dict)
+    swept: set[tuple[Path, str]] = field(default_factory=set)  # directories of records and stores, see `_sweep`
     connections: dict[str, _Connection] = field(default_factory=dict)
     num_refused: int = 0
     last_cost: float = 0.0
@@ -66,8 +69,16 @@ class Courier:
             facts = read_facts(record)
             young_until = time.monotonic() + _YOUNG_SECONDS
             self.followed[record] = _Followed(facts.tracking_uri, _depth(record, facts), young_until)
+            self._sweep(record.parent, facts.tracking_uri)
         except (ValueError, OSError) as error:  # damaged, deleted or unreadable
             self._refuse(record, error)
+
+    def _sweep(self, root: Path, uri: str) -> None:
+        """Take along, once, what an earlier sender that was killed has left in the same directory for this store."""
+        if (root, uri) not in self.swept:
+            self.swept.add((root, uri))
+            for record in left_behind(root, uri):
+                self.follow(record)
 
     def visit_all(self, *, hurry: bool) -> bool:
         """Send what is new in every followed record, with hurry also in young ones.
@@ -125,8 +136,18 @@ class Courier:
                 if record not in alone:
                     self._settle(record, sizes[record])
             progress = len(alone) < len(due)
-            for record in alone:
-                progress |= self._send_alone(record, connection, abandoned=due[record], size=sizes[record])
+            # Over a network most of the time is waiting for answers.
+            with ThreadPoolExecutor(1 if connection.store.is_local else _AT_ONCE) as threads:
+                progress |= any(
+                    [
+                        *threads.map(
+                            lambda record: self._send_alone(
+                                record, connection, abandoned=due[record], size=sizes[record]
+                            ),
+                            alone,
+                        )
+                    ]
+                )
         self.last_cost += time.process_time() - began
         return progress
 
@@ -155,10 +176,11 @@ class Courier:
     def _send_alone(self, record: Path, connection: _Connection, *, abandoned: bool, size: int) -> bool:
         from lrbench.tracking.client import StoreError, is_gone, is_refusal
 
-        if connection.store is None:
-            return False  # it stopped working with the record before
+        store = connection.store
+        if store is None:
+            return False  # it stopped working with another record
         try:
-            progress = connection.store.send(record, abandoned=abandoned)
+            progress = store.send(record, abandoned=abandoned)
         except RecordBusyError:
             return False  # another sender is at its parent; look again later
         except StoreError as error:
@@ -204,9 +226,10 @@ def _depth(record: Path, facts: Facts) -> int:
 
 def _suspend(connection: _Connection, records: Sequence[Path], error: BaseException) -> None:
     """Leave a store that does not work alone for a while; all its records wait."""
-    connection.store = None
-    connection.pause = min(_LONGEST_PAUSE, max(1.0, 2 * connection.pause))
-    connection.retry_at = time.monotonic() + connection.pause
+    if connection.retry_at <= time.monotonic():  # else another record has found it out at the same time
+        connection.store = None
+        connection.pause = min(_LONGEST_PAUSE, max(1.0, 2 * connection.pause))
+        connection.retry_at = time.monotonic() + connection.pause
     _note_failure(records, error)
 
 

@@ -1,12 +1,15 @@
 """The tracking store: its address, and whether it can be used. Imports no mlflow."""
 
+import base64
+import configparser
 import importlib.util
+import os
 import re
 import socket
 import sqlite3
 import urllib.error
 import urllib.request
-from contextlib import closing
+from contextlib import closing, suppress
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -118,16 +121,51 @@ def _check_server(uri: str) -> None:
     address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
     try:
         with urllib.request.urlopen(f"{address}/health", timeout=_TIMEOUT_SECONDS):
-            return
+            pass
     except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            return  # it is there and asks for credentials, which MLflow finds by itself
-        raise ValueError(
-            f"tracking.uri: {address} is not an MLflow server: GET /health answered {error.code}"
-        ) from error
+        if error.code not in (401, 403):  # it is there and asks for credentials
+            raise ValueError(
+                f"tracking.uri: {address} is not an MLflow server: GET /health answered {error.code}"
+            ) from error
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise ValueError(f"tracking.uri: no MLflow server answers at {address}: {reason}") from error
+    _check_credentials(uri, address)
+
+
+def _check_credentials(uri: str, address: str) -> None:
+    """Ask a server for something that it gives to known users only, with the credentials that MLflow will use."""
+    if os.environ.get("MLFLOW_TRACKING_AUTH") or os.environ.get("MLFLOW_TRACKING_AWS_SIGV4"):
+        return  # those are found by code of MLflow's plugins
+    import requests  # as MLflow does: it also knows ~/.netrc and the URI's user and password
+
+    file = configparser.ConfigParser()
+    with suppress(RuntimeError):  # no home
+        file.read(Path.home() / ".mlflow" / "credentials")
+    name, password, token = (
+        os.environ.get(key.upper(), file.get("mlflow", key, fallback="", raw=True))
+        for key in ("mlflow_tracking_username", "mlflow_tracking_password", "mlflow_tracking_token")
+    )
+    headers = {}
+    if name and password:
+        headers["Authorization"] = f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"
+    elif token:
+        headers["Authorization"] = f"Bearer {token}"
+    try:
+        answer = requests.get(
+            f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search",
+            params={"max_results": 1},
+            headers=headers,
+            timeout=_TIMEOUT_SECONDS,
+        )
+    except requests.RequestException as error:
+        raise ValueError(f"tracking.uri: {address} does not answer: {type(error).__name__}") from None
+    if answer.status_code in (401, 403):
+        raise ValueError(
+            f"tracking.uri: {address} does not accept the user and password (it answers {answer.status_code}): give "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, or a section [mlflow] in "
+            "~/.mlflow/credentials"
+        )
 
 
 def _check_port(uri: str, scheme: str) -> None:

@@ -28,7 +28,7 @@ from lrbench.tracking.facts import DatasetFacts, Facts, read_facts, write_facts
 from lrbench.tracking.journal import Described, Ended, EndStatus, Evaluated, Journal, Resumed, last_entry, read_all
 from lrbench.tracking.lock import Lock, is_locked, try_lock
 from lrbench.tracking.names import format_param
-from lrbench.tracking.outbox import has_lost_lines
+from lrbench.tracking.outbox import has_lost_lines, is_complete
 
 
 class RecordBusyError(RuntimeError):
@@ -261,6 +261,20 @@ class Record:
 def is_busy(path: Path) -> bool:
     """Whether a live process holds the record."""
     return is_locked(path / "lock")
+
+
+def left_behind(root: Path, tracking_uri: str) -> list[Path]:
+    """The records in a directory that nobody trains and of which a store, that with this URI, lacks something."""
+    with os.scandir(root) as entries:
+        paths = sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+    return [path for path in paths if not is_complete(path) and _is_left_to(path, tracking_uri) and not is_busy(path)]
+
+
+def _is_left_to(path: Path, tracking_uri: str) -> bool:
+    try:
+        return (path / "run.json").exists() and read_facts(path).tracking_uri == tracking_uri
+    except ValueError:
+        return False  # damaged: `lrbench sync` names it
 
 
 def copy_anew(path: Path) -> None:

@@ -6,12 +6,18 @@ Imports no mlflow. The process is `sender_process`; `lrbench sync` runs the same
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lrbench.tracking.outbox import Unsent, find_unsent, is_complete
+from lrbench.tracking.facts import read_facts
+from lrbench.tracking.outbox import Unsent, find_unsent, is_complete, load_state
+from lrbench.tracking.record import left_behind
+
+_LOOK_SECONDS = 3.0  # between two looks whether it gets on
 
 _ENVIRONMENT = {
     # A dead server would block each call for four minutes by default; we come back by ourselves.
@@ -49,23 +55,58 @@ class Sender:
         self._records.append(record)
         self._tell([record])
 
-    def close(self, timeout: float | None = 60.0) -> list[Unsent]:
-        """Let the sender finish, and say what it could not send.
+    def close(
+        self, patience: float | None = 60.0, *, on_wait: Callable[[int], None] = lambda num_waiting: None
+    ) -> list[Unsent]:
+        """Let the sender finish, and say what it could not send. Ctrl-C stops it.
 
         Args:
-            timeout: seconds until it is stopped, None for as long as it gets on. What it has not sent by then
+            patience: seconds without any progress until it is stopped, None for ever. What it has not sent by then
                 waits in the record for `lrbench sync`.
+            on_wait: called once, when it takes a while, with the number of records that wait.
+
+        Returns:
+            What is unsent of the records followed, and of others beside them that the sender has taken along.
         """
         assert self._process.stdin is not None
         # A sender that died is no error here: what is missing shows below.
         with suppress(BrokenPipeError), self._process.stdin as stdin:
             stdin.write(b"\n")
+        if not self._records:
+            self._process.kill()  # it would load MLflow for nothing
         try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
+            self._await_end(patience, on_wait)
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
             self._process.kill()
             self._process.wait()
-        return [unsent for record in self._records if (unsent := find_unsent(record))]
+        records = self._records
+        if self._process.returncode and records:
+            stores = {(record.parent.resolve(), read_facts(record).tracking_uri) for record in records}
+            records = [*records, *(path for folder, uri in stores for path in left_behind(folder, uri))]
+        found = {record.resolve(): unsent for record in records if (unsent := find_unsent(record))}
+        return list(found.values())
+
+    def _await_end(self, patience: float | None, on_wait: Callable[[int], None]) -> None:
+        """Wait for the process.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not got on for so long.
+        """
+        waiting, seen, since, is_told = self._records, (-1, -1), time.monotonic(), False
+        while True:
+            try:
+                self._process.wait(_LOOK_SECONDS)
+                return
+            except subprocess.TimeoutExpired:
+                waiting = [record for record in waiting if not is_complete(record)]
+                progress = len(waiting), sum(load_state(record).sent_bytes for record in waiting)
+                if progress != seen:
+                    seen, since = progress, time.monotonic()
+                elif patience is not None and time.monotonic() - since > patience:
+                    raise
+                if not is_told:
+                    on_wait(len(waiting))
+                    is_told = True
 
     def __enter__(self) -> Self:
         return self

@@ -50,7 +50,7 @@ def sync(results_dir: Path) -> SyncReport:
     with Sender(results_dir / "sync.log") as sender:
         for path in waiting:
             sender.follow(path)
-        unsent = sender.close(timeout=None)
+        unsent = sender.close(patience=None)
     missing = {item.record for item in unsent}
     sent = [path for path in waiting if path not in missing]
     return SyncReport(sent=sent, unsent=[*unusable, *unsent], running=running)
