@@ -8,7 +8,6 @@ business of `lrbench.config.targets`.
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -191,7 +190,9 @@ def _named(node: Any, path: str, only: str | None = None) -> Iterator[tuple[str,
 
 
 def _has_credentials() -> bool:
-    return any(name in os.environ for name in _CREDENTIALS) or (Path.home() / ".mlflow" / "credentials").exists()
+    return any(name in os.environ for name in _CREDENTIALS) or os.path.exists(
+        os.path.expanduser("~/.mlflow/credentials")  # not Path.home(), which fails for a user who has none
+    )
 
 
 def _refusal(path: str, value: object) -> str:

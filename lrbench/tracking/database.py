@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import urllib.error
 import urllib.request
-from contextlib import closing, suppress
+from contextlib import closing
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -140,8 +140,7 @@ def _check_credentials(uri: str, address: str) -> None:
     import requests  # as MLflow does: it also knows ~/.netrc and the URI's user and password
 
     file = configparser.ConfigParser()
-    with suppress(RuntimeError):  # no home
-        file.read(Path.home() / ".mlflow" / "credentials")
+    file.read(os.path.expanduser("~/.mlflow/credentials"))
     name, password, token = (
         os.environ.get(key.upper(), file.get("mlflow", key, fallback="", raw=True))
         for key in ("mlflow_tracking_username", "mlflow_tracking_password", "mlflow_tracking_token")
