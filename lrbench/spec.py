@@ -52,9 +52,9 @@ class Task(StrEnum):
 class RunState(StrEnum):
     """How a run ended, in the words of the analysis.
 
-    `ok`: reached its budget with finite losses. `diverged`: the loss stopped being finite, or the last validation
-    loss is above the one at step 0. `incomplete`: not finished, or ended before its budget. `missing`: planned but
-    absent, so it never labels a record.
+    `ok`: reached its budget with finite losses. `diverged`: the loss stopped being finite, or the run ended worse than
+    it began. `incomplete`: not finished, or ended before its budget. `missing`: planned but absent, so it never labels
+    a record.
     """
 
     OK = "ok"
@@ -63,16 +63,26 @@ class RunState(StrEnum):
     MISSING = "missing"
 
 
-def run_state(*, first_loss: float, last_loss: float, last_step: int, total_steps: int) -> RunState:
+def run_state(
+    *, first_loss: float, last_loss: float, last_step: int, total_steps: int, has_improved: bool = False
+) -> RunState:
     """Judge one run by its first and last validation loss and how far it came.
 
     Divergence is judged first: a diverged run stops early on purpose, which must not make it `incomplete`.
+
+    Args:
+        first_loss: at step 0.
+        last_loss: at the end.
+        last_step: updates completed.
+        total_steps: the budget.
+        has_improved: the headline metric is another than the loss, and ended better than at step 0: with label noise,
+            accuracy rises and so does the loss.
     """
     if not math.isfinite(last_loss):
         return RunState.DIVERGED
     if last_step < total_steps:
         return RunState.INCOMPLETE
-    return RunState.DIVERGED if last_loss > first_loss else RunState.OK
+    return RunState.DIVERGED if last_loss > first_loss and not has_improved else RunState.OK
 
 
 @dataclass(frozen=True)

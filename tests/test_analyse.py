@@ -12,8 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from lrbench.analysis.across_results import cliques_of
 from lrbench.analysis.analyse import Settings, analyse
 from lrbench.analysis.model import to_plain
-from lrbench.analysis.statistics.aggregates import probability_of_improvement
-from lrbench.analysis.statistics.improvements import improvements
+from lrbench.analysis.statistics.survival import logrank
 from lrbench.analysis.statistics.targets import Target
 from lrbench.analysis.statistics.terms import Share, Unavailable
 from lrbench.analysis.verdict.budget import budget_claims
@@ -95,7 +94,7 @@ def test_a_rate_that_diverges_on_one_seed_is_not_chosen():
     assert cell(analysed(rows), "cosine").rate == 0.1
 
 
-def test_a_diverged_run_is_out_of_the_mean_and_a_schedule_that_always_diverges_ranks_last():
+def test_a_diverged_run_is_out_of_the_mean_that_is_shown_and_its_schedule_ranks_last():
     rows = field({"constant": [1.0, 1.1, 1.2]}) + field({"linear": [0.1, 0.1, 0.1]}, state="diverged")
     rows += field({"cosine": [0.5, 0.6]}) + run("w", "cosine", 2, 0.1, state="diverged")
     analysis = analysed(rows)
@@ -107,7 +106,8 @@ def test_a_diverged_run_is_out_of_the_mean_and_a_schedule_that_always_diverges_r
     assert found.runs[2].final is None
     lost = cell(analysis, "linear")
     assert isinstance(lost.final.mean, Unavailable)
-    assert [cell(analysis, s).rank for s in ("cosine", "constant", "linear")] == [1, 2, 3]
+    # With one diverged run cosine shares the last place, however good its others are.
+    assert [cell(analysis, s).rank for s in ("cosine", "constant", "linear")] == [2.5, 1, 2.5]
 
 
 def test_a_run_that_ends_in_nan_has_diverged_whatever_its_source_says():
@@ -122,7 +122,7 @@ def test_an_incomplete_run_has_no_final_value_and_its_time_is_unknown():
     found = cell(analysis, "cosine")
     assert (found.num_ok, found.num_incomplete, found.final.num_seeds) == (2, 1, 2)
     assert found.speed_ratio == 1.0
-    assert found.steps.share == Share(2, 2, None)
+    assert (found.steps.share.count, found.steps.share.total) == (2, 3)
     assert (found.runs[2].time, found.runs[2].reached) == (10, False)
 
 
@@ -282,8 +282,9 @@ def test_a_schedule_dominates_only_what_it_beats_in_both_after_holm():
     analysis = analysed(rows, target=1.2)
     assert pair(analysis, "constant", "cosine").reverse == "dominates"
     assert pair(analysis, "constant", "linear").reverse == "faster only"
-    # Both hit at the same evaluation on every seed, so there is no scale for how much earlier cosine is.
-    assert pair(analysis, "cosine", "linear").relation == "better only"
+    # Each hits at one evaluation on every seed, cosine at the earlier one: 2 of the 252 ways to deal the runs out.
+    assert pair(analysis, "cosine", "linear").relation == "dominates"
+    assert pair(analysis, "cosine", "linear").time.p_value == pytest.approx(2 / 252)
     assert pair(analysis, "constant", "cosine").relation == "inconclusive"
 
 
@@ -413,19 +414,6 @@ def test_cliques_are_the_largest_groups_within_the_critical_difference():
     assert cliques_of(["a", "b", "c"], np.array([1.0, 1.5, 2.0]), 1.0) == (("a", "b", "c"),)
 
 
-def test_improvements_of_a_field_are_those_of_each_pair():
-    rng = np.random.default_rng(1)
-    cells = [[np.round(rng.standard_normal(n), 1) for n in (4, 5, 3)] for _ in range(2)]
-    cells[0][1][0] = np.inf
-    options = {"direction": "minimize", "num_resamples": 4000, "level": 0.95}
-    for found in improvements(cells, rng=np.random.default_rng(2), **options):
-        first, second = [row[found.first] for row in cells], [row[found.second] for row in cells]
-        one = probability_of_improvement(first, second, rng=np.random.default_rng(3), **options)
-        assert found.overall.value == one.value
-        assert found.overall.interval.low == pytest.approx(one.interval.low, abs=0.05)
-        assert found.overall.interval.high == pytest.approx(one.interval.high, abs=0.05)
-
-
 def test_final_runs_come_before_runs_on_their_own_and_those_before_tuning():
     rows = run("w", "cosine", 0, 0.3, role="final") + run("w", "cosine", 0, 0.2, role="run")
     rows += run("w", "cosine", 0, 0.1, role="tuning")
@@ -443,11 +431,117 @@ def test_a_difference_that_holm_takes_away_is_no_claim():
     assert crowded.reverse == "inconclusive"
 
 
-def test_runs_that_stopped_before_the_target_are_neither_misses_nor_times():
-    rows = field({"constant": [1.0, 1.0, 1.0], "cosine": [0.5]})
-    for seed in (1, 2):
-        rows += run("w", "cosine", seed, None, values=[3.0, 2.9], steps=[0, 10], state="incomplete")
-    assert cell(analysed(rows), "cosine").speed_ratio == 1.0
+@pytest.mark.parametrize("last", [2.9, 0.4])
+def test_killed_runs_are_counted_whether_or_not_they_had_hit(last):
+    # Three hits and three killed at step 10, before the target or right after it: never "3 of 3".
+    rows = field({"constant": [1.0] * 6, "cosine": [0.5] * 3})
+    for seed in (3, 4, 5):
+        rows += run("w", "cosine", seed, None, values=[3.0, last], steps=[0, 10], state="incomplete")
+    found = cell(analysed(rows), "cosine")
+    assert (found.steps.share.count, found.steps.share.total) == (3, 6)
+    assert found.steps.median == 80
+    assert [(result.time, result.reached) for result in found.runs[3:]] == [(10, False)] * 3
+    assert "incomplete" in checks(analysed(rows))
+    worse = rows + run("w", "cosine", 6, None, values=[3.0, last], steps=[0, 10], state="incomplete")
+    assert isinstance(cell(analysed(worse), "cosine").steps.median, Unavailable)
+
+
+def test_all_hit_against_none_hit_is_tested():
+    rows = field({"constant": [1.0] * 10, "cosine": [0.5] * 10})
+    tested = pair(analysed(rows, target=0.8), "constant", "cosine")
+    assert tested.time.p_value == pytest.approx(2 / math.comb(20, 10))
+    assert (tested.time.value, tested.time.interval, tested.reverse) == (10.0, None, "dominates")
+
+
+def test_times_of_runs_that_did_not_finish_are_tested_by_logrank():
+    rows = [row for seed in range(4) for row in run("w", "constant", seed, 1.0, hit=0.9 + 0.1 * (seed % 2))]
+    rows += [row for seed in range(3) for row in run("w", "cosine", seed, 1.0, hit=0.4)]
+    rows += run("w", "cosine", 3, None, values=[3.0, 2.0], steps=[0, 10], state="incomplete")
+    tested = pair(analysed(rows, target=1.0), "constant", "cosine").time
+    expected = logrank([90, 100, 90, 100], [1] * 4, [40, 40, 40, 10], [1, 1, 1, 0])
+    assert (tested.p_value, tested.value, tested.interval) == (expected.p_value, 55.0, None)
+
+
+def test_diverged_cosine_never_wins_over_workloads():
+    """Two of three runs diverge on each of six workloads; the third is the best of all."""
+    rows = []
+    for w in range(6):
+        rows += field({"constant": [1.0, 1.1, 1.2]}, workload=f"w{w}") + run(f"w{w}", "cosine", 0, 0.1)
+        for seed in (1, 2):
+            rows += run(f"w{w}", "cosine", seed, None, values=[3.0, float("nan")], steps=[0, 50])
+    (section,) = analysed(rows).sections
+    assert [test.better for test in section.across.tests] == ["constant"]
+    assert [o.scheduler for o in section.across.overall] == ["constant", "cosine"]
+    assert not any(point.on_front for point in section.front if point.scheduler == "cosine")
+    assert {point.scheduler: point.on_front for point in section.overall_front} == {"constant": True, "cosine": False}
+    assert not any(p.reverse in ("dominates", "better only") for p in section.pairs)
+
+
+def test_a_pair_with_diverged_runs_counts_them_as_the_value_at_step_0():
+    rows = field({"constant": [1.0, 1.1, 1.2], "cosine": [0.5, 0.6]})
+    rows += run("w", "cosine", 2, None, values=[3.0, float("nan")], steps=[0, 50])
+    tested = pair(analysed(rows), "constant", "cosine").final
+    assert tested.value == pytest.approx(1.1 - (0.5 + 0.6 + 3.0) / 3)
+    without_start = [row for row in rows if row["step"] > 0]
+    assert "no value at step 0" in pair(analysed(without_start), "constant", "cosine").final.reason
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"), [([0, 10, 15], 10), ([0, 3, 7, 10], 4), ([0, 10, 25], None), ([0, 5, 10], 5), ([0], None)]
+)
+def test_the_cadence_is_printed_as_it_was(steps, expected):
+    rows = run("w", "cosine", 0, None, values=[3.0 - s / 10 for s in steps], steps=steps, budget=max(steps[-1], 1))
+    assert analysed(rows).sections[0].workloads[0].eval_interval == expected
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_of_two_cadences_no_name_decides_who_is_timed(names):
+    rows = [row for s in range(3) for row in run("w", names[0], s, 0.5)]
+    rows += [row | {"step": min(row["step"] + 3, 100)} for s in range(3) for row in run("w", names[1], s, 0.5)]
+    found = analysed(rows, target=1.0)
+    assert [cell(found, name).steps for name in names] == [
+        Unavailable("schedules were evaluated at different steps")
+    ] * 2
+    assert not any(point.on_front for point in found.sections[0].front)
+
+
+def test_batch_sizes_are_workloads_of_their_own():
+    rows = field({"constant": [1.0], "cosine": [0.9]}, batch_size=50)
+    rows += [row | {"run_id": row["run_id"] + "b"} for row in field({"constant": [0.1]}, batch_size=400)]
+    analysis = analysed(rows)
+    (section,) = analysis.sections
+    assert [facts.name for facts in section.workloads] == ["w (batch size 400)", "w (batch size 50)"]
+    assert cell(analysis, "cosine", "w (batch size 50)").rank == 1
+    (finding,) = analysis.findings
+    assert (finding.check, finding.severity) == ("mixed batch sizes", "serious")
+    assert "50 and 400" in finding.sentence
+
+
+def test_a_column_that_varies_within_a_repeat_is_a_serious_finding():
+    rows = field({"cosine": [0.5, 0.6, 0.7]}, **{"training.clip": 1.0})
+    rows += run("w", "cosine", 0, 0.1, run_id="other", **{"training.clip": 5.0})
+    (finding,) = [f for f in analysed(rows).sections[0].findings if f.check == "mixed settings"]
+    assert finding.severity == "serious"
+    assert "differ in training.clip" in finding.sentence
+    assert "w-cosine-final-0.1-0" in finding.sentence
+    same = rows[:33] + run("w", "cosine", 0, 0.1, run_id="other", **{"training.clip": 1.0})
+    assert "mixed settings" not in checks(analysed(same))
+
+
+def test_of_points_that_all_diverged_the_one_with_the_fewest_is_chosen():
+    rows = [row for seed in (0, 1, 2) for row in run("w", "cosine", seed, 0.9, rate=0.1)]
+    rows[-1] |= {"val/loss": float("nan")}
+    for seed in (0, 1, 2):
+        rows += run("w", "cosine", seed, 0.2, rate=1.0, state="diverged" if seed else "ok")
+    assert cell(analysed(rows), "cosine").rate == 0.1
+
+
+def test_accuracies_in_percent_are_refused_with_run_and_step():
+    rows = [row | {"val/accuracy": 85.2} for row in field({"cosine": [0.5]})]
+    with pytest.raises(
+        ValueError, match=r"val/accuracy must be within 0 and 1; run 'w-cosine-final-0.1-0' has 85.2 at"
+    ):
+        analysed(rows, metric="val/accuracy", direction="maximize")
 
 
 def test_a_miss_counts_the_budget_and_one_interval_in_the_speed_up():

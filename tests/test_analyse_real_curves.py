@@ -1,4 +1,4 @@
-"""Facts 1 and 2 of METRICS.md, and what the authors' table says, read off the analysis of 235 real trainings."""
+"""Facts 1 and 2 of docs/metrics.md, and what the authors' table says, read off the analysis of 235 real trainings."""
 
 import pandas as pd
 import pytest
@@ -74,3 +74,28 @@ def test_one_seed_is_said_and_nothing_is_tested(analysis, section):
 
 def test_the_diverged_run_that_never_printed_nan_is_named(section):
     assert any(f.check == "collapsed" and (f"{TASK}-50000steps", "cos-zero") in f.cells for f in section.findings)
+
+
+def test_models_and_batch_sizes_under_one_name_are_told_apart_again(folder):
+    """Named by dataset and length alone, a constant of twice the batch and three times the parameters led the field."""
+    with pytest.warns(UserWarning, match="repeat a step"):
+        frame = read_format("lr_scheduling_icml2025", [str(folder)], columns={}, constants={})
+    name = frame["workload"].str.replace(r"-llama-\d+M-adamw-b\d+", "", regex=True)
+    unnamed = {"model": pd.Series(pd.NA, index=frame.index, dtype="string")}
+    cases = ({}, "mixed models", "llama-124M"), (unnamed, "mixed batch sizes", "batch size 100")
+    for columns, check, ours in cases:
+        named = frame.assign(workload=name, **columns)
+        found = analyse(named, settings=Settings("val/loss", "minimize", num_resamples=100))
+        assert check in {f.check for f in found.findings}
+        sizes = named.drop_duplicates("run_id").set_index("run_id")["batch_size"]
+        for section in found.sections:
+            for facts in section.workloads:
+                runs = [run for c in section.cells if c.workload == facts.name for run in c.runs]
+                assert {int(sizes[run.run_id]) for run in runs} == {facts.batch_size}
+        (advice,) = [
+            item
+            for section in verdict(found).sections
+            for item in section.recommendations
+            if item.workload == f"slimpajama-50000steps ({ours})"
+        ]
+        assert advice.scheduler != "constant"

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from lrbench.analysis.statistics.across import friedman, nemenyi, signed_ranks, smallest_num_workloads, wilcoxon_holm
-from lrbench.analysis.statistics.cells import ok_mean
+from lrbench.analysis.statistics.cells import mean
 from lrbench.analysis.statistics.profiles import profile_score, speed_ratios
 from lrbench.analysis.statistics.ranks import Flip, leave_one_out_flips, mean_ranks, rank_intervals, ranks
 from lrbench.analysis.statistics.terms import Unavailable
@@ -171,7 +171,7 @@ def test_no_flips_when_scores_do_not_depend_on_the_field():
 def intervals(cells):
     return rank_intervals(
         cells,
-        statistic=ok_mean,
+        statistic=mean,
         direction="minimize",
         overall=lambda m: mean_ranks(m, direction="minimize"),
         overall_direction="minimize",
@@ -182,7 +182,8 @@ def intervals(cells):
 
 def test_rank_intervals_are_sharp_for_separated_and_wide_for_equal_schedules():
     near, far = np.array([1.0, 1.1, 1.2]), np.array([5.0, 5.1, 5.2])
-    first, second, third = intervals([[near, near, far]])
+    first, second, third = intervals([[near, near, far]] * 2)
+    assert intervals([[near, near, far]]) is None  # on one workload
     assert (third.rank, third.interval.low, third.interval.high, third.share_first) == (3.0, 3.0, 3.0, 0.0)
     assert (first.rank, first.interval.low, first.interval.high) == (1.5, 1.0, 2.0)
     assert first.share_first + second.share_first == pytest.approx(1.0)
@@ -190,4 +191,13 @@ def test_rank_intervals_are_sharp_for_separated_and_wide_for_equal_schedules():
 
 
 def test_two_seeds_have_no_rank_interval():
-    assert intervals([[np.array([1.0, 2.0]), np.array([1.0, 2.0, 3.0])]]) is None
+    assert intervals([[np.array([1.0, 2.0]), np.array([1.0, 2.0, 3.0])]] * 2) is None
+
+
+def test_ties_can_make_significance_unattainable():
+    # Of eight workloads five tied: the best that three can give is 2 / 2^3.
+    scores = np.array([[1.0, 1.0]] * 5 + [[1.0, 2.0]] * 3)
+    (test,) = wilcoxon_holm(scores, direction="minimize")
+    assert (test.p_value, test.num_tied, test.attainable, test.significant) == (0.25, 5, False, False)
+    (test,) = wilcoxon_holm(scores[3:], direction="minimize", alpha=0.5)
+    assert (test.num_tied, test.attainable) == (2, True)

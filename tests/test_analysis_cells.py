@@ -1,23 +1,23 @@
 from itertools import product
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from lrbench.analysis.statistics.cells import (
-    Summary,
+    MeanOfSeeds,
     bootstrap,
     matrix,
+    mean,
     median,
-    ok_mean,
     percentile_intervals,
     summarise,
-    table_of,
     worst_if_diverged,
 )
+from lrbench.analysis.statistics.survival import kaplan_meier
+from lrbench.analysis.statistics.terms import Unavailable
 
 INF = float("inf")
 
@@ -31,11 +31,20 @@ def test_summary_is_students_t_over_the_seeds_that_did_not_diverge():
 
 
 def test_summary_of_accuracies_is_not_turned_around():
-    assert summarise([0.8, 0.9, -INF], direction="maximize") == Summary(pytest.approx(0.85), None, None, 2, 3)
+    assert summarise([0.8, 0.9, -INF], direction="maximize") == MeanOfSeeds(pytest.approx(0.85), None, None, 2, 3)
 
 
 def test_all_diverged_has_no_mean():
-    assert summarise([INF, INF, INF], direction="minimize") == Summary(None, None, None, 0, 3)
+    nothing = Unavailable("all 3 runs diverged")
+    assert summarise([INF, INF, INF], direction="minimize") == MeanOfSeeds(nothing, None, None, 0, 3)
+
+
+def test_an_interval_stays_in_the_domain_of_the_metric():
+    # Mean .9815, and Student's t would end at 1.0612: no accuracy is above 1.
+    found = summarise([0.9444, 1.0, 1.0], direction="maximize", domain=(0.0, 1.0))
+    assert found.interval.high == 1.0
+    unbounded = summarise([0.9444, 1.0, 1.0], direction="maximize").interval
+    assert (unbounded.low, unbounded.high > 1) == (found.interval.low, True)
 
 
 @settings(deadline=None)
@@ -43,7 +52,7 @@ def test_all_diverged_has_no_mean():
 def test_interval_equals_scipys(values):
     interval = summarise(values, direction="minimize").interval
     if np.ptp(values) == 0:
-        assert interval.low == interval.high == values[0]
+        assert interval is None  # seeds that do not differ are no certainty
         return
     low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
     assert (interval.low, interval.high) == pytest.approx((low, high))
@@ -56,30 +65,33 @@ def test_diverged_runs_become_worst_whatever_they_printed():
         worst_if_diverged([np.nan], [False], direction="minimize")
 
 
-def test_medians_count_misses_and_means_do_not():
-    costs = np.array([[1.0, 3.0, INF], [1.0, INF, INF], [INF, INF, INF]])
-    assert median(costs).tolist() == [3.0, INF, INF]
-    assert ok_mean(costs).tolist() == [2.0, 1.0, INF]
-    assert median(np.array([1.0, 2.0, INF, INF])) == INF
+def test_medians_count_misses_and_means_are_worst_with_one_diverged_seed():
+    costs = np.array([[1.0, 3.0, INF], [1.0, INF, INF], [1.0, 2.0, 4.5]])
+    assert median(costs).tolist() == [3.0, INF, 2.0]
+    assert mean(costs).tolist() == [INF, INF, 2.5]
 
 
-def test_table_sorts_names_and_leaves_absent_cells_empty():
-    runs = pd.DataFrame(
-        {"workload": ["b", "a", "a"], "scheduler": ["step", "step", "cosine"], "final": [1.0, 2.0, 3.0]}
-    )
-    table = table_of(runs, value="final")
-    assert (table.workloads, table.schedules) == (("a", "b"), ("cosine", "step"))
-    assert [[cell.tolist() for cell in row] for row in table.cells] == [[[3.0], [2.0]], [[], [1.0]]]
-    means = matrix(table.cells, statistic=ok_mean, direction="maximize")
-    np.testing.assert_array_equal(means, [[3.0, 2.0], [np.nan, 1.0]])
-    with pytest.raises(ValueError, match=r"need the columns \['loss'\]"):
-        table_of(runs, value="loss")
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([10, 20, 20, 30, 40, 99]), min_size=1, max_size=8))
+def test_the_median_time_is_that_of_kaplan_and_meier(times):
+    # 99 = missed. The curve of survival comes down to one half first at the median.
+    hit = [t < 99 for t in times]
+    curve = kaplan_meier(times, hit)
+    below = curve.times[curve.survival <= 0.5 + 1e-12]
+    expected = below[0] if below.size else INF
+    assert median(np.where(hit, times, INF)) == expected
+
+
+def test_a_cell_that_was_not_run_is_nan_in_the_matrix():
+    cells = [[np.array([3.0]), np.array([2.0])], [np.empty(0), np.array([1.0, 3.0])]]
+    means = matrix(cells, statistic=mean, direction="maximize")
+    np.testing.assert_array_equal(means, [[3.0, 2.0], [np.nan, 2.0]])
 
 
 def test_bootstrap_agrees_with_all_27_resamples_of_three_seeds():
     seeds = np.array([0.0, 1.0, 5.0])
     means = np.array([np.mean(draw) for draw in product(seeds, repeat=3)])
-    drawn = bootstrap([[seeds]], statistic=ok_mean, direction="minimize", rng=np.random.default_rng(0))
+    drawn = bootstrap([[seeds]], statistic=mean, direction="minimize", rng=np.random.default_rng(0))
     assert drawn.shape == (10_000, 1, 1)
     for value in np.unique(means):
         assert np.mean(np.isclose(drawn, value)) == pytest.approx(np.mean(np.isclose(means, value)), abs=0.015)

@@ -1,4 +1,4 @@
-"""Facts 1 and 2 of METRICS.md and two claims of the README, read off 235 real trainings."""
+"""Facts 1 and 2 of docs/metrics.md and two claims of the README, read off 235 real trainings."""
 
 import numpy as np
 import pandas as pd

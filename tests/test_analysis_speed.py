@@ -7,7 +7,6 @@ from hypothesis.extra import numpy as hnp
 from lrbench.analysis.statistics.profiles import (
     SpeedUp,
     algoperf_score,
-    common_workloads,
     performance_profile,
     profile_score,
     speed_ratios,
@@ -28,7 +27,6 @@ def test_ratios_are_relative_to_the_fastest_of_each_workload():
 
 def test_missed_by_all_and_not_run_stay_apart():
     np.testing.assert_array_equal(speed_ratios([[INF, INF], [NAN, 5.0]]), [[INF, INF], [NAN, 1.0]])
-    assert common_workloads([[INF, 1.0], [NAN, 1.0]]).tolist() == [True, False]
 
 
 def test_a_target_reached_at_step_zero_is_refused():

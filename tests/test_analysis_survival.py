@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import permutation_test
 
 from lrbench.analysis.statistics.survival import (
     kaplan_meier,
@@ -23,20 +24,31 @@ def test_kaplan_meier_is_the_published_table():
     published = {6: 0.857, 7: 0.807, 10: 0.753, 13: 0.690, 16: 0.627, 22: 0.538, 23: 0.448}
     at = dict(zip(curve.times, curve.survival, strict=True))
     assert {time: round(at[time], 3) for time in published} == published
-    assert curve.median == 23
     assert np.all((curve.low <= curve.survival) & (curve.survival <= curve.high))
 
 
-def test_logrank_is_the_published_chi2_and_positive_for_the_faster():
+def test_logrank_is_the_published_one_and_positive_for_the_faster():
     result = logrank(PLACEBO, [1] * 21, TREATED, TREATED_HIT)
-    assert result.statistic**2 == pytest.approx(16.79, abs=0.01)
-    assert result.statistic > 0
+    assert result.excess_hits == pytest.approx(21 - 10.75, abs=0.01)
     assert result.p_value == pytest.approx(4.17e-5, rel=0.01)
 
 
-def test_median_is_absent_when_more_than_half_miss_and_exact_at_half():
-    assert kaplan_meier([5, 9, 9], [1, 0, 0]).median is None
-    assert kaplan_meier([5, 7, 9, 9], [1, 1, 0, 0]).median == 7
+def test_logrank_of_few_runs_counts_all_assignments():
+    # All hit at once against none at all: 2 of the 20 ways to deal six runs out are as extreme.
+    result = logrank([10] * 3, [1] * 3, [99] * 3, [0] * 3)
+    assert result.p_value == pytest.approx(2 / 20)
+    assert result.excess_hits == pytest.approx(1.5)
+    assert logrank([10] * 10, [1] * 10, [99] * 10, [0] * 10).p_value < 1e-4
+    # scipy's permutation of its own statistic, which is the hits beyond those expected up to a scale.
+    times, hits = np.array([3.0, 5.0, 8.0, 4.0, 9.0, 12.0, 12.0]), np.array([1, 1, 0, 1, 1, 1, 0], dtype=bool)
+    expected = permutation_test(
+        (np.arange(3), np.arange(3, 7)),
+        lambda a, b: logrank(times[a], hits[a], times[b], hits[b]).excess_hits,
+        permutation_type="independent", n_resamples=np.inf, vectorized=False,
+    )  # fmt: skip
+    assert logrank(times[:3], hits[:3], times[3:], hits[3:]).p_value == pytest.approx(
+        (abs(expected.null_distribution) >= abs(expected.statistic) - 1e-9).mean()
+    )
 
 
 def test_restricted_mean_by_hand():
@@ -70,10 +82,10 @@ def test_what_happens_after_the_last_censoring_is_not_invented():
     assert "after 6, before the horizon 10" in result.reason
 
 
-def test_share_reached_leaves_out_who_stopped_before_the_horizon():
-    share = share_reached([3, 5, 10, 10], [1, 0, 0, 1], horizon=10)
-    assert (share.count, share.total) == (2, 3)
-    assert share_reached([3, 5], [1, 0], horizon=10) == Share(1, 1, None)
+def test_the_share_that_reached_a_target_is_of_all_runs():
+    share = share_reached([1, 0, 0, 1])
+    assert (share.count, share.total) == (2, 4)
+    assert share_reached([1, 0]) == Share(1, 2, None)
 
 
 @pytest.mark.parametrize(
@@ -112,4 +124,3 @@ def test_order_of_runs_does_not_matter_and_duplication_keeps_the_curve(runs, ran
     random.shuffle(shuffled)
     again = kaplan_meier(*zip(*shuffled, strict=True))
     np.testing.assert_allclose(again.survival, curve.survival, atol=1e-12)
-    assert again.median == curve.median

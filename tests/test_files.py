@@ -103,14 +103,14 @@ def test_what_is_left_out_is_assumed_aloud(read):
     with pytest.warns(UserWarning, match="results.csv: ") as said:
         frame = read(*lines)
     assert frame["run_id"].nunique() == 5
-    assert set(frame["workload"]) == {"default"}
+    assert set(frame["workload"]) == {"b4"}
     assert set(frame["seed"]) == {0}
     # Not its own largest step: it would look like a short finished run.
     assert set(frame["budget"]) == {20}
     assert frame.drop_duplicates("run_id").set_index("scheduler")["state"]["killed"] == "incomplete"
     assert frame["samples"].tolist() == [4 * step for step in frame["step"]]
     words = " ".join(str(warning.message) for warning in said)
-    assert "workload = default, seed = 0, budget = largest step of the workload" in words
+    assert "workload = batch_size, seed = 0, budget = largest step of the workload" in words
     assert "runs are told apart by scheduler, optimizer.lr" in words
 
 
@@ -269,3 +269,11 @@ def test_a_frame_survives_its_file_to_the_last_digit(frame, suffix, tmp_path_fac
         assert values[~missing].tobytes() == others[~missing].tobytes() or np.isnan(values).any()
         np.testing.assert_array_equal(values[~missing], others[~missing])
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_workload_that_is_made_up_has_its_batch_size_in_its_name(read):
+    lines = ["run_id,scheduler,seed,budget,step,val/loss,batch_size,dataset"]
+    lines += ["a,cosine,0,10,10,1.0,50,d", "b,constant,0,10,10,1.0,400,d"]
+    with pytest.warns(UserWarning, match="workload = dataset-batch_size-budget"):
+        frame = read(*lines)
+    assert frame["workload"].tolist() == ["d-b50-10steps", "d-b400-10steps"]

@@ -1,4 +1,4 @@
-"""All schedules over all workloads that every one of them ran (METRICS.md, rows 4, 5, 12, 13, 14; fact 5)."""
+"""All schedules over all workloads that every one of them ran (docs/metrics.md, rows 4, 5, 12, 13, 14; fact 5)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from lrbench.analysis.model import Across, FriedmanTest, Overall, OverallPair, R
 from lrbench.analysis.speed_profiles import time_matrix
 from lrbench.analysis.statistics.across import friedman, nemenyi, wilcoxon_holm
 from lrbench.analysis.statistics.aggregates import Estimate, interquartile_mean, normalised_finals
-from lrbench.analysis.statistics.cells import matrix, median, ok_mean
+from lrbench.analysis.statistics.cells import matrix, mean, median
 from lrbench.analysis.statistics.improvements import improvements
 from lrbench.analysis.statistics.profiles import SpeedUp, profile_score, speed_ratios, speed_up
 from lrbench.analysis.statistics.ranks import RankInterval, mean_ranks, rank_intervals
@@ -17,7 +17,7 @@ from lrbench.analysis.statistics.terms import MIN_SEEDS, Direction, FloatArray, 
 from lrbench.spec import derived_seed
 
 Finals = Mapping[tuple[str, str], FloatArray]
-_FEW_SEEDS = Unavailable(f"needs {MIN_SEEDS} finished runs in every cell")
+_FEW_SEEDS = Unavailable(f"needs two workloads, and {MIN_SEEDS} finished runs in every cell")
 
 
 def common_fields(
@@ -61,7 +61,7 @@ def across_of(
     if not common:
         return Unavailable("no workload was finished by every schedule")
     cells = [[finals[f.facts.name, s] for s in schedulers] for f in common]
-    scores = matrix(cells, statistic=ok_mean, direction=direction)
+    scores = matrix(cells, statistic=mean, direction=direction)
     places = mean_ranks(scores, direction=direction)
 
     def rng(purpose: str) -> np.random.Generator:
@@ -69,7 +69,7 @@ def across_of(
 
     final_ranks = rank_intervals(
         cells,
-        statistic=ok_mean,
+        statistic=mean,
         direction=direction,
         overall=lambda m: mean_ranks(m, direction=direction),
         overall_direction="minimize",
@@ -126,10 +126,12 @@ def across_of(
                 better=(schedulers[t.first] if t.sum_first > t.sum_second else schedulers[t.second])
                 if t.significant
                 else None,
+                num_tied=t.num_tied,
+                attainable=t.attainable,
             )
             for t in tests
         ),
-        improvements=tuple(OverallPair(schedulers[c.first], schedulers[c.second], c.overall) for c in chances),
+        improvements=tuple(OverallPair(schedulers[c.first], schedulers[c.second], c.improvement) for c in chances),
     )
 
 

@@ -25,6 +25,8 @@ from lrbench.analysis.prepare import (
     Run,
     by_cell,
     check_needed,
+    configs_of,
+    judged,
     parameters_of,
     runs_of,
     slim,
@@ -32,7 +34,7 @@ from lrbench.analysis.prepare import (
 from lrbench.analysis.rate_curves import rate_curves_of, shared_rates_of
 from lrbench.analysis.speed_profiles import ecdfs_of, profiles_of
 from lrbench.analysis.statistics.terms import NUM_RESAMPLES, Direction, Unavailable
-from lrbench.analysis.tasks import leave_out_unmeasured, separate_budgets, tasks_of
+from lrbench.analysis.tasks import leave_out_unmeasured, separate_workloads, tasks_of
 
 _LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-posthocs")
 _SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
@@ -74,9 +76,9 @@ def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
     """
     check_needed(frame, metric=settings.metric)
     frame, unmeasured = leave_out_unmeasured(frame, metric=settings.metric)
-    frame, mixed = separate_budgets(frame)
-    tasks, parameters = tasks_of(frame), parameters_of(frame)
-    frame = slim(frame, metric=settings.metric)
+    frame, mixed = separate_workloads(frame)
+    tasks, parameters, configs = tasks_of(frame), parameters_of(frame), configs_of(frame)
+    frame = slim(judged(frame, metric=settings.metric, direction=settings.direction), metric=settings.metric)
     _check_targets(settings.target, list(tasks))
     runs = [*runs_of(frame, parameters=parameters, metric=settings.metric)]
     measured = [run for run in runs if len(run.curve.steps)]
@@ -86,7 +88,7 @@ def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
     for title, names in _sections(tasks, runs):
         inside = frame[frame["workload"].isin(names)] if len(names) < len(tasks) else frame
         of_section = [run for run in runs if run.workload in names]
-        sections.append(_section(title, inside, of_section, compared, tasks, endpoint, settings))
+        sections.append(_section(title, inside, of_section, compared, tasks, configs, endpoint, settings))
     return Analysis(
         question=Question(
             metric=settings.metric,
@@ -112,6 +114,7 @@ def _section(
     runs: Sequence[Run],
     compared: Mapping[tuple[str, str], Compared],
     tasks: Mapping[str, str],
+    configs: pd.DataFrame,
     endpoint: str,
     settings: Settings,
 ) -> Section:
@@ -133,7 +136,7 @@ def _section(
     states, planned = states_of(runs, fields, direction=direction)
     findings = [
         *audit(frame, metric=metric, direction=direction, planned=planned),
-        *(finding for field in fields for finding in origin_findings(field.facts.name, dict(field.compared))),
+        *(finding for field in fields for finding in origin_findings(field.facts.name, field.compared, configs)),
     ]
     return Section(
         title=title,
@@ -166,8 +169,6 @@ def _section(
                 finals,
                 direction=direction,
                 alpha=settings.alpha,
-                seed=seed,
-                num_resamples=num_resamples,
             )
         ),
         across=across_of(

@@ -1,14 +1,15 @@
-"""The cells of one workload: final values, times to target and spread of each schedule (METRICS.md, 1-9)."""
+"""The cells of one workload: final values, times to target and spread of each schedule (docs/metrics.md, rows 1-9)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
-from lrbench.analysis.field import Field, endpoint_values
-from lrbench.analysis.model import AtFraction, Cell, MeanOfSeeds, RunResult, SeedSpread
+from lrbench.analysis.field import NOT_REACHED, Field, endpoint_values
+from lrbench.analysis.model import AtFraction, Cell, RunResult
 from lrbench.analysis.prepare import Run
-from lrbench.analysis.statistics.cells import median, summarise
+from lrbench.analysis.statistics.cells import MeanOfSeeds, median, summarise
 from lrbench.analysis.statistics.curves import (
     anytime_area,
     best_value,
@@ -17,8 +18,9 @@ from lrbench.analysis.statistics.profiles import speed_ratios
 from lrbench.analysis.statistics.ranks import ranks
 from lrbench.analysis.statistics.robustness import seed_spread
 from lrbench.analysis.statistics.targets import Target
-from lrbench.analysis.statistics.terms import FloatArray, Unavailable, sign, wilson_share, worst
+from lrbench.analysis.statistics.terms import FloatArray, Unavailable, wilson_share, worst
 from lrbench.analysis.time_results import in_samples, in_seconds, in_steps, in_steps_sustained
+from lrbench.results.schema import domain_of
 from lrbench.spec import RunState
 
 FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -39,18 +41,11 @@ def cells_of(field: Field, *, endpoint: str, metric: str, level: float) -> list[
     }
     places, ratios = _ranks(field, finals), _ratios(field)
     return [
-        _cell(field, scheduler, finals[scheduler], places[scheduler], ratios[scheduler], endpoint == metric, level)
+        _cell(
+            field, scheduler, finals[scheduler], places[scheduler], ratios[scheduler], endpoint == metric, metric, level
+        )
         for scheduler in field.compared
     ]
-
-
-def mean_of_seeds(values: FloatArray, field: Field, *, level: float, nothing: str = "no run finished") -> MeanOfSeeds:
-    """Put `cells.summarise` into the model's words; diverged = worst."""
-    if values.size == 0:
-        return MeanOfSeeds(Unavailable(nothing), None, None, 0, 0)
-    found = summarise(values, direction=field.direction, level=level)
-    mean = Unavailable(f"all {found.num_seeds} runs diverged") if found.mean is None else found.mean
-    return MeanOfSeeds(mean, found.sd, found.interval, found.num_ok, found.num_seeds)
 
 
 def _cell(
@@ -60,6 +55,7 @@ def _cell(
     rank: float | Unavailable,
     ratio: float | Unavailable,
     is_metric: bool,
+    metric: str,
     level: float,
 ) -> Cell:
     compared = field.compared[scheduler]
@@ -67,10 +63,11 @@ def _cell(
     states = [run.state for run in runs]
     rates = {run.rate for run in runs}
     finished = [run for run in runs if run.is_finished]
-    last3 = [run.last3(field.direction) for run in finished]
-    too_short = any(value is None for value in last3)
+    last3 = [value for run in finished if (value := run.last3(field.direction)) is not None]
+    too_short = len(last3) < len(finished)
     num_diverged = states.count(RunState.DIVERGED)
     refused = field.speed_refusal(scheduler)
+    summary = partial(summarise, direction=field.direction, domain=domain_of(metric), level=level)
     return Cell(
         workload=field.facts.name,
         scheduler=scheduler,
@@ -81,14 +78,9 @@ def _cell(
         num_diverged=num_diverged,
         num_incomplete=states.count(RunState.INCOMPLETE),
         diverged=wilson_share(num_diverged, len(finished), level=level),
-        final=mean_of_seeds(finals, field, level=level),
-        last3=mean_of_seeds(
-            np.array([] if too_short else last3, dtype=np.float64),
-            field,
-            level=level,
-            nothing="a run has fewer than three evaluations" if too_short else "no run finished",
-        ),
-        best=mean_of_seeds(np.array([_best(run, field) for run in finished]), field, level=level),
+        final=summary(finals),
+        last3=summary([], nothing="a run has fewer than three evaluations") if too_short else summary(last3),
+        best=summary([_best(run, field) for run in finished]),
         rank=rank,
         steps=refused or in_steps(field, runs, level),
         sustained=refused or in_steps_sustained(field, runs, level),
@@ -96,8 +88,8 @@ def _cell(
         seconds=refused or in_seconds(field, runs, level),
         speed_ratio=ratio,
         anytime=_anytime(field, finished, level),
-        spread=_spread(finals, field),
-        path=() if scheduler in field.off_cadence else tuple(_path(field, runs, level)),
+        spread=seed_spread(finals, direction=field.direction),
+        path=() if scheduler in field.off_cadence else tuple(_path(field, runs, summary)),
         runs=tuple(_run_result(field, run, is_metric) for run in runs),
     )
 
@@ -109,22 +101,11 @@ def _best(run: Run, field: Field) -> float:
     return best_value(run.curve.steps, run.curve.values, direction=field.direction)
 
 
-def _spread(finals: FloatArray, field: Field) -> SeedSpread | Unavailable:
-    if finals.size == 0:
-        return Unavailable("no run finished")
-    found = seed_spread(finals, direction=field.direction)
-    if isinstance(found, Unavailable):
-        return found
-    worst_seed = found.worst_seed if np.isfinite(found.worst_seed) else None
-    return SeedSpread(found.sd, worst_seed, found.num_ok, found.num_seeds)
-
-
 def _ranks(field: Field, finals: dict[str, FloatArray]) -> dict[str, float | Unavailable]:
-    """Rank of the mean final values, 1 = best; schedules that wholly diverged share the last place."""
+    """Rank of the mean final values, 1 = best; schedules of which a run diverged share the last place."""
     finished = [s for s in finals if finals[s].size]
-    costs = [sign(field.direction) * finals[s] for s in finished]
-    means = [float(c[np.isfinite(c)].mean()) if np.isfinite(c).any() else np.inf for c in costs]
-    places = ranks(np.array(means), direction="minimize") if means else np.empty(0)
+    means = [float(finals[s].mean()) for s in finished]
+    places = ranks(np.array(means), direction=field.direction) if means else np.empty(0)
     found = dict(zip(finished, map(float, places), strict=True))
     return {s: found.get(s, Unavailable("no run finished")) for s in finals}
 
@@ -136,14 +117,8 @@ def _ratios(field: Field) -> dict[str, float | Unavailable]:
     row = np.array([float(median(t)) if t.size else np.nan for t in times.values()])
     ratios: dict[str, float | Unavailable] = {}
     for scheduler, ratio in zip(times, speed_ratios(row), strict=True):
-        if np.isnan(ratio):
-            ratios[scheduler] = field.off_cadence.get(scheduler) or Unavailable(
-                "no run was trained long enough to tell"
-            )
-        elif np.isinf(ratio):
-            ratios[scheduler] = Unavailable("half of the runs or more never reached the target")
-        else:
-            ratios[scheduler] = float(ratio)
+        off = field.off_cadence.get(scheduler)
+        ratios[scheduler] = off or (float(ratio) if np.isfinite(ratio) else Unavailable(NOT_REACHED))
     return ratios
 
 
@@ -165,19 +140,17 @@ def _anytime(field: Field, runs: Sequence[Run], level: float) -> MeanOfSeeds | U
     refusal = next((area for area in areas if isinstance(area, Unavailable)), None)
     if refusal is not None or not areas:
         return refusal or Unavailable("no run finished")
-    found = summarise(np.array(areas, dtype=np.float64), direction="maximize", level=level)
-    assert found.mean is not None  # areas are finite
-    return MeanOfSeeds(found.mean, found.sd, found.interval, found.num_ok, found.num_seeds)
+    return summarise(np.array(areas, dtype=np.float64), direction="maximize", level=level)
 
 
-def _path(field: Field, runs: Sequence[Run], level: float) -> list[AtFraction]:
+def _path(field: Field, runs: Sequence[Run], summary: Callable[[list[float]], MeanOfSeeds]) -> list[AtFraction]:
     """Values at fractions of the budget, at the evaluations that the schedules of one cadence share."""
     grid = max((run.curve.steps for run in runs), key=len)
     found = []
     for fraction in FRACTIONS:
         step = grid[grid <= fraction * field.facts.total_steps * (1 + 1e-9)].max(initial=0.0)
         values = [value for run in runs if (value := _value_at(run, float(step), field)) is not None]
-        found.append(AtFraction(fraction, float(step), mean_of_seeds(np.array(values), field, level=level)))
+        found.append(AtFraction(fraction, float(step), summary(values)))
     return found
 
 

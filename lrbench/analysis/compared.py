@@ -1,11 +1,12 @@
 """Which runs are compared: fresh seeds where there are any, else the best point of the search."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from lrbench.analysis.audit.findings import Finding
+from lrbench.analysis.audit.findings import Finding, listed
 from lrbench.analysis.model import Origin
 from lrbench.analysis.prepare import Run
 from lrbench.analysis.statistics.terms import Direction, sign
@@ -22,13 +23,13 @@ class Compared:
         runs: one a seed; several where seeds are not recorded.
         others: tuning runs, runs at other rates, and repeats.
         origin: where they come from.
-        repeats: number of runs left out because another run has the same point and seed.
+        repeats: (kept, left out) for each run left out because another has the same point and seed.
     """
 
     runs: tuple[Run, ...]
     others: tuple[Run, ...]
     origin: Origin
-    repeats: int
+    repeats: tuple[tuple[Run, Run], ...]
 
 
 def choose_compared(runs: Sequence[Run], *, direction: Direction) -> Compared:
@@ -54,12 +55,18 @@ def choose_compared(runs: Sequence[Run], *, direction: Direction) -> Compared:
         runs=tuple(kept),
         others=tuple(r for r in runs if r.run_id not in chosen),
         origin=origin,
-        repeats=len(at_best) - len(kept),
+        repeats=tuple((k, run) for run in at_best for k in kept if k is not run and k.seed == run.seed is not None),
     )
 
 
-def origin_findings(workload: str, compared: dict[str, Compared]) -> list[Finding]:
-    """Find schedules whose results come from a search where others have fresh seeds, and repeats left out."""
+def origin_findings(workload: str, compared: Mapping[str, Compared], configs: pd.DataFrame) -> list[Finding]:
+    """Find schedules whose results come from a search where others have fresh seeds, and repeats left out.
+
+    Args:
+        workload: of the findings.
+        compared: by schedule.
+        configs: what is recorded of the configuration, one row a run; "repeats" that differ in it are none.
+    """
     findings = []
     origins = {scheduler: c.origin for scheduler, c in compared.items()}
     searched = sorted(s for s, origin in origins.items() if origin == "search")
@@ -71,13 +78,30 @@ def origin_findings(workload: str, compared: dict[str, Compared]) -> list[Findin
         findings.append(Finding("origins", "serious", sentence, tuple((workload, s) for s in searched)))
     repeated = sorted(s for s, c in compared.items() if c.repeats)
     if repeated:
-        number = sum(c.repeats for c in compared.values())
+        number = sum(len(c.repeats) for c in compared.values())
         sentence = (
             f"{workload}: {number} repeated runs (same schedule, rate and seed as another) are left out of the "
             f"results of {', '.join(repeated)}; a replicate counts once."
         )
         findings.append(Finding("repeats left out", "warning", sentence, tuple((workload, s) for s in repeated)))
+    for scheduler in repeated:
+        for kept, left_out in compared[scheduler].repeats:
+            differing = _differing(configs, kept, left_out)
+            if differing:
+                sentence = (
+                    f"{workload}: {kept.run_id} and {left_out.run_id} have the schedule, rate and seed in common and "
+                    f"differ in {listed(differing)}; the second is left out. Give what differs a workload name of its "
+                    "own, or leave one of them out."
+                )
+                findings.append(Finding("mixed settings", "serious", sentence, ((workload, scheduler),)))
+                break  # one example a schedule
     return findings
+
+
+def _differing(configs: pd.DataFrame, kept: Run, left_out: Run) -> list[str]:
+    """Columns in which both are recorded with different values."""
+    pair = configs.loc[[kept.run_id, left_out.run_id]]
+    return [str(name) for name in pair.columns if pair[name].notna().all() and pair[name].nunique() > 1]
 
 
 def _merit(runs: Sequence[Run], direction: Direction) -> tuple[float, int, float, float, str]:

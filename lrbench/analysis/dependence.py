@@ -1,18 +1,18 @@
-"""What a ranking depends on: the field, the reading of the end, the target, the length (METRICS.md, part 10)."""
+"""What a ranking depends on: the field, the reading of the end, the target, the length (part 10 of the report)."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from lrbench.analysis.across_results import common_fields
-from lrbench.analysis.field import Field, steps_to
-from lrbench.analysis.model import Cell, EndpointRanks, FlipNote, LadderRow, MeanOfSeeds, Robustness, SpreadRow
+from lrbench.analysis.field import Field, steps_to, times_of
+from lrbench.analysis.model import Cell, EndpointRanks, FlipNote, LadderRow, Robustness, SpreadRow
 from lrbench.analysis.speed_profiles import time_matrix
-from lrbench.analysis.statistics.cells import matrix, ok_mean
+from lrbench.analysis.statistics.cells import MeanOfSeeds, matrix, mean, median
 from lrbench.analysis.statistics.profiles import profile_score, speed_ratios
 from lrbench.analysis.statistics.ranks import leave_one_out_flips, mean_ranks
 from lrbench.analysis.statistics.robustness import spread_test
-from lrbench.analysis.statistics.survival import kaplan_meier, share_reached
+from lrbench.analysis.statistics.survival import share_reached
 from lrbench.analysis.statistics.targets import LADDER
 from lrbench.analysis.statistics.terms import Direction, FloatArray, Unavailable, worst
 
@@ -50,9 +50,7 @@ def robustness_of(
 def _flips(common: Sequence[Field], finals: Finals, schedulers: Sequence[str], direction: Direction) -> list[FlipNote]:
     if len(schedulers) < 3 or not common:
         return []
-    ends = matrix(
-        [[finals[f.facts.name, s] for s in schedulers] for f in common], statistic=ok_mean, direction=direction
-    )
+    ends = matrix([[finals[f.facts.name, s] for s in schedulers] for f in common], statistic=mean, direction=direction)
     by_final = leave_one_out_flips(ends, overall=lambda m: mean_ranks(m, direction=direction), direction="minimize")
     notes = [FlipNote("final", schedulers[f.left_out], schedulers[f.ahead], schedulers[f.behind]) for f in by_final]
     usable, times = time_matrix(common, schedulers)
@@ -89,16 +87,14 @@ def _endpoints(
 
 
 def _last(field: Field, scheduler: str) -> float:
-    finals = np.array([run.final(field.direction) for run in field.runs(scheduler) if run.is_finished])
-    ok = finals[np.isfinite(finals)]
-    return float(ok.mean()) if ok.size else worst(field.direction)
+    return float(np.mean([run.final(field.direction) for run in field.runs(scheduler) if run.is_finished]))
 
 
 def _mean(summary: MeanOfSeeds, direction: Direction) -> float | None:
-    """The mean; worst if all diverged, None if it does not exist for another reason."""
-    if not isinstance(summary.mean, Unavailable):
-        return summary.mean
-    return worst(direction) if summary.num_seeds else None
+    """The mean; worst if any diverged, None if it does not exist for another reason."""
+    if summary.num_ok < summary.num_seeds:
+        return worst(direction)
+    return None if isinstance(summary.mean, Unavailable) else summary.mean
 
 
 def _ladder(field: Field, level: float) -> list[LadderRow]:
@@ -109,10 +105,10 @@ def _ladder(field: Field, level: float) -> list[LadderRow]:
     for fraction, target in zip(LADDER, rungs, strict=True):
         for scheduler in field.compared:
             hits = [steps_to(run, target, field.direction) for run in field.runs(scheduler)]
-            times, observed = [hit.value for hit in hits], [hit.observed for hit in hits]
-            share = share_reached(times, observed, horizon=field.facts.total_steps, level=level)
-            middle = kaplan_meier(times, observed).median
-            rows.append(LadderRow(field.facts.name, fraction, target, scheduler, share, middle))
+            share = share_reached([hit.observed for hit in hits], level=level)
+            middle = float(median(times_of(hits)))
+            time = middle if np.isfinite(middle) else None
+            rows.append(LadderRow(field.facts.name, fraction, target, scheduler, share, time))
     return rows
 
 

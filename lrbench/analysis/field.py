@@ -21,6 +21,7 @@ from lrbench.analysis.statistics.terms import Direction, FloatArray, Unavailable
 from lrbench.spec import RunState
 
 CONSTANT = "constant"
+NOT_REACHED = "fewer than half of the runs reached the target"
 
 
 @dataclass(frozen=True)
@@ -55,22 +56,14 @@ class Field:
         return steps_to(run, self.facts.target.value, self.direction)
 
     def times(self, scheduler: str) -> FloatArray:
-        """Steps to target of the runs whose time is known, inf = missed; shape (num_known,).
-
-        An incomplete run that was not there yet is neither a miss nor a time, so it is left out, and so is a
-        schedule of another cadence.
-        """
+        """Steps to target of all runs, inf = not reached; (num_runs,), empty for a schedule of another cadence."""
         return np.empty(0) if scheduler in self.off_cadence else self._times[scheduler]
 
     @cached_property
     def _times(self) -> dict[str, FloatArray]:
         """Once for all, since every pair of schedules asks for them."""
-        end = self.facts.total_steps
         hits = {scheduler: [self.hit(run) for run in self.runs(scheduler)] for scheduler in self.compared}
-        return {
-            scheduler: np.array([h.value if h.observed else np.inf for h in here if h.observed or h.value >= end])
-            for scheduler, here in hits.items()
-        }
+        return {scheduler: times_of(here) for scheduler, here in hits.items()}
 
 
 def make_field(
@@ -113,10 +106,22 @@ def make_field(
 
 
 def steps_to(run: Run, target: float, direction: Direction) -> TimeToTarget:
-    """Steps of a run to a target, censored as METRICS.md row 2 says."""
+    """Steps of a run to a target (docs/metrics.md, row 2).
+
+    Only a run that ended well has reached it. One that diverged never did: it is the worst at speed too. One that did
+    not finish is censored at its last step, whether or not it had been there: else those that were killed late would
+    count as hits and those killed early not at all, and a schedule would gain by being killed.
+    """
     curve = run.curve
     end = censoring_step(curve.steps, total_steps=curve.total_steps, state=run.state)
+    if run.state is not RunState.OK:
+        return TimeToTarget(end, False)
     return time_to_target(curve.steps, curve.values, target=target, direction=direction, end=end)
+
+
+def times_of(hits: Sequence[TimeToTarget]) -> FloatArray:
+    """Times with inf where the target was not reached, for `cells.median` and what is built on it; (len(hits),)."""
+    return np.array([hit.value if hit.observed else np.inf for hit in hits])
 
 
 def decide_endpoint(compared: Sequence[Compared], *, metric: str) -> tuple[str, str]:
@@ -182,7 +187,10 @@ def _rungs(runs: Sequence[Run], initial: float | Unavailable, direction: Directi
 
 
 def _cadence(runs: Mapping[str, Sequence[Run]]) -> tuple[FloatArray, dict[str, Unavailable]]:
-    """Find the evaluation steps that most schedules share, and refuse the others; of equals the finest counts."""
+    """Find the evaluation steps that most schedules share, and refuse the others; of equals the finest counts.
+
+    Where as many schedules share one as another, as fine, nobody's times compare: their names must not decide.
+    """
     longest = {s: max((run.curve for run in group), key=lambda c: len(c.steps)) for s, group in runs.items()}
     odd: dict[str, dict[str, Unavailable]] = {}
     for candidate, reference in longest.items():
@@ -193,7 +201,11 @@ def _cadence(runs: Mapping[str, Sequence[Run]]) -> tuple[FloatArray, dict[str, U
             except ValueError:
                 # The audit says which steps; this reason stands once a schedule in tables and sentences.
                 odd[candidate][scheduler] = Unavailable("evaluated at other steps than most runs")
-    best = min(longest, key=lambda s: (len(odd[s]), -len(longest[s].steps), s))
+    order = {s: (len(odd[s]), -len(longest[s].steps)) for s in longest}
+    firsts = [s for s in longest if order[s] == min(order.values())]
+    best = firsts[0]
+    if any(odd[s].keys() != odd[best].keys() for s in firsts):
+        return longest[best].steps, dict.fromkeys(longest, Unavailable("schedules were evaluated at different steps"))
     return longest[best].steps, odd[best]
 
 
@@ -202,14 +214,14 @@ def _interval(cadence: FloatArray) -> float | None:
     if len(cadence) < 2:
         return None
     gaps = np.diff(cadence)
-    # Fractions of a budget round to whole steps, so neighbours may differ by one.
-    regular = np.ptp(gaps[:-1]) <= 1 if len(gaps) > 1 else True
-    return float(np.median(gaps)) if regular and gaps[-1] <= gaps.max() else None
+    # Fractions of a budget round to whole steps, so neighbours may differ by one; the longest is the resolution.
+    inner = gaps[:-1] if len(gaps) > 1 else gaps
+    return float(inner.max()) if np.ptp(inner) <= 1 and gaps[-1] <= inner.max() else None
 
 
 def _no_speed(runs: Sequence[Run], target: Target | Unavailable, direction: Direction) -> Unavailable | None:
     if isinstance(target, Unavailable):
         return target
-    if any(steps_to(run, target.value, direction).value == 0 for run in runs):
+    if any(steps_to(run, target.value, direction) == TimeToTarget(0.0, True) for run in runs):
         return Unavailable(f"the target {target.value:.6g} is reached at step 0, so it is too easy to measure speed")
     return None

@@ -1,15 +1,14 @@
-"""Speed against final value, per workload and over all: who is on the Pareto front (METRICS.md, row 17)."""
+"""Speed against final value, per workload and over all: who is on the Pareto front (docs/metrics.md, row 17)."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import stats
 
-from lrbench.analysis.field import Field
+from lrbench.analysis.field import NOT_REACHED, Field
 from lrbench.analysis.model import Cell, FrontPoint
-from lrbench.analysis.prepare import Run
 from lrbench.analysis.speed_profiles import has_times
-from lrbench.analysis.statistics.cells import bootstrap, matrix, median, ok_mean
+from lrbench.analysis.statistics.cells import bootstrap, matrix, mean, median
 from lrbench.analysis.statistics.pareto import front_membership, pareto_front
 from lrbench.analysis.statistics.profiles import profile_score, speed_ratios
 from lrbench.analysis.statistics.ranks import mean_ranks
@@ -22,7 +21,7 @@ from lrbench.analysis.statistics.terms import (
     Unavailable,
     worst,
 )
-from lrbench.spec import RunState, derived_seed
+from lrbench.spec import derived_seed
 
 Finals = Mapping[tuple[str, str], FloatArray]
 
@@ -63,7 +62,7 @@ def front_of(
                 final_interval=cell.final.interval,
                 reached=reached,
                 on_front=on_front.get(s, False),
-                membership=membership.get(s, Unavailable(f"needs {MIN_SEEDS} runs of every schedule with a target")),
+                membership=membership.get(s, Unavailable(f"needs {MIN_SEEDS} runs of every schedule, all finished")),
             )
         )
     return points
@@ -88,12 +87,12 @@ def overall_front(
     times = [[f.times(s) for s in schedulers] for f in usable]
     ends = [[finals[f.facts.name, s] for s in schedulers] for f in usable]
     scores = profile_score(speed_ratios(matrix(times, statistic=median, direction="minimize")))
-    places = mean_ranks(matrix(ends, statistic=ok_mean, direction=direction), direction=direction)
+    places = mean_ranks(matrix(ends, statistic=mean, direction=direction), direction=direction)
     marks = _front(scores, places)
     shares: FloatArray | None = None
     rng = np.random.default_rng(derived_seed("overall front", seed))
     drawn_times = bootstrap(times, statistic=median, direction="minimize", rng=rng, num_resamples=num_resamples)
-    drawn_ends = bootstrap(ends, statistic=ok_mean, direction=direction, rng=rng, num_resamples=num_resamples)
+    drawn_ends = bootstrap(ends, statistic=mean, direction=direction, rng=rng, num_resamples=num_resamples)
     if drawn_times is not None and drawn_ends is not None:
         drawn = _front(profile_score(speed_ratios(drawn_times)), mean_ranks(drawn_ends, direction=direction))
         shares = np.asarray(drawn.mean(axis=0), dtype=np.float64)
@@ -118,7 +117,8 @@ def _front(scores: FloatArray, places: FloatArray) -> BoolArray:
 
 
 def _mean(cell: Cell, direction: Direction) -> float:
-    return worst(direction) if isinstance(cell.final.mean, Unavailable) else cell.final.mean
+    """Mean final value; worst where a run diverged, which the mean that is shown leaves out."""
+    return worst(direction) if cell.num_diverged or isinstance(cell.final.mean, Unavailable) else cell.final.mean
 
 
 def _why_no_time(field: Field, scheduler: str, time: float | None) -> Unavailable:
@@ -126,20 +126,19 @@ def _why_no_time(field: Field, scheduler: str, time: float | None) -> Unavailabl
     if refused is not None:
         return refused
     if time is None:
-        return Unavailable("no run was trained long enough to tell")
-    return Unavailable("half of the runs or more never reached the target")
+        return Unavailable("no run finished")
+    return Unavailable(NOT_REACHED)
 
 
 def _membership(
     field: Field, placed: Sequence[str], endpoints: Mapping[str, float], seed: int, num_resamples: int
 ) -> dict[str, float]:
-    """Front membership over runs of which both time and final value are known."""
-    if len(placed) < 2:
+    """Front membership; none where a run did not finish, since it has no final value to go with its time."""
+    if len(placed) < 2 or any(run.run_id not in endpoints for s in placed for run in field.runs(s)):
         return {}
-    pairs = {s: [(t, endpoints[run.run_id]) for run in field.runs(s) for t in _time(field, run)] for s in placed}
     shares = front_membership(
-        [np.array([t for t, _ in pairs[s]]) for s in placed],
-        [np.array([end for _, end in pairs[s]]) for s in placed],
+        [field.times(s) for s in placed],
+        [np.array([endpoints[run.run_id] for run in field.runs(s)]) for s in placed],
         direction=field.direction,
         rng=np.random.default_rng(derived_seed("front", seed, field.facts.name)),
         num_resamples=num_resamples,
@@ -147,19 +146,12 @@ def _membership(
     return {} if shares is None else dict(zip(placed, map(float, shares), strict=True))
 
 
-def _time(field: Field, run: Run) -> list[float]:
-    """Steps to target of a finished run, inf = missed; empty for one that did not finish."""
-    if run.state is RunState.INCOMPLETE:
-        return []
-    hit = field.hit(run)
-    return [hit.value if hit.observed else np.inf]
-
-
 def _median_interval(field: Field, scheduler: str, level: float) -> Interval | None:
     """Interval of the median from order statistics: free of any distribution, and of its level only nearly.
 
     The k-th smallest and k-th largest of n cover the median with probability 1 - 2 * P(Binomial(n, 1/2) < k).
-    The largest k that keeps the level is taken, and k = 1, the range, where none does. Misses sort last.
+    The largest k that keeps the level is taken, and k = 1, the range, where none does. Misses sort last. None where all
+    times are equal: they are as coarse as the evaluations, which is no certainty.
     """
     times = np.sort(field.times(scheduler))
     if times.size < MIN_SEEDS or not np.isfinite(median(times)):
@@ -168,4 +160,4 @@ def _median_interval(field: Field, scheduler: str, level: float) -> Interval | N
     k = max([k for k in range(1, n // 2 + 1) if 1 - 2 * stats.binom.cdf(k - 1, n, 0.5) >= level], default=1)
     reached = 1 - 2 * float(stats.binom.cdf(k - 1, n, 0.5))
     low, high = float(times[k - 1]), float(min(times[n - k], field.facts.total_steps))
-    return Interval(low, high, reached, "order statistics of the median")
+    return Interval(low, high, reached, "order statistics of the median") if low < high else None

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from lrbench.analysis.markdown import by_rank, markdown
-from lrbench.analysis.model import Analysis, Cell, MeanOfSeeds, Section, TimeSummary, to_plain
+from lrbench.analysis.model import Analysis, Cell, Section, TimeSummary, to_plain
 from lrbench.analysis.statistics.aggregates import Estimate
+from lrbench.analysis.statistics.cells import MeanOfSeeds
 from lrbench.analysis.statistics.ranks import RankInterval
 from lrbench.analysis.statistics.survival import RestrictedMean
 from lrbench.analysis.statistics.terms import Interval, Share, Unavailable

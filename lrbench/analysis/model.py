@@ -1,4 +1,4 @@
-"""Everything a report shows, as plain values, in the order in which METRICS.md shows it.
+"""Everything a report shows, as plain values, in the order in which the report shows it.
 
 `analyse` fills these, `verdict` puts them into words, the report draws them. No array, no NaN and no infinity
 in here: what cannot be computed is `Unavailable(reason)`, what a run did not reach is None, and a diverged run
@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lrbench.analysis.audit.findings import Finding
-from lrbench.analysis.statistics.aggregates import Estimate, Improvement
+from lrbench.analysis.statistics.aggregates import Estimate
+from lrbench.analysis.statistics.cells import MeanOfSeeds
+from lrbench.analysis.statistics.improvements import Improvement
 from lrbench.analysis.statistics.pairs import Difference, SeedsNeeded
 from lrbench.analysis.statistics.pareto import Relation
 from lrbench.analysis.statistics.profiles import SpeedUp
 from lrbench.analysis.statistics.ranks import RankInterval
-from lrbench.analysis.statistics.robustness import Basin, SpreadTest
+from lrbench.analysis.statistics.robustness import Basin, Spread, SpreadTest
 from lrbench.analysis.statistics.survival import RestrictedMean
 from lrbench.analysis.statistics.targets import Target
 from lrbench.analysis.statistics.terms import Direction, Interval, Share, Unavailable
@@ -133,27 +135,6 @@ class RunResult:
 
 
 @dataclass(frozen=True)
-class MeanOfSeeds:
-    """Mean over the `num_ok` of `num_seeds` runs that did not diverge; interval (Student t) and sd from three on."""
-
-    mean: float | Unavailable
-    sd: float | None
-    interval: Interval | None
-    num_ok: int
-    num_seeds: int
-
-
-@dataclass(frozen=True)
-class SeedSpread:
-    """Standard deviation (ddof 1) over the `num_ok` runs that did not diverge; the worst run, None if one diverged."""
-
-    sd: float
-    worst_seed: float | None
-    num_ok: int
-    num_seeds: int
-
-
-@dataclass(frozen=True)
 class TimeSummary:
     """Time to the target over the runs of a cell, in `unit`.
 
@@ -220,7 +201,7 @@ class Cell:
     seconds: TimeSummary | Unavailable
     speed_ratio: float | Unavailable
     anytime: MeanOfSeeds | Unavailable
-    spread: SeedSpread | Unavailable
+    spread: Spread | Unavailable
     path: tuple[AtFraction, ...]
     runs: tuple[RunResult, ...]
 
@@ -274,7 +255,7 @@ class RatePoint:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Rate sensitivity on the grid common to all schedules of the workload (METRICS.md row 10)."""
+    """Rate sensitivity on the grid common to all schedules of the workload (docs/metrics.md, row 10)."""
 
     value: float
     interval: Interval | None
@@ -383,9 +364,9 @@ class Pair:
     """Two schedules on one workload; differences are first - second.
 
     Attributes:
-        final: Welch's test of the endpoint.
+        final: test of the endpoint, a diverged run counting as the value at step 0.
         final_p_holm: after Holm over all pairs and workloads of the section.
-        time: Welch's test of min(steps to target, T).
+        time: test of min(steps to target, T).
         time_p_holm: after Holm over all pairs and workloads of the section, a family of its own.
         relation: what can be claimed for the first; from differences whose Holm p is at most alpha.
         reverse: what can be claimed for the second.
@@ -431,6 +412,8 @@ class RankedPair:
     p_value: float
     p_holm: float
     better: str | None  # the schedule with the larger rank sum when p_holm <= alpha
+    num_tied: int  # workloads on which both are equal
+    attainable: bool  # whether any result of the other workloads could have been significant
 
 
 @dataclass(frozen=True)

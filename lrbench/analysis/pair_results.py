@@ -1,6 +1,5 @@
 """Every pair of schedules on every workload: who ends better, who is faster, what may be claimed (rows 15, 17)."""
 
-import warnings
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -8,12 +7,11 @@ import numpy as np
 
 from lrbench.analysis.field import Field
 from lrbench.analysis.model import Pair
-from lrbench.analysis.statistics.aggregates import Improvement
-from lrbench.analysis.statistics.improvements import improvements
-from lrbench.analysis.statistics.pairs import Difference, SeedsNeeded, seeds_to_settle, welch_holm
+from lrbench.analysis.statistics.improvements import Improvement, improvement
+from lrbench.analysis.statistics.pairs import Difference, SeedsNeeded, holm_of, seeds_to_settle, welch
 from lrbench.analysis.statistics.pareto import relation
-from lrbench.analysis.statistics.terms import Direction, FloatArray, Interval, Unavailable
-from lrbench.spec import derived_seed
+from lrbench.analysis.statistics.survival import LogRank, RestrictedMean, logrank, restricted_mean
+from lrbench.analysis.statistics.terms import Direction, FloatArray, Unavailable, sign
 
 Finals = dict[tuple[str, str], FloatArray]  # (workload, scheduler) -> finished runs, diverged = worst
 
@@ -24,8 +22,6 @@ def pairs_of(
     *,
     direction: Direction,
     alpha: float,
-    seed: int,
-    num_resamples: int,
 ) -> list[Pair]:
     """Compare all pairs on all workloads; Holm goes over all tests of final values, and over all of times.
 
@@ -34,107 +30,111 @@ def pairs_of(
         finals: of every cell.
         direction: of the metric.
         alpha: level of the tests.
-        seed: of the bootstrap.
-        num_resamples: of the bootstrap.
     """
     level = 1 - alpha
     keys = [(field, a, b) for field in fields for a, b in combinations(field.compared, 2)]
-    ends = welch_holm(
-        [(_ok(finals, field, a), _ok(finals, field, b)) for field, a, b in keys], direction=direction, level=level
-    )
-    with warnings.catch_warnings():
-        # Runs of one schedule often hit at the same evaluation; scipy warns of a variance that is truly zero.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        times = welch_holm(
-            [(_restricted(field, a), _restricted(field, b)) for field, a, b in keys], direction="minimize", level=level
-        )
-    chances = {
-        key: chance
-        for field in fields
-        for key, chance in _improvements(field, finals, direction, seed, num_resamples, level).items()
-    }
-    num_tests = sum(not isinstance(end, Unavailable) for end in ends)
+    counted = {(field.facts.name, s): _counted(finals, field, s) for field in fields for s in field.compared}
+    cells = [(counted[field.facts.name, a], counted[field.facts.name, b]) for field, a, b in keys]
+    ends = [_final_difference(a, b, direction=direction, level=level) for a, b in cells]
+    times = [_time_difference(field, a, b, level=level) for field, a, b in keys]
+    num_tests = max(1, sum(isinstance(end, Difference) for end in ends))
     pairs = []
-    for (field, first, second), end, time in zip(keys, ends, times, strict=True):
-        final, final_p = (end, end) if isinstance(end, Unavailable) else end
-        speed, time_p = (time, time) if isinstance(time, Unavailable) else time
-        refused = field.speed_refusal(first) or field.speed_refusal(second)
-        if refused is not None:
-            speed, time_p = refused, refused
-        end_interval, time_interval = _shown(final, final_p, alpha), _shown(speed, time_p, alpha)
+    for (field, first, second), cell, end, end_p, time, time_p in zip(
+        keys, cells, ends, holm_of(ends), times, holm_of(times), strict=True
+    ):
+        better = sign(direction) * _shown(end, end_p, alpha)
+        faster = _shown(time, time_p, alpha)
         pairs.append(
             Pair(
                 workload=field.facts.name,
                 first=first,
                 second=second,
-                final=final,
-                final_p_holm=final_p,
-                time=speed,
+                final=end,
+                final_p_holm=end_p,
+                time=time,
                 time_p_holm=time_p,
-                relation=relation(time_interval, end_interval, direction=direction),
-                reverse=relation(_turned(time_interval), _turned(end_interval), direction=direction),
-                improvement=chances[field.facts.name, first, second],
-                seeds_to_settle=_settle(
-                    _ok(finals, field, first),
-                    _ok(finals, field, second),
-                    final_p,
-                    alpha=alpha,
-                    num_tests=num_tests,
-                ),
+                relation=relation(faster=faster < 0, better=better < 0),
+                reverse=relation(faster=faster > 0, better=better > 0),
+                improvement=_improvement(finals, field, first, second, direction),
+                seeds_to_settle=_settle(cell[0], cell[1], end_p, alpha=alpha, num_tests=num_tests),
             )
         )
     return pairs
 
 
-def _ok(finals: Finals, field: Field, scheduler: str) -> FloatArray:
+def _counted(finals: Finals, field: Field, scheduler: str) -> FloatArray | Unavailable:
+    """Final values as a test of means counts them: a diverged run has the value of step 0, and is never left out."""
     values = finals[field.facts.name, scheduler]
-    return values[np.isfinite(values)]
+    diverged = ~np.isfinite(values)
+    if not diverged.any():
+        return values
+    if isinstance(field.facts.initial, Unavailable):
+        return Unavailable(f"{scheduler} has runs that diverged, and no value at step 0 to count for them")
+    return np.where(diverged, field.facts.initial, values)
 
 
-def _restricted(field: Field, scheduler: str) -> FloatArray:
-    """min(steps to target, T) of the runs where it is known; their mean is the restricted mean."""
-    if field.no_speed is not None:
-        return np.empty(0)
-    return np.minimum(field.times(scheduler), field.facts.total_steps)
+def _final_difference(
+    first: FloatArray | Unavailable, second: FloatArray | Unavailable, *, direction: Direction, level: float
+) -> Difference | Unavailable:
+    if isinstance(first, Unavailable):
+        return first
+    return second if isinstance(second, Unavailable) else welch(first, second, direction=direction, level=level)
 
 
-def _shown(difference: Difference | Unavailable, p_holm: float | Unavailable, alpha: float) -> Interval | None:
-    """The interval of a difference that stands after Holm; an unadjusted one would claim too much."""
+def _time_difference(field: Field, first: str, second: str, *, level: float) -> Difference | Unavailable:
+    """Difference of min(steps to target, T), whose means are the restricted means.
+
+    Tested as final values are (all hit against none hit is the exact logrank test then), and by logrank where a run did
+    not finish, so that its time is censored.
+    """
+    refused = field.speed_refusal(first) or field.speed_refusal(second)
+    if refused is not None:
+        return refused
+    horizon = field.facts.total_steps
+    samples = [[field.hit(run) for run in field.runs(s)] for s in (first, second)]
+    if all(hit.observed or hit.value >= horizon for hits in samples for hit in hits):
+        a, b = (np.array([hit.value for hit in hits]) for hits in samples)
+        return welch(a, b, direction="minimize", level=level)
+    times, observed = zip(*[([h.value for h in hits], [h.observed for h in hits]) for hits in samples], strict=True)
+    own, other = (restricted_mean(t, o, horizon=horizon, level=level) for t, o in zip(times, observed, strict=True))
+    test = logrank(times[0], observed[0], times[1], observed[1])
+    for part in (own, other, test):
+        if isinstance(part, Unavailable):
+            return part
+    assert isinstance(own, RestrictedMean)
+    assert isinstance(other, RestrictedMean)
+    assert isinstance(test, LogRank)
+    return Difference(own.value - other.value, None, None, test.p_value, own.num_runs, other.num_runs)
+
+
+def _shown(difference: Difference | Unavailable, p_holm: float | Unavailable, alpha: float) -> float:
+    """The difference where it stands after Holm, else 0."""
     if isinstance(difference, Unavailable) or isinstance(p_holm, Unavailable) or p_holm > alpha:
-        return None
-    return difference.interval
+        return 0.0
+    return difference.value
 
 
-def _turned(interval: Interval | None) -> Interval | None:
-    """The interval of second - first."""
-    return None if interval is None else Interval(-interval.high, -interval.low, interval.level, interval.method)
-
-
-def _improvements(
-    field: Field, finals: Finals, direction: Direction, seed: int, num_resamples: int, level: float
-) -> dict[tuple[str, str, str], Improvement | Unavailable]:
-    name = field.facts.name
-    able = [s for s in field.compared if finals[name, s].size]
-    found: dict[tuple[str, str, str], Improvement | Unavailable] = {
-        (name, a, b): Unavailable("a schedule has no finished run") for a, b in combinations(field.compared, 2)
-    }
-    if len(able) < 2:
-        return found
-    rng = np.random.default_rng(derived_seed("improvement", seed, name))
-    cells = [[finals[name, s] for s in able]]
-    for pair in improvements(cells, direction=direction, rng=rng, num_resamples=num_resamples, level=level):
-        found[name, able[pair.first], able[pair.second]] = pair.overall
-    return found
+def _improvement(
+    finals: Finals, field: Field, first: str, second: str, direction: Direction
+) -> Improvement | Unavailable:
+    a, b = finals[field.facts.name, first], finals[field.facts.name, second]
+    if not (a.size and b.size):
+        return Unavailable("a schedule has no finished run")
+    return improvement(a, b, direction=direction)
 
 
 def _settle(
-    first: FloatArray,
-    second: FloatArray,
+    first: FloatArray | Unavailable,
+    second: FloatArray | Unavailable,
     p_holm: float | Unavailable,
     *,
     alpha: float,
     num_tests: int,
 ) -> SeedsNeeded | Unavailable:
+    if isinstance(first, Unavailable):
+        return first
+    if isinstance(second, Unavailable):
+        return second
     if not isinstance(p_holm, Unavailable) and p_holm <= alpha:
         return Unavailable("the difference is shown already")
-    return seeds_to_settle(first, second, alpha=alpha, num_comparisons=max(1, num_tests))
+    return seeds_to_settle(first, second, alpha=alpha, num_comparisons=num_tests)

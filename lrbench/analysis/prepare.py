@@ -8,8 +8,9 @@ import pandas as pd
 
 from lrbench.analysis.audit.findings import Cell
 from lrbench.analysis.statistics.curves import Curve, curves_of, final_mean, final_value
+from lrbench.analysis.statistics.states import judged_states
 from lrbench.analysis.statistics.terms import Direction, FloatArray, worst
-from lrbench.results.schema import COLUMNS, as_floats, sort_rows
+from lrbench.results.schema import COLUMNS, as_floats, check_domain, sort_rows
 from lrbench.spec import RunState
 
 RATE = "optimizer.lr"
@@ -24,7 +25,7 @@ class Run:
     Attributes:
         seed: None if not recorded.
         role: tuning, final or run.
-        state: how it ended; a last value that is not finite is diverged, whatever the source says.
+        state: how it ended, judged by the metric in use (`statistics.states.judge`).
         rate: base learning rate, None if not recorded.
         point: everything a search may vary, as one comparable text.
         curve: of the validation metric; empty if it was never measured.
@@ -82,7 +83,7 @@ def check_needed(frame: pd.DataFrame, *, metric: str) -> None:
     """Refuse a frame that cannot be analysed.
 
     Raises:
-        ValueError: no run, a required column is absent, or the metric is absent or never measured.
+        ValueError: no run, a required column is absent, or the metric is absent, never measured, or beyond its domain.
     """
     absent = [c.name for c in COLUMNS if c.required and c.name not in frame.columns]
     if absent:
@@ -91,6 +92,8 @@ def check_needed(frame: pd.DataFrame, *, metric: str) -> None:
         raise ValueError("there are no runs with an evaluation; train some, or check the experiment and the tags")
     if metric not in frame.columns or as_floats(frame[metric])[1].all():
         raise ValueError(f"metric={metric} was not measured in any run; measured are {measured_metrics(frame)}")
+    for name in {metric, test_twin(metric)} & {*frame.columns}:
+        check_domain(frame, str(name), source="the runs")
 
 
 def measured_metrics(frame: pd.DataFrame) -> list[str]:
@@ -100,24 +103,29 @@ def measured_metrics(frame: pd.DataFrame) -> list[str]:
 
 
 def slim(frame: pd.DataFrame, *, metric: str) -> pd.DataFrame:
-    """Keep, in order of run and step, only the columns that an analysis reads: parameters are many."""
+    """Keep only the columns that an analysis reads: parameters are many."""
     names = [c.name for c in COLUMNS if c.name not in ("samples", "train/loss", "fingerprint", "run_name")]
     wanted = [*names, metric, test_twin(metric) or metric, RATE]
-    kept = frame[[name for name in dict.fromkeys(wanted) if name in frame.columns]]
+    return frame[[name for name in dict.fromkeys(wanted) if name in frame.columns]]
+
+
+def judged(frame: pd.DataFrame, *, metric: str, direction: Direction) -> pd.DataFrame:
+    """Order rows by run and step, with the states that the runs have in the metric in use."""
     is_sorted = frame["run_id"].is_monotonic_increasing and not _steps_fall_within_a_run(frame)
-    return kept.reset_index(drop=True) if is_sorted else sort_rows(kept)
+    ordered = frame.reset_index(drop=True) if is_sorted else sort_rows(frame)
+    return ordered.assign(state=judged_states(ordered, metric=metric, direction=direction))
 
 
 def runs_of(frame: pd.DataFrame, *, parameters: pd.DataFrame, metric: str) -> list[Run]:
     """Read the runs off a slim frame, by run_id.
 
     Args:
-        frame: from `slim`.
+        frame: from `judged` and `slim`.
         parameters: indexed by run_id, the columns that a search may vary; see `points_of`.
         metric: validation metric.
 
     Raises:
-        ValueError: a run has two rows of one step, or an unknown state.
+        ValueError: a run has two rows of one step.
     """
     curves = curves_of(frame, metric=metric)
     firsts = np.flatnonzero(~frame["run_id"].duplicated().to_numpy(dtype=bool))
@@ -136,8 +144,6 @@ def runs_of(frame: pd.DataFrame, *, parameters: pd.DataFrame, metric: str) -> li
         curve = curves[run_id]
         here = np.flatnonzero(tested[start:stop])
         seed, rate, device = columns["seed"][i], columns[RATE][i], columns["device"][i]
-        broken = len(curve.values) > 0 and not np.isfinite(curve.values[-1])
-        state = RunState.DIVERGED if broken else curve.state
         runs.append(
             Run(
                 run_id=run_id,
@@ -145,10 +151,10 @@ def runs_of(frame: pd.DataFrame, *, parameters: pd.DataFrame, metric: str) -> li
                 scheduler=str(columns["scheduler"][i]),
                 seed=None if seed is None else int(str(seed)),
                 role="run" if columns["role"][i] is None else str(columns["role"][i]),
-                state=state,
+                state=curve.state,
                 rate=None if rate is None else float(str(rate)),
                 point=points[run_id],
-                curve=replace(curve, state=state, seconds=_recorded(curve.seconds)),
+                curve=replace(curve, seconds=_recorded(curve.seconds)),
                 lrs=lrs[start:stop][measured[start:stop]],
                 test=float(tests[start + here[-1]]) if here.size else None,
                 device=None if device is None else str(device),
@@ -160,6 +166,14 @@ def runs_of(frame: pd.DataFrame, *, parameters: pd.DataFrame, metric: str) -> li
 def parameters_of(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a run, indexed by run_id: the parameters that a search may vary."""
     names = [name for name in map(str, frame.columns) if name.startswith(_POINT_PREFIXES)]
+    return frame.loc[~frame["run_id"].duplicated(), ["run_id", *names]].set_index("run_id")
+
+
+def configs_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a run, indexed by run_id: everything that is recorded of its configuration, in whatever columns."""
+    others = {c.name for c in COLUMNS if c.name not in ("dataset", "model", "optimizer", "batch_size")}
+    measured = ("train/", "val/", "test/", "time/")
+    names = [name for name in map(str, frame.columns) if name not in others and not name.startswith(measured)]
     return frame.loc[~frame["run_id"].duplicated(), ["run_id", *names]].set_index("run_id")
 
 

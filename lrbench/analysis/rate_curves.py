@@ -1,4 +1,4 @@
-"""Rate against loss: the curve of every schedule, and rankings at shared rates (METRICS.md, fact 1, rows 10, 11)."""
+"""Rate against loss: the curve of every schedule, and rankings at shared rates (docs/metrics.md, rows 10 and 11)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from lrbench.analysis.compared import Compared
-from lrbench.analysis.field import Field
+from lrbench.analysis.field import Field, times_of
 from lrbench.analysis.model import RateCurve, RatePoint, Sensitivity, SharedRate
 from lrbench.analysis.prepare import Run
 from lrbench.analysis.statistics.cells import median
@@ -53,7 +53,8 @@ def shared_rates_of(curves: Sequence[RateCurve], field: Field) -> list[SharedRat
     """Rank the schedules at every rate that two or more of them ran, where their order can be seen to reverse."""
     points = sorted(
         (
-            (point.rate, curve.scheduler, point.mean)
+            # With a diverged run a rate is last, whatever the others reached.
+            (point.rate, curve.scheduler, None if point.num_diverged else point.mean)
             for curve in curves
             for point in curve.points
             # A rate of which no run finished says nothing of its schedule.
@@ -99,8 +100,7 @@ def _finals(runs: Sequence[Run], field: Field) -> FloatArray:
 
 def _point(rate: float, runs: Sequence[Run], field: Field, has_speed: bool) -> RatePoint:
     finals = _finals(runs, field)
-    hits = [field.hit(run) for run in runs if run.is_finished] if has_speed else []
-    time = float(median(np.array([hit.value if hit.observed else np.inf for hit in hits]))) if hits else np.inf
+    time = float(median(times_of([field.hit(run) for run in runs]))) if has_speed else np.inf
     ok = finals[np.isfinite(finals)]
     return RatePoint(
         rate=rate,

@@ -1,4 +1,4 @@
-"""Speed over workloads: target ECDFs and performance profiles (METRICS.md, rows 5 and 6)."""
+"""Speed over workloads: target ECDFs and performance profiles (docs/metrics.md, rows 5 and 6)."""
 
 from collections.abc import Sequence
 

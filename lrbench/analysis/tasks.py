@@ -1,42 +1,48 @@
-"""Workloads and their budgets: one name stands for one budget, and a task is a workload apart from its budget."""
+"""Workloads: one name stands for one budget and one batch size, and a task is a workload apart from its budget."""
 
 import re
 from collections.abc import Mapping
 
 import pandas as pd
 
-from lrbench.analysis.audit.findings import Cell, Finding, concerned, listed, plural
+from lrbench.analysis.audit.findings import Finding, concerned, listed, plural
 from lrbench.analysis.prepare import RATE, is_missing
 from lrbench.results.schema import as_floats
 
 _TASK_COLUMNS = ("dataset", "model", "optimizer", "batch_size")
+_PARTS = {"dataset": "{}", "model": "{}", "optimizer": "{}", "batch_size": "batch size {}", "budget": "{} steps"}
 _TASK_PREFIXES = ("dataset.", "model.", "optimizer.", "training.")
 
 
-def separate_budgets(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
-    """Make every workload name stand for one budget: `name` with two of them becomes `name (100 steps)`, ...
+def separate_workloads(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
+    """Make every workload name stand for one dataset, model, optimizer, batch size and budget, which a workload is.
+
+    `name` with two budgets becomes `name (100 steps)`, ..., with two batch sizes `name (batch size 50)`, ...
 
     Returns:
         The frame, a new one if a name had to be split, and a serious finding for each such name.
     """
-    pairs = frame[["workload", "budget"]].drop_duplicates()
-    mixed = sorted({str(name) for name in pairs.loc[pairs.duplicated("workload"), "workload"]})
-    if not mixed:
-        return frame, []
-    findings = []
-    for name in mixed:
-        budgets = sorted(int(b) for b in pairs.loc[pairs["workload"] == name, "budget"])
-        schedulers = sorted(set(frame.loc[frame["workload"] == name, "scheduler"].astype(str)))
-        cells: tuple[Cell, ...] = tuple((f"{name} ({b} steps)", s) for b in budgets for s in schedulers)
-        sentence = (
-            f"{name}: runs of {listed(budgets)} planned steps came under one name; the length is part of a "
-            "schedule, so each length is a workload of its own here."
-        )
-        findings.append(Finding("mixed budgets", "serious", sentence, cells))
-    split = frame["workload"].astype("string") + " (" + frame["budget"].astype("string") + " steps)"
-    return frame.assign(
-        workload=frame["workload"].astype("string").where(~frame["workload"].isin(mixed), split)
-    ), findings
+    findings: list[Finding] = []
+    for column, words in _PARTS.items():
+        if column not in frame:
+            continue
+        pairs = frame.loc[frame[column].notna(), ["workload", "scheduler", column]].drop_duplicates()
+        for name, group in pairs.groupby("workload", sort=True):
+            values = sorted(set(group[column]))
+            if len(values) < 2:
+                continue
+            labels = {value: f"{name} ({words.format(value)})" for value in values}
+            cells = sorted((labels[v], str(s)) for v, s in zip(group[column], group["scheduler"], strict=True))
+            noun = column.replace("_", " ")
+            sentence = (
+                f"{name}: runs with a {noun} of {listed(values)} came under one name; it is part of the workload, so "
+                "each is a workload of its own here. Name them apart in the source."
+            )
+            findings.append(Finding(f"mixed {noun}s", "serious", sentence, tuple(cells)))
+            here = ((frame["workload"] == name) & frame[column].notna()).to_numpy(dtype=bool)
+            renamed = frame["workload"].astype("string").mask(here, frame[column].map(labels).astype("string"))
+            frame = frame.assign(workload=renamed)
+    return frame, findings
 
 
 def leave_out_unmeasured(frame: pd.DataFrame, *, metric: str) -> tuple[pd.DataFrame, list[Finding]]:

@@ -1,20 +1,20 @@
-"""Times to target of the runs of a cell, in steps, samples and seconds (METRICS.md, row 2)."""
+"""Times to target of the runs of a cell, in steps, samples and seconds (docs/metrics.md, row 2)."""
 
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from lrbench.analysis.field import Field
+from lrbench.analysis.field import NOT_REACHED, Field, times_of
 from lrbench.analysis.model import TimeSummary
 from lrbench.analysis.prepare import Run
+from lrbench.analysis.statistics.cells import median
 from lrbench.analysis.statistics.curves import (
     TimeToTarget,
     censoring_seconds,
-    censoring_step,
     sustained_time_to_target,
 )
-from lrbench.analysis.statistics.survival import kaplan_meier, restricted_mean, share_reached
+from lrbench.analysis.statistics.survival import restricted_mean, share_reached
 from lrbench.analysis.statistics.targets import Target
 from lrbench.analysis.statistics.terms import Unavailable
 
@@ -30,11 +30,10 @@ def in_steps_sustained(field: Field, runs: Sequence[Run], level: float) -> TimeS
     assert isinstance(target, Target)
     hits = []
     for run in runs:
-        curve = run.curve
-        end = censoring_step(curve.steps, total_steps=curve.total_steps, state=run.state)
-        hit = sustained_time_to_target(
-            curve.steps, curve.values, target=target.value, direction=field.direction, end=end
-        )
+        hit = field.hit(run)
+        if hit.observed:
+            steps, values, end = run.curve.steps, run.curve.values, float(run.total_steps)
+            hit = sustained_time_to_target(steps, values, target=target.value, direction=field.direction, end=end)
         hits.append(hit)
     return _summary(hits, "steps", field.facts.total_steps, level)
 
@@ -82,13 +81,13 @@ def _summary(
     hits: Sequence[TimeToTarget], unit: Literal["steps", "samples", "seconds"], horizon: float, level: float
 ) -> TimeSummary:
     times, observed = [hit.value for hit in hits], [hit.observed for hit in hits]
-    middle = kaplan_meier(times, observed, level=level).median
+    middle = float(median(times_of(hits)))
     return TimeSummary(
         unit=unit,
         horizon=float(horizon),
-        median=Unavailable("fewer than half of the runs reached the target") if middle is None else middle,
+        median=middle if np.isfinite(middle) else Unavailable(NOT_REACHED),
         restricted_mean=restricted_mean(times, observed, horizon=horizon, level=level)
         if horizon > 0
         else Unavailable("the runs took no time"),
-        share=share_reached(times, observed, horizon=horizon, level=level),
+        share=share_reached(observed, level=level),
     )

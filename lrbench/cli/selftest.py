@@ -190,8 +190,9 @@ def _ranking_checks(finals: dict[str, Floats], times: dict[str, Floats], problem
     if isinstance(test, Unavailable):
         yield Check(problem.dataset, "better at the end", problem.winner, f"not available: {test.reason}", False)
         return
-    better = problem.winner if test.advantage_in_sd > 0 else loser
-    sure = better == problem.winner and test.p_value < MAX_P_VALUE
+    better = problem.winner if test.value < 0 else loser
+    # Without an interval the seeds do not differ, which they must.
+    sure = better == problem.winner and test.p_value < MAX_P_VALUE and test.interval is not None
     yield Check(problem.dataset, "better at the end", problem.winner, f"{better} (p = {test.p_value:.1g})", sure)
     medians = [float(median(times[schedule])) for schedule in SCHEDULES]
     ratios = dict(zip(SCHEDULES, speed_ratios([medians])[0].tolist(), strict=True))

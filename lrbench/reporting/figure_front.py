@@ -43,8 +43,8 @@ def _planes(section: Section, names: Sequence[str], styles: Styles, question: Qu
         name,
         "Speed against final value, one point a schedule",
         figure,
-        "Filled: on the Pareto front (nothing else is at least as good in both and better in one). Lines are 95 % "
-        "intervals. A schedule whose median run missed the target stands in the column “not reached”.",
+        "Left is faster. Filled: on the Pareto front (nothing else is at least as good in both and better in one). "
+        "Lines are 95 % intervals. A schedule whose median run missed the target stands in the column “not reached”.",
     )
     horizons = {facts.name: facts.total_steps for facts in section.workloads}
     for index, workload in enumerate(names):
@@ -83,7 +83,7 @@ def _plane(
     axes.set_xlim(0, 1.22 * horizon)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     axes.xaxis.set_major_locator(FixedLocator([t for t in axes.get_xticks() if 0 <= t <= horizon]))
-    axes.set_xlabel("mean steps to target, at most the budget (updates)")
+    axes.set_xlabel("median steps to target (updates)")
     plain_numbers(axes)
     axes.annotate(
         "not reached", (column, 0), xycoords=("data", "axes fraction"), xytext=(0, -5), textcoords="offset points",

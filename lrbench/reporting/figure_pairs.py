@@ -217,7 +217,7 @@ def _pair_words(pair: Pair) -> str:
             f"n = {pair.final.num_first} and {pair.final.num_second}"
         )
     if not isinstance(pair.final_p_holm, Unavailable):
-        lines.append(f"Welch with Holm: p = {p_value(pair.final_p_holm)}")
+        lines.append(f"After Holm: p = {p_value(pair.final_p_holm)}")
     if isinstance(pair.final, Unavailable):
         lines.append(shortened(pair.final.reason, 90))
     return "\n".join(lines)

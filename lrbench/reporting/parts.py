@@ -1,4 +1,4 @@
-"""The eleven parts of the report, in METRICS.md's order."""
+"""The eleven parts of the report, in the order in which it is read."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

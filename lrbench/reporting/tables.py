@@ -180,7 +180,8 @@ def pairs_table(section: Section, styles: Styles, best: Sequence[str], question:
                     f"{pair.first} – {pair.second}",
                     final.reason if isinstance(final, Unavailable)
                     else f"{number(final.value)} {between(final.interval)} (n = {final.num_first}, {final.num_second})",
-                    "–" if isinstance(final, Unavailable) else f"{final.advantage_in_sd:+.2f}",
+                    "–" if isinstance(final, Unavailable) or final.advantage_in_sd is None
+                    else f"{final.advantage_in_sd:+.2f}",
                     "–" if isinstance(pair.final_p_holm, Unavailable) else p_value(pair.final_p_holm),
                     "–" if isinstance(pair.time_p_holm, Unavailable) else p_value(pair.time_p_holm),
                     "–" if isinstance(pair.improvement, Unavailable)

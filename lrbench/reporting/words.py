@@ -1,6 +1,7 @@
 """Numbers and labels in words, the same in pictures, tables and hover texts; n goes with every number."""
 
-from lrbench.analysis.model import Cell, MeanOfSeeds, Question, TimeSummary
+from lrbench.analysis.model import Cell, Question, TimeSummary
+from lrbench.analysis.statistics.cells import MeanOfSeeds
 from lrbench.analysis.statistics.terms import Direction, Interval, Share, Unavailable
 
 

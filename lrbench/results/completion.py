@@ -2,7 +2,7 @@
 
 What is absent is completed, and a warning says so:
 
-* `workload`: dataset, model, optimizer and budget joined, those that there are; else "default",
+* `workload`: dataset, model, optimizer, batch size and budget joined, those that there are; else "default",
 * `seed`: 0,
 * `run_id`: workload, scheduler, seed and `optimizer.lr`, which must then tell runs apart,
 * `budget`: the largest step of the workload, not of the run: a killed run must not look like a short finished one,
@@ -23,6 +23,10 @@ from lrbench.spec import run_state
 
 METRICS = ("train/loss", "val/loss", "val/accuracy", "test/loss", "test/accuracy")
 _STATUSES = ("RUNNING", "FINISHED", "FAILED", "KILLED")
+# What a workload is, with what stands before and behind each part of its name.
+_WORKLOAD = {
+    "dataset": ("", ""), "model": ("", ""), "optimizer": ("", ""), "batch_size": ("b", ""), "budget": ("", "steps"),
+}  # fmt: skip
 _LOSSES = ("val/loss", "train/loss")
 
 
@@ -156,10 +160,11 @@ def _with_defaults(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     frame = frame.reindex(columns=[*frame.columns, *absent]).astype(absent)
     if frame["workload"].isna().any():
         # Columns that are there but empty in a run name nothing.
-        named = [name for name in ("dataset", "model", "optimizer", "budget") if frame[name].notna().any()]
+        named = [name for name in _WORKLOAD if frame[name].notna().any()]
         joined = pd.Series("", index=frame.index, dtype="string")
         for name in named:
-            joined += "-" + frame[name].astype("string").fillna("") + ("steps" if name == "budget" else "")
+            before, after = _WORKLOAD[name]
+            joined += f"-{before}" + frame[name].astype("string").fillna("") + after
         frame["workload"] = frame["workload"].fillna(joined.str.removeprefix("-") if named else "default")
         assumed.append("workload = " + ("-".join(named) if named else "default"))
     if frame["seed"].isna().any():

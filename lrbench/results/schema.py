@@ -12,6 +12,7 @@ Five different things, told apart everywhere:
 * censored: belongs to analysis results (a target not reached by the end), never to this frame.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -63,6 +64,29 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
+
+
+def domain_of(metric: str) -> tuple[float, float]:
+    """Return the smallest and the largest value that a metric can have: accuracies are shares, whatever their split."""
+    return (0.0, 1.0) if metric.endswith("accuracy") else (-math.inf, math.inf)
+
+
+def check_domain(frame: pd.DataFrame, metric: str, *, source: str) -> None:
+    """Refuse values that a metric cannot have, such as accuracies in percent.
+
+    Raises:
+        ValueError: names the run, the step and the value.
+    """
+    low, high = domain_of(metric)
+    values, missing = as_floats(frame[metric])
+    with np.errstate(invalid="ignore"):
+        outside = np.flatnonzero(~missing & np.isfinite(values) & ((values < low) | (values > high)))
+    if outside.size:
+        run_id, step = frame[["run_id", "step"]].iloc[outside[0]]
+        raise ValueError(
+            f"{source}: {metric} must be within {low:g} and {high:g}; run {run_id!r} has {values[outside[0]]:g} at "
+            f"step {step} ({outside.size} such rows); write shares, not percent"
+        )
 
 
 def float_column(values: Iterable[float | None]) -> pd.arrays.FloatingArray:

@@ -285,11 +285,13 @@ def _finish(
 ) -> Result:
     """Write the end of one run; `num_shared` of its steps were taken by another one."""
     evaluations = record.evaluations()
+    first, last, headline = evaluations[0].metrics, evaluations[-1].metrics, plan.dataset.task.objective
     state = run_state(
-        first_loss=evaluations[0].metrics["val/loss"],
-        last_loss=evaluations[-1].metrics["val/loss"],
+        first_loss=first["val/loss"],
+        last_loss=last["val/loss"],
         last_step=evaluations[-1].step,
         total_steps=training.total_steps,
+        has_improved=headline == "val/accuracy" and last[headline] > first[headline],
     )
     result = partial(
         Result, name=plan.run_name, tracking_uri=record.facts.tracking_uri, record=record.path, state=state

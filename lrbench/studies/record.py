@@ -158,7 +158,7 @@ def _sums(summary: Mapping[str, Any], finals: Sequence[Result], metric: str) -> 
 
 
 def summarized(name: str, values: Sequence[float]) -> dict[str, float]:
-    """Mean, number and, from three values on, Student's 95 % interval (METRICS.md, fact 4)."""
+    """Mean, number and, from three values on, Student's 95 % interval (docs/metrics.md, fact 4)."""
     if not values:
         return {}
     found = {f"{name}/mean": float(np.mean(values)), f"{name}/n": float(len(values))}

@@ -73,13 +73,16 @@ def states_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
         incomplete = int((group["state"] == RunState.INCOMPLETE).sum())
         if diverged:
             sentence = (
-                f"{workload}: {diverged} of {len(group)} runs of {schedule} diverged; its means leave "
-                "them out, which flatters it."
+                f"{workload}: {diverged} of {len(group)} runs of {schedule} diverged; it ranks last, and its mean is "
+                "that of the others."
             )
             yield Finding("diverged", "serious", sentence, cell)
         if incomplete:
-            sentence = f"{workload}: {incomplete} of {len(group)} runs of {schedule} did not finish."
-            yield Finding("incomplete", "warning", sentence, cell)
+            sentence = (
+                f"{workload}: {incomplete} of {len(group)} runs of {schedule} did not finish and have no final value; "
+                "finish them, since the others may not stand for them."
+            )
+            yield Finding("incomplete", "serious", sentence, cell)
 
 
 def seeds_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:

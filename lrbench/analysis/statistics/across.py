@@ -1,4 +1,4 @@
-"""Tests across workloads (METRICS.md, row 14; Demsar 2006).
+"""Tests across workloads (docs/metrics.md, row 14; Demsar 2006).
 
 Scores have shape (num_workloads, num_schedules), one seed mean a cell, no cell missing; diverged =
 `terms.worst`. Pairs are numbered by column.
@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from lrbench.analysis.statistics.pairs import holm
 from lrbench.analysis.statistics.ranks import ranks
 from lrbench.analysis.statistics.terms import (
     TIE_TOLERANCE,
+    BoolArray,
     Direction,
     FloatArray,
     Unavailable,
@@ -72,6 +74,8 @@ class SignedRanks:
         p_value: two-sided, exact.
         p_holm: after Holm over all pairs.
         significant: p_holm <= alpha.
+        num_tied: workloads on which both are equal.
+        attainable: whether any result of the workloads that are not tied could have been significant.
     """
 
     first: int
@@ -81,6 +85,8 @@ class SignedRanks:
     p_value: float
     p_holm: float
     significant: bool
+    num_tied: int
+    attainable: bool
 
 
 def smallest_num_workloads(num_schedules: int, *, alpha: float = 0.05) -> int:
@@ -150,11 +156,15 @@ def wilcoxon_holm(
         return refusal
     pairs = list(combinations(range(costs.shape[1]), 2))
     tests = [signed_ranks(costs[:, a], costs[:, b]) for a, b in pairs]
-    holm = stats_extra("statsmodels.stats.multitest").multipletests([p for _, _, p in tests], alpha, method="holm")[1]
-    return [
-        SignedRanks(a, b, plus, minus, p, float(q), bool(q <= alpha))
-        for (a, b), (plus, minus, p), q in zip(pairs, tests, holm, strict=True)
-    ]
+    raw = np.array([p for _, _, p in tests])
+    found = []
+    for i, ((a, b), (plus, minus, p), q) in enumerate(zip(pairs, tests, holm(raw), strict=True)):
+        num_tied = int(_tied(costs[:, a], costs[:, b]).sum())
+        # With ties the smallest p is 2 / 2^(those that are none): Holm again, as if this pair had reached it.
+        smallest = min(1.0, 2.0 ** (1 - len(costs) + num_tied))
+        attainable = bool(holm(np.where(np.arange(raw.size) == i, smallest, raw))[i] <= alpha)
+        found.append(SignedRanks(a, b, plus, minus, p, float(q), bool(q <= alpha), num_tied, attainable))
+    return found
 
 
 def signed_ranks(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, float, float]:
@@ -172,13 +182,18 @@ def signed_ranks(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, fl
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        close = (a == b) | (abs(a - b) <= TIE_TOLERANCE * np.maximum(abs(a), abs(b))) & np.isfinite(a - b)
-        difference = np.where(close, 0.0, a - b)
+        difference = np.where(_tied(a, b), 0.0, a - b)
     sizes = np.asarray(stats.rankdata(without_noise(abs(difference))), dtype=np.float64)
     split = sizes[difference == 0].sum() / 2
     for_first = float(sizes[difference < 0].sum() + split)
     for_second = float(sizes[difference > 0].sum() + split)
     return for_first, for_second, _exact_p(np.sign(difference) * sizes)
+
+
+def _tied(a: FloatArray, b: FloatArray) -> BoolArray:
+    with np.errstate(invalid="ignore"):
+        close = abs(a - b) <= TIE_TOLERANCE * np.maximum(abs(a), abs(b))
+        return np.asarray((a == b) | close & np.isfinite(a - b), dtype=bool)
 
 
 def _exact_p(signed: FloatArray) -> float:

@@ -1,4 +1,4 @@
-"""Aggregates over workloads and seeds (METRICS.md, rows 12 and 13; Agarwal et al. 2021)."""
+"""Aggregates over workloads and seeds (docs/metrics.md, row 13; Agarwal et al. 2021)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from lrbench.analysis.statistics.cells import Cells, matrix, ok_mean, percentile_intervals
+from lrbench.analysis.statistics.cells import Cells, matrix, mean, percentile_intervals
 from lrbench.analysis.statistics.terms import (
     MIN_SEEDS,
     NUM_RESAMPLES,
@@ -17,7 +17,6 @@ from lrbench.analysis.statistics.terms import (
     FloatArray,
     Interval,
     as_costs,
-    without_noise,
 )
 
 
@@ -27,26 +26,6 @@ class Estimate:
 
     value: float
     interval: Interval | None
-
-
-@dataclass(frozen=True)
-class Improvement:
-    """Probability that a run of the first schedule beats a run of the second.
-
-    Attributes:
-        value: 0 to 1; ties count half.
-        interval: stratified bootstrap, None where a cell has fewer than three seeds.
-        num_workloads: averaged over; with one, valid for that workload only.
-    """
-
-    value: float
-    interval: Interval | None
-    num_workloads: int
-
-    @property
-    def meaningful(self) -> bool:
-        """Whether the interval lies above one half and the estimate is at least three quarters."""
-        return self.interval is not None and self.interval.low > 0.5 and self.value >= 0.75
 
 
 @dataclass(frozen=True)
@@ -63,53 +42,11 @@ class NormalisedFinals:
     headroom: BoolArray
 
 
-def probability_of_improvement(
-    first: Sequence[npt.ArrayLike],
-    second: Sequence[npt.ArrayLike],
-    *,
-    direction: Direction,
-    rng: np.random.Generator,
-    num_resamples: int = NUM_RESAMPLES,
-    level: float = 0.95,
-) -> Improvement:
-    """Average over workloads Mann and Whitney's U / (n_A * n_B): the share of pairs of runs won, ties half.
-
-    Counted from the table of pairs, which the bootstrap needs anyway, with float noise taken for a tie.
-
-    Args:
-        first: one array of shape (num_seeds,) a workload; diverged = `terms.worst`. Numbers of seeds may
-            differ.
-        second: the same workloads in the same order.
-        direction: of the values.
-        rng: for the bootstrap, stratified by workload and schedule.
-        num_resamples: of the bootstrap.
-        level: of the interval.
-
-    Raises:
-        ValueError: no workload, numbers of workloads differ, or a cell is empty.
-    """
-    mine = [as_costs(values, direction=direction) for values in first]
-    theirs = [as_costs(values, direction=direction) for values in second]
-    if not mine or len(mine) != len(theirs) or min(cell.size for cell in [*mine, *theirs]) == 0:
-        raise ValueError("both schedules need at least one seed on each of the same workloads; restrict to common ones")
-    wins = [_wins(a, b) for a, b in zip(mine, theirs, strict=True)]
-    value = float(np.mean([w.mean() for w in wins]))
-    interval = None
-    if min(cell.size for cell in [*mine, *theirs]) >= MIN_SEEDS:
-        samples = np.zeros(num_resamples)
-        for table in wins:
-            # How often each seed is drawn is all a resample of a mean needs.
-            rows, columns = (rng.multinomial(n, np.full(n, 1 / n), size=num_resamples) for n in table.shape)
-            samples += np.einsum("bi,ij,bj->b", rows, table, columns, optimize=True) / table.size
-        interval = percentile_intervals(samples[:, None] / len(wins), level=level)[0]
-    return Improvement(value, interval, len(wins))
-
-
 def normalised_finals(cells: Cells, *, constant: int, direction: Direction) -> NormalisedFinals:
     """Put final values on the scale (y - y_constant) / (y_best - y_constant) of each workload.
 
-    y_constant and y_best are means over seeds that did not diverge, of `constant` and of the best schedule;
-    they are held fixed in the bootstrap that follows.
+    y_constant and y_best are means over seeds, of `constant` and of the best schedule; they are held fixed in the
+    bootstrap that follows.
 
     Args:
         cells: [workload][schedule], none empty; diverged = `terms.worst`.
@@ -119,10 +56,10 @@ def normalised_finals(cells: Cells, *, constant: int, direction: Direction) -> N
     Raises:
         ValueError: a cell is empty (not run).
     """
-    means = as_costs(matrix(cells, statistic=ok_mean, direction=direction), direction=direction)
+    means = as_costs(matrix(cells, statistic=mean, direction=direction), direction=direction)
     reference, best = means[:, constant], means.min(axis=-1)
     with np.errstate(invalid="ignore"):
-        # An infinite reference (every seed of constant diverged) has no scale either.
+        # An infinite reference (a seed of constant diverged) has no scale either.
         headroom = np.isfinite(reference) & (reference - best > TIE_TOLERANCE * abs(reference))
     scaled = []
     for row, zero, one, kept in zip(cells, reference, best, headroom, strict=True):
@@ -161,10 +98,3 @@ def interquartile_mean(
     )
     means = np.asarray(stats.trim_mean(pooled, 0.25, axis=-1), dtype=np.float64)
     return Estimate(value, percentile_intervals(means[:, None], level=level)[0])
-
-
-def _wins(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Table (num_first, num_second): 1 where the first costs less, 1/2 where equal up to float noise."""
-    both = without_noise(np.concatenate([first, second]))
-    a, b = both[: first.size, None], both[None, first.size :]
-    return np.asarray((a < b) + 0.5 * (a == b), dtype=np.float64)

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy import stats
 
 from lrbench.analysis.statistics.terms import (
     MIN_SEEDS,
     NUM_RESAMPLES,
+    TIE_TOLERANCE,
     Direction,
     FloatArray,
     Interval,
+    Unavailable,
     as_costs,
     sign,
     worst,
@@ -29,50 +30,23 @@ Statistic = Callable[[FloatArray], FloatArray]  # costs (..., num_seeds) -> (...
 
 
 @dataclass(frozen=True)
-class Table:
-    """Cells with the names of their rows and columns, both sorted."""
-
-    workloads: tuple[str, ...]
-    schedules: tuple[str, ...]
-    cells: list[list[FloatArray]]
-
-
-@dataclass(frozen=True)
-class Summary:
+class MeanOfSeeds:
     """One cell: the mean over seeds that did not diverge, "over num_ok of num_seeds".
 
     Attributes:
-        mean: None when all diverged.
+        mean: Unavailable when there is no seed, or all diverged.
         sd: standard deviation (ddof 1) over those seeds; None below three.
-        interval: Student t of the mean; None below three.
+        interval: Student t of the mean, within the domain of the metric; None below three, and where the seeds do not
+            vary, which is no certainty.
         num_ok: seeds in the mean.
         num_seeds: all seeds.
     """
 
-    mean: float | None
+    mean: float | Unavailable
     sd: float | None
     interval: Interval | None
     num_ok: int
     num_seeds: int
-
-
-def table_of(runs: pd.DataFrame, *, value: str) -> Table:
-    """Arrange one row per run (columns workload, scheduler, `value`) into cells; absent cells are empty.
-
-    Raises:
-        ValueError: a column is absent.
-    """
-    absent = [name for name in ("workload", "scheduler", value) if name not in runs.columns]
-    if absent:
-        raise ValueError(f"the runs need the columns {absent}; they have {sorted(map(str, runs.columns))}")
-    groups = {
-        (str(workload), str(schedule)): group[value].to_numpy(dtype=np.float64)
-        for (workload, schedule), group in runs.groupby(["workload", "scheduler"], sort=True)
-    }
-    workloads = tuple(sorted({workload for workload, _ in groups}))
-    schedules = tuple(sorted({schedule for _, schedule in groups}))
-    empty = np.empty(0)
-    return Table(workloads, schedules, [[groups.get((w, s), empty) for s in schedules] for w in workloads])
 
 
 def worst_if_diverged(values: npt.ArrayLike, diverged: npt.ArrayLike, *, direction: Direction) -> FloatArray:
@@ -92,41 +66,54 @@ def worst_if_diverged(values: npt.ArrayLike, diverged: npt.ArrayLike, *, directi
     return np.where(mask, worst(direction), array)
 
 
-def summarise(values: npt.ArrayLike, *, direction: Direction, level: float = 0.95) -> Summary:
+def summarise(
+    values: npt.ArrayLike,
+    *,
+    direction: Direction,
+    domain: tuple[float, float] = (-np.inf, np.inf),
+    level: float = 0.95,
+    nothing: str = "no run finished",
+) -> MeanOfSeeds:
     """Summarise the seeds of one cell with Student's t (scipy), which keeps its level from three seeds on.
 
-    The percentile bootstrap covers 77 % instead of 95 % at three seeds (METRICS.md, fact 4).
+    The percentile bootstrap covers 77 % instead of 95 % at three seeds (docs/metrics.md, fact 4).
 
     Args:
         values: (num_seeds,); diverged = worst.
         direction: of the values.
+        domain: of the values; a bound beyond it would only say what cannot be.
         level: of the interval, in (0, 1).
+        nothing: why there is no mean where there is no seed.
     """
     costs = as_costs(values, direction=direction)
     ok = sign(direction) * costs[np.isfinite(costs)]
     if ok.size == 0:
-        return Summary(None, None, None, 0, costs.size)
-    mean = float(ok.mean())
+        reason = f"all {costs.size} runs diverged" if costs.size else nothing
+        return MeanOfSeeds(Unavailable(reason), None, None, 0, costs.size)
+    centre = float(ok.mean())
     if ok.size < MIN_SEEDS:
-        return Summary(mean, None, None, ok.size, costs.size)
+        return MeanOfSeeds(centre, None, None, ok.size, costs.size)
     sd = float(ok.std(ddof=1))
     half = float(stats.t.ppf((1 + level) / 2, ok.size - 1)) * sd / np.sqrt(ok.size)
-    return Summary(mean, sd, Interval(mean - half, mean + half, level, "Student t"), ok.size, costs.size)
+    interval = None
+    if half > TIE_TOLERANCE * abs(centre):
+        interval = Interval(max(domain[0], centre - half), min(domain[1], centre + half), level, "Student t")
+    return MeanOfSeeds(centre, sd, interval, ok.size, costs.size)
 
 
-def ok_mean(costs: FloatArray) -> FloatArray:
-    """Mean of the finite costs along the last axis, inf where there is none: divergence stays out."""
-    ok = np.isfinite(costs)
-    count = ok.sum(axis=-1)
-    total = np.where(ok, costs, 0.0).sum(axis=-1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.inf)
+def mean(costs: FloatArray) -> FloatArray:
+    """Mean along the last axis: inf with one diverged seed, so that divergence ranks last and is not just left out."""
+    return np.asarray(costs.mean(axis=-1), dtype=np.float64)
 
 
 def median(costs: FloatArray) -> FloatArray:
-    """Median along the last axis; inf (a miss) counts, so half of the seeds must succeed for a finite one."""
-    # Half-way between two infinities is infinity, not the NaN of inf - inf.
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.median(costs, axis=-1), dtype=np.float64)
+    """Smallest cost that half of the seeds do not exceed, along the last axis; inf (a miss) counts.
+
+    For times it is the first evaluation by which half of the runs had reached the target: Kaplan and Meier's median
+    where every run finished. Never a time between two evaluations, at which nothing was measured.
+    """
+    middle = (costs.shape[-1] - 1) // 2
+    return np.asarray(np.partition(costs, middle, axis=-1)[..., middle], dtype=np.float64)
 
 
 def matrix(cells: Cells, *, statistic: Statistic, direction: Direction) -> FloatArray:

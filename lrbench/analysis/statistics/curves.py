@@ -1,4 +1,4 @@
-"""Quantities of one run, read off its curve of evaluations (METRICS.md, rows 1, 2 and 7)."""
+"""Quantities of one run, read off its curve of evaluations (docs/metrics.md, rows 1, 2 and 7)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -140,8 +140,8 @@ def best_value(steps: npt.ArrayLike, values: npt.ArrayLike, *, direction: Direct
 def has_collapsed(steps: npt.ArrayLike, values: npt.ArrayLike, *, direction: Direction) -> bool:
     """Whether a run lost over a quarter (`COLLAPSE`) of its own improvement again, without any value being infinite.
 
-    Such a run has not diverged as METRICS.md defines it: its last loss is finite and below the first. Its final value
-    counts, as bad as it is. Overfitting looks the same.
+    Such a run has not diverged as docs/metrics.md defines it: its last loss is finite and below the first. Its final
+    value counts, as bad as it is. Overfitting looks the same.
     """
     _, ordered = _by_step(steps, values)
     first, last = ordered[0], ordered[-1]

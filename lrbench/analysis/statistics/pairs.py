@@ -1,6 +1,7 @@
-"""Two schedules on one workload: is the difference real, how many seeds would tell (METRICS.md, row 15)."""
+"""Two schedules on one workload: is the difference real, how many seeds would tell (docs/metrics.md, row 15)."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,27 +9,35 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from lrbench.analysis.statistics.terms import MIN_SEEDS, Direction, FloatArray, Interval, Unavailable, sign, stats_extra
+from lrbench.analysis.statistics.terms import (
+    MIN_SEEDS,
+    TIE_TOLERANCE,
+    Direction,
+    FloatArray,
+    Interval,
+    Unavailable,
+    sign,
+)
 
 MAX_SEEDS = 10_000  # where the search for a sample size ends: nobody trains more
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Welch's test of first - second.
+    """A test of first - second.
 
     Attributes:
         value: difference of means in the unit of the metric.
-        interval: of `value`.
-        advantage_in_sd: the difference in pooled standard deviations, positive = first is better.
-        p_value: two-sided, not corrected.
+        interval: of `value`, Welch's; None where neither side varies, or times are censored.
+        advantage_in_sd: the difference in pooled standard deviations, positive = first is better; None likewise.
+        p_value: two-sided, not corrected; Welch's, or exact where there is no interval.
         num_first: seeds of the first.
         num_second: seeds of the second.
     """
 
     value: float
-    interval: Interval
-    advantage_in_sd: float
+    interval: Interval | None
+    advantage_in_sd: float | None
     p_value: float
     num_first: int
     num_second: int
@@ -49,8 +58,11 @@ def welch(
 ) -> Difference | Unavailable:
     """Compare the means of two schedules on one workload (Welch 1947, by scipy), unpaired.
 
+    Where neither varies over seeds, all of one against all of the other is the most extreme of all assignments of the
+    runs to the two, each equally likely if they do not differ, and p is the share of assignments as extreme.
+
     Args:
-        first: (num_seeds,) values of seeds that did not diverge.
+        first: (num_seeds,) finite values.
         second: (num_seeds,), the number may differ.
         direction: of the values.
         level: of the interval.
@@ -59,12 +71,19 @@ def welch(
         ValueError: a value is not finite.
     """
     a, b = _finite(first), _finite(second)
-    refusal = _untestable(a, b)
-    if refusal is not None:
-        return refusal
-    result = stats.ttest_ind(a, b, equal_var=False)
-    bounds = result.confidence_interval(level)
+    if min(a.size, b.size) < MIN_SEEDS:
+        return Unavailable(f"a test needs {MIN_SEEDS} seeds each, got {a.size} and {b.size}")
     difference = float(a.mean() - b.mean())
+    if not _varies(a, b):
+        if abs(difference) <= TIE_TOLERANCE * abs(a).max():
+            return Unavailable("all runs of both end at the same value")
+        p = 2 / math.comb(a.size + b.size, a.size)
+        return Difference(difference, None, None, p, a.size, b.size)
+    with warnings.catch_warnings():
+        # Runs of one schedule often hit at the same evaluation; scipy warns of a variance that is truly zero.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        result = stats.ttest_ind(a, b, equal_var=False)
+        bounds = result.confidence_interval(level)
     return Difference(
         value=difference,
         interval=Interval(float(bounds.low), float(bounds.high), level, "Welch t"),
@@ -76,7 +95,7 @@ def welch(
 
 
 def holm(p_values: npt.ArrayLike) -> FloatArray:
-    """Adjust p values for testing all of them (Holm 1979, by statsmodels).
+    """Adjust p values for testing all of them (Holm 1979).
 
     Args:
         p_values: (num_tests,), of everything that is shown: all pairs times all workloads.
@@ -87,27 +106,16 @@ def holm(p_values: npt.ArrayLike) -> FloatArray:
     raw = np.asarray(p_values, dtype=np.float64)
     if not ((raw >= 0) & (raw <= 1)).all():
         raise ValueError("p values must be within [0, 1]; leave out what could not be tested")
-    if raw.size == 0:
-        return raw
-    return np.asarray(stats_extra("statsmodels.stats.multitest").multipletests(raw, method="holm")[1])
+    order = np.argsort(raw, kind="stable")
+    adjusted = np.empty_like(raw)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(raw[order] * np.arange(raw.size, 0, -1)))
+    return adjusted
 
 
-def welch_holm(
-    cells: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], *, direction: Direction, level: float = 0.95
-) -> list[tuple[Difference, float] | Unavailable]:
-    """Test every pair given, with Holm over those that could be tested.
-
-    Args:
-        cells: (first, second) seeds of every pair on every workload that will be shown.
-        direction: of the values.
-        level: of the intervals, which are not adjusted.
-
-    Returns:
-        In the same order, (difference, adjusted p) or why it could not be tested.
-    """
-    results = [welch(first, second, direction=direction, level=level) for first, second in cells]
+def holm_of(results: Sequence[Difference | Unavailable]) -> list[float | Unavailable]:
+    """Adjust over the tests that could be made; in the same order, the others keep their reason."""
     adjusted = iter(holm([r.p_value for r in results if isinstance(r, Difference)]))
-    return [(r, float(next(adjusted))) if isinstance(r, Difference) else r for r in results]
+    return [float(next(adjusted)) if isinstance(r, Difference) else r for r in results]
 
 
 def seeds_to_settle(
@@ -124,7 +132,7 @@ def seeds_to_settle(
     The observed difference and variance are estimates themselves: a guide for planning, not a promise.
 
     Args:
-        first: (num_seeds,) values of seeds that did not diverge.
+        first: (num_seeds,) finite values.
         second: (num_seeds,).
         alpha: level of the test.
         power: probability to find it, in (0, 1).
@@ -135,9 +143,10 @@ def seeds_to_settle(
         ValueError: a value is not finite.
     """
     a, b = _finite(first), _finite(second)
-    refusal = _untestable(a, b)
-    if refusal is not None:
-        return refusal
+    if min(a.size, b.size) < MIN_SEEDS:
+        return Unavailable(f"a test needs {MIN_SEEDS} seeds each, got {a.size} and {b.size}")
+    if not _varies(a, b):
+        return Unavailable("neither schedule varies over seeds, so there is no scale for their difference")
     sought = float(abs(a.mean() - b.mean())) if difference is None else abs(difference)
     sd = _pooled_sd(a, b)
     if sought <= 1e-9 * sd:
@@ -161,16 +170,12 @@ def seeds_to_settle(
 def _finite(values: npt.ArrayLike) -> FloatArray:
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
-        raise ValueError("a test of means takes the seeds that did not diverge; a value is not finite")
+        raise ValueError("a test of means takes finite values; a diverged run has that of step 0")
     return array
 
 
-def _untestable(a: FloatArray, b: FloatArray) -> Unavailable | None:
-    if min(a.size, b.size) < MIN_SEEDS:
-        return Unavailable(f"a test needs {MIN_SEEDS} seeds each, got {a.size} and {b.size}")
-    if _pooled_sd(a, b) <= 1e-12 * max(abs(a).max(), abs(b).max()):
-        return Unavailable("neither schedule varies over seeds, so there is no scale for their difference")
-    return None
+def _varies(a: FloatArray, b: FloatArray) -> bool:
+    return _pooled_sd(a, b) > 1e-12 * float(max(abs(a).max(), abs(b).max()))
 
 
 def _pooled_sd(a: FloatArray, b: FloatArray) -> float:

@@ -1,4 +1,4 @@
-"""Speed against final value, without a weighted score (METRICS.md, row 17)."""
+"""Speed against final value, without a weighted score (docs/metrics.md, row 17)."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -6,14 +6,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from lrbench.analysis.statistics.cells import median, ok_mean
+from lrbench.analysis.statistics.cells import mean, median
 from lrbench.analysis.statistics.terms import (
     MIN_SEEDS,
     NUM_RESAMPLES,
     BoolArray,
     Direction,
     FloatArray,
-    Interval,
     as_costs,
     without_noise,
 )
@@ -42,20 +41,11 @@ def pareto_front(times: npt.ArrayLike, finals: npt.ArrayLike, *, direction: Dire
     return np.asarray(~beaten.any(axis=-1), dtype=bool)
 
 
-def relation(time_difference: Interval | None, final_difference: Interval | None, *, direction: Direction) -> Relation:
-    """Say what can be claimed for a first schedule over a second; ask the other way round for the second.
+def relation(*, faster: bool, better: bool) -> Relation:
+    """Say what can be claimed for a schedule over another that it is shown to be faster or to end better than.
 
     "dominates" needs both advantages shown; "inconclusive" is the absence of a claim, not equality.
-
-    Args:
-        time_difference: interval of first - second in time to target; None where there is none.
-        final_difference: interval of first - second in final value.
-        direction: of the final value.
     """
-    faster = time_difference is not None and time_difference.high < 0
-    better = final_difference is not None and (
-        final_difference.high < 0 if direction == "minimize" else final_difference.low > 0
-    )
     if faster and better:
         return "dominates"
     if faster:
@@ -74,7 +64,7 @@ def front_membership(
     """Return how often each schedule is on the front of one workload when its seeds are resampled.
 
     A seed keeps its time and its final value together. Times are reduced by the median, where a miss counts,
-    final values by the mean over seeds that did not diverge.
+    final values by the mean, which one diverged seed makes the worst.
 
     Args:
         times: one array of shape (num_seeds,) a schedule; inf = missed.
@@ -97,5 +87,5 @@ def front_membership(
         return None
     draws = [rng.integers(s.size, size=(num_resamples, s.size)) for s in speeds]
     speed = np.stack([median(s[d]) for s, d in zip(speeds, draws, strict=True)], axis=-1)
-    final = np.stack([ok_mean(e[d]) for e, d in zip(ends, draws, strict=True)], axis=-1)
+    final = np.stack([mean(e[d]) for e, d in zip(ends, draws, strict=True)], axis=-1)
     return np.asarray(pareto_front(speed, final, direction="minimize").mean(axis=0), dtype=np.float64)

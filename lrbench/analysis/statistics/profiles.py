@@ -1,4 +1,4 @@
-"""Speed relative to the field: ratios and performance profiles (METRICS.md, rows 4 and 5).
+"""Speed relative to the field: ratios and performance profiles (docs/metrics.md, rows 4 and 5).
 
 Matrices have shape (..., num_workloads, num_schedules); leading axes are bootstrap resamples. Entries are
 medians of time to target over seeds: inf = missed by half of the seeds or more, NaN = not run.
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from lrbench.analysis.statistics.terms import BoolArray, FloatArray
+from lrbench.analysis.statistics.terms import FloatArray
 
 TAU_MAX = 4.0
 
@@ -44,15 +44,6 @@ def times_with_misses(times: npt.ArrayLike, observed: npt.ArrayLike, *, horizon:
             "and not a time; leave them out and say so"
         )
     return np.where(hit, at, np.inf)
-
-
-def common_workloads(matrix: npt.ArrayLike) -> BoolArray:
-    """Mark the workloads on which every schedule was run; leave the others out by name, or refuse the score.
-
-    Returns:
-        (num_workloads,) bool.
-    """
-    return np.asarray(~np.isnan(np.asarray(matrix, dtype=np.float64)).any(axis=-1), dtype=bool)
 
 
 def speed_ratios(times: npt.ArrayLike) -> FloatArray:
@@ -145,7 +136,7 @@ def _complete(ratios: npt.ArrayLike) -> FloatArray:
     if np.isnan(array).any():
         raise ValueError(
             f"{int(np.isnan(array).sum())} cells were not run; a score would compare different workloads: "
-            "run them, or restrict to common_workloads(...) and say which were left out"
+            "run them, or leave out these workloads, and say so"
         )
     if array.shape[-2] == 0:
         raise ValueError("a score needs at least one workload")

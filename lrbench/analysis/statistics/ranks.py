@@ -1,4 +1,4 @@
-"""Ranks of schedules, and how far they can be trusted (METRICS.md, rows 5 and 14, fact 5).
+"""Ranks of schedules, and how far they can be trusted (docs/metrics.md, rows 5 and 14, fact 5).
 
 A score matrix has shape (..., num_workloads, num_schedules): seed means or medians, diverged = `terms.worst`.
 """
@@ -115,8 +115,11 @@ def rank_intervals(
         level: of the intervals.
 
     Returns:
-        One entry a schedule, or None when a cell has fewer than three seeds.
+        One entry a schedule, or None when a cell has fewer than three seeds, or with one workload, where a bootstrap of
+        so few values is far too narrow.
     """
+    if len(cells) < 2:
+        return None
     resampled = bootstrap(cells, statistic=statistic, direction=direction, rng=rng, num_resamples=num_resamples)
     if resampled is None:
         return None

@@ -1,4 +1,4 @@
-"""How much a schedule depends on its seed and on its rate (METRICS.md, rows 9, 10, 11 and 16)."""
+"""How much a schedule depends on its seed and on its rate (docs/metrics.md, rows 9, 10, 11 and 16)."""
 
 import math
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ from lrbench.analysis.statistics.terms import (
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviation (ddof 1) over the seeds that did not diverge, the worst seed, and their numbers."""
+    """Standard deviation (ddof 1) over the seeds that did not diverge; the worst seed, None if one diverged."""
 
     sd: float
-    worst_seed: float
+    worst_seed: float | None
     num_ok: int
     num_seeds: int
 
@@ -81,7 +81,7 @@ class Basin:
 
 
 def seed_spread(values: npt.ArrayLike, *, direction: Direction) -> Spread | Unavailable:
-    """Describe how much seeds differ; the worst seed includes the diverged, the standard deviation does not.
+    """Describe how much the seeds that did not diverge differ.
 
     Args:
         values: (num_seeds,) final values; diverged = `terms.worst`.
@@ -91,7 +91,8 @@ def seed_spread(values: npt.ArrayLike, *, direction: Direction) -> Spread | Unav
     ok = costs[np.isfinite(costs)]
     if ok.size < MIN_SEEDS:
         return Unavailable(f"a spread needs {MIN_SEEDS} seeds that did not diverge, got {ok.size}")
-    return Spread(float(ok.std(ddof=1)), float(sign(direction) * costs.max()), ok.size, costs.size)
+    worst_seed = float(sign(direction) * costs.max()) if ok.size == costs.size else None
+    return Spread(float(ok.std(ddof=1)), worst_seed, ok.size, costs.size)
 
 
 def spread_test(groups: Sequence[npt.ArrayLike]) -> SpreadTest | Unavailable:
@@ -201,30 +202,6 @@ def basin_width(
         open_high=high == grid.size - 1,
         optimum_at_edge=best in (0, grid.size - 1),
     )
-
-
-def best_of_n(values: npt.ArrayLike, num_trials: int, *, direction: Direction) -> float:
-    """Return the expected best of `num_trials` of N independently drawn trials, unbiased (Tang et al. 2020).
-
-    sum over i of v_(i) * C(i-1, n-1) / C(N, n), v_(1) the worst. Not for trials that a sampler adapted or a
-    grid fixed: they were not drawn independently.
-
-    Args:
-        values: (N,) one value a trial; a diverged trial is `terms.worst`, and the result with it where one
-            may win.
-        num_trials: n in 1..N.
-        direction: of the values.
-
-    Raises:
-        ValueError: n is out of range.
-    """
-    costs = np.sort(as_costs(values, direction=direction))[::-1]  # worst first
-    if not 1 <= num_trials <= costs.size:
-        raise ValueError(f"best of n needs n in 1..{costs.size} (the trials there are), got {num_trials}")
-    total = math.comb(costs.size, num_trials)
-    # From n on: before it the weight is 0, and 0 * inf of a diverged trial would be NaN.
-    weights = [math.comb(i - 1, num_trials - 1) / total for i in range(num_trials, costs.size + 1)]
-    return sign(direction) * float(np.dot(weights, costs[num_trials - 1 :]))
 
 
 def _on_grid(

@@ -1,11 +1,13 @@
-"""Times to a target over seeds, with censoring (METRICS.md, rows 2 and 6).
+"""Times to a target over seeds, with censoring (docs/metrics.md, rows 2 and 6).
 
 Every function takes `times` of shape (num_runs,), finite, in one unit, and `observed`, bool of the same
 shape: False means censored, the target was not reached up to that time. inf never stands for censoring here.
 """
 
+import math
 import warnings
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,10 @@ from lrbench.analysis.statistics.terms import (
     Share,
     Unavailable,
     wilson_share,
+    without_noise,
 )
+
+MAX_ASSIGNMENTS = 5_000  # 7 runs against 7
 
 
 @dataclass(frozen=True)
@@ -31,14 +36,12 @@ class Survival:
         survival: (num_times,) share after each of them.
         low: (num_times,) lower pointwise band (log-log), or None below three runs.
         high: (num_times,) upper band, or None.
-        median: the first time at which at most half remain; None if more than half never get there.
     """
 
     times: FloatArray
     survival: FloatArray
     low: FloatArray | None
     high: FloatArray | None
-    median: float | None
 
 
 @dataclass(frozen=True)
@@ -53,22 +56,19 @@ class RestrictedMean:
 
 @dataclass(frozen=True)
 class LogRank:
-    """Two-sided logrank test; a positive statistic means that the first sample takes less time."""
+    """Two-sided logrank test: hits of the first sample beyond those expected, positive = it takes less time."""
 
-    statistic: float
+    excess_hits: float
     p_value: float
 
 
-def share_reached(
-    times: npt.ArrayLike, observed: npt.ArrayLike, *, horizon: float, level: float = 0.95
-) -> Share | Unavailable:
-    """Return the share of runs that reached the target within the horizon, with Wilson's interval.
+def share_reached(observed: npt.ArrayLike, *, level: float = 0.95) -> Share | Unavailable:
+    """Return the share of all runs that are known to have reached the target, with Wilson's interval.
 
-    Runs that were censored earlier (incomplete) are unknown and count on neither side.
+    A run that did not finish counts in the denominator: left out, it would raise the share by being killed.
     """
-    at, hit = _checked(times, observed)
-    known = hit | (at >= horizon)
-    return wilson_share(int((hit & (at <= horizon)).sum()), int(known.sum()), level=level)
+    hit = np.asarray(observed, dtype=bool)
+    return wilson_share(int(hit.sum()), hit.size, level=level)
 
 
 def kaplan_meier(times: npt.ArrayLike, observed: npt.ArrayLike, *, level: float = 0.95) -> Survival:
@@ -76,14 +76,12 @@ def kaplan_meier(times: npt.ArrayLike, observed: npt.ArrayLike, *, level: float 
     at, hit = _checked(times, observed)
     curve = stats.ecdf(_censored(at, hit)).sf
     share = np.asarray(curve.probabilities, dtype=np.float64)
-    reached_half = np.flatnonzero(share <= 0.5 + 1e-12)
     low, high = _band(curve, level) if at.size >= MIN_SEEDS else (None, None)
     return Survival(
         times=np.asarray(curve.quantiles, dtype=np.float64),
         survival=share,
         low=low,
         high=high,
-        median=float(curve.quantiles[reached_half[0]]) if reached_half.size else None,
     )
 
 
@@ -133,17 +131,29 @@ def logrank(
     second_times: npt.ArrayLike,
     second_observed: npt.ArrayLike,
 ) -> LogRank | Unavailable:
-    """Test whether two schedules take equally long (logrank, by scipy)."""
+    """Test whether two schedules take equally long (logrank), exactly where runs are few.
+
+    A run scores 1 if it hit, minus the cumulative hazard up to its time; the scores of one sample sum up to its hits
+    beyond those expected. Every assignment of the runs to the samples is equally likely if these do not differ. All of
+    them are counted up to `MAX_ASSIGNMENTS`; beyond, the normal distribution is close (scipy).
+    """
     first, second = _checked(first_times, first_observed), _checked(second_times, second_observed)
     if min(first[0].size, second[0].size) < MIN_SEEDS:
         return Unavailable(f"a logrank test needs {MIN_SEEDS} runs each, got {first[0].size} and {second[0].size}")
     if not (first[1].any() or second[1].any()):
         return Unavailable("no run of either schedule reached the target")
-    with np.errstate(invalid="ignore"):
-        result = stats.logrank(_censored(*first), _censored(*second))
-    if not np.isfinite(result.statistic):
+    at, hit = np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+    at_risk = (at[None, :] >= at[:, None]).sum(axis=1)
+    hazard = ((at[None, :] <= at[:, None]) * (hit / at_risk)[None, :]).sum(axis=1)
+    scores = hit - hazard
+    if np.ptp(without_noise(scores)) == 0:
         return Unavailable("all runs reached the target at the same time")
-    return LogRank(float(result.statistic), float(result.pvalue))
+    size, total = first[0].size, at.size
+    excess = float(scores[:size].sum())
+    if math.comb(total, size) <= MAX_ASSIGNMENTS:
+        sums = scores[np.array(list(combinations(range(total), size)))].sum(axis=1)
+        return LogRank(excess, float((abs(sums) >= abs(excess) - 1e-9).mean()))
+    return LogRank(excess, float(stats.logrank(_censored(*first), _censored(*second)).pvalue))
 
 
 def target_ecdf(fractions: npt.ArrayLike, observed: npt.ArrayLike, *, level: float = 0.95) -> Survival:

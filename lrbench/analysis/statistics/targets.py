@@ -1,4 +1,4 @@
-"""Targets, frozen as numbers before anything is ranked (METRICS.md, row 3)."""
+"""Targets, frozen as numbers before anything is ranked (docs/metrics.md, row 3)."""
 
 from dataclasses import dataclass
 

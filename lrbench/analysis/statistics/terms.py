@@ -32,6 +32,11 @@ class Interval:
     level: float
     method: str
 
+    def scaled(self, factor: float) -> "Interval":
+        """The interval of `factor` times the quantity."""
+        low, high = sorted((factor * self.low, factor * self.high))
+        return Interval(low, high, self.level, self.method)
+
 
 @dataclass(frozen=True)
 class Unavailable:

@@ -1,5 +1,6 @@
 """What can be said over several workloads, and what cannot."""
 
+from lrbench.analysis.audit.findings import plural
 from lrbench.analysis.model import Across, Question, Section
 from lrbench.analysis.statistics.terms import Unavailable
 from lrbench.analysis.verdict.claims import Claim
@@ -36,9 +37,18 @@ def _tests(question: Question, across: Across) -> str:
     if isinstance(across.tests, Unavailable):
         return f"{over}: {across.tests.reason}."
     shown = [test for test in across.tests if test.better is not None]
+    tied = [test for test in across.tests if not test.attainable]
+    rest = len(across.tests) - len(shown) - len(tied)
+    undecided = f"; {plural(rest, 'other pair')}: no significant difference" if rest else ""
+    if tied:
+        undecided += f"; {plural(len(tied), 'pair')} tied on too many workloads to test"
+    if not shown and not rest:
+        least = min(test.num_tied for test in tied)
+        return f"{over}: too many ties to test: every pair is equal on {least} workloads or more."
     if not shown:
         by = f"exact Wilcoxon, Holm, alpha {question.alpha:g}"
-        return f"{over}: no significant difference between any two schedules ({by})."
+        what = "any two schedules" if not tied else f"{plural(rest, 'pair')} of schedules{undecided.partition(';')[2]}"
+        return f"{over}: no significant difference between {what} ({by})."
     beaten: dict[str, list[str]] = {}
     for test in shown:
         assert test.better is not None
@@ -47,8 +57,6 @@ def _tests(question: Question, across: Across) -> str:
     largest = max(test.p_holm for test in shown)
     parts = [f"{winner} ends better than {names(beaten[winner])}" for winner in order if winner in beaten]
     of_them = ", the largest of them" if len(shown) > 1 else ""
-    rest = len(across.tests) - len(shown)
-    undecided = f"; {rest} other {'pair' if rest == 1 else 'pairs'}: no significant difference" if rest else ""
     return f"{over}: {'; '.join(parts)} (exact Wilcoxon, {p_value(largest)} after Holm{of_them}){undecided}."
 
 

@@ -1,7 +1,10 @@
 """Advice for the budget that a person has: from runs planned for it, else from runs stopped there, which is weaker."""
 
+import numpy as np
+
 from lrbench.analysis.model import Analysis, Cell, Question, Section, SweepPoint
-from lrbench.analysis.statistics.terms import Unavailable, sign
+from lrbench.analysis.statistics.ranks import ranks
+from lrbench.analysis.statistics.terms import Unavailable
 from lrbench.analysis.verdict.claims import Claim, standing
 from lrbench.analysis.verdict.wording import names, steps, summary
 
@@ -36,6 +39,7 @@ def _planned(analysis: Analysis) -> list[Claim]:
 def _at_length(analysis: Analysis, task: str, here: list[SweepPoint], length: int, longest: int) -> Claim:
     question = analysis.question
     best = min(here, key=lambda p: (_rank(p), p.scheduler))
+    tied = [p.scheduler for p in here if p is not best and p.rank == best.rank]
     section, workload = next(
         (section, facts.name)
         for section in analysis.sections
@@ -45,6 +49,8 @@ def _at_length(analysis: Analysis, task: str, here: list[SweepPoint], length: in
     at = f"at {100 * length / longest:.3g} % of the longest budget" if length < longest else "at the longest budget"
     value = summary(best.final, question.endpoint)
     sentence = f"{task} {at} ({steps(length)} steps, planned for them): {best.scheduler}, {question.endpoint} {value}"
+    if tied:
+        sentence += f", tied with {names(tied)}"
     if len(here) < 2:
         return Claim("budget", workload, f"{sentence}; it is the only schedule.", (best.scheduler,))
     found = standing(
@@ -55,7 +61,7 @@ def _at_length(analysis: Analysis, task: str, here: list[SweepPoint], length: in
     if found.alike:
         sentence += f"; no significant difference to {names([row.other for row in found.alike])}"
     if found.untested and not (found.worse or found.alike):
-        sentence += f", best of {len(here)}, not tested"
+        sentence += ", not tested" if tied else f", best of {len(here)}, not tested"
     return Claim("budget", workload, f"{sentence}.", (best.scheduler,))
 
 
@@ -68,23 +74,30 @@ def _stopped(question: Question, section: Section, workload: str) -> list[Claim]
     said = []
     for fraction in _SHOWN:
         values = [(cell, mean) for cell in cells if (mean := _at(cell, fraction)) is not None]
-        if len(values) > 1:
-            best = min(values, key=lambda pair: (sign(question.direction) * pair[1], pair[0].scheduler))[0]
-            point = next(point for point in best.path if point.fraction == fraction)
+        places = ranks(np.array([mean for _, mean in values]), direction=question.direction)
+        leaders = [cell for (cell, _), place in zip(values, places, strict=True) if place == min(places)]
+        if len(leaders) < len(values):
+            point = next(point for point in leaders[0].path if point.fraction == fraction)
             value = summary(point.value, question.metric)
-            said.append(f"at {fraction:.0%} (step {steps(point.step)}) {best.scheduler}, {value}")
+            shared = " share the lead" if len(leaders) > 1 else " leads"
+            at = f"at {100 * fraction:g} % (step {steps(point.step)})"
+            said.append(f"{at} {names([cell.scheduler for cell in leaders])}{shared}, {value}")
     if not said:
         return []
     sentence = (
-        f"{workload}, stopped early: {'; '.join(said)} leads in {question.metric}. Not tested, and these runs were "
+        f"{workload}, stopped early: {'; '.join(said)} in {question.metric}. Not tested, and these runs were "
         f"planned for {steps(total)} steps: planned for less, schedules that decay late would do better."
     )
     return [Claim("budget", workload, sentence, ())]
 
 
 def _at(cell: Cell, fraction: float) -> float | None:
-    mean = next((point.value.mean for point in cell.path if point.fraction == fraction), None)
-    return None if mean is None or isinstance(mean, Unavailable) else mean
+    """Mean value there, None where a run had diverged or there was none, or at step 0, where nobody leads."""
+    point = next(point for point in cell.path if point.fraction == fraction)
+    mean = point.value.mean
+    if point.step == 0 or point.value.num_ok < point.value.num_seeds or isinstance(mean, Unavailable):
+        return None
+    return mean
 
 
 def _rank(point: SweepPoint) -> float:

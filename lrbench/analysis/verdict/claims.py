@@ -1,5 +1,6 @@
 """A claim, and which pairs of an analysis stand behind it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -35,7 +36,7 @@ class Against:
     Attributes:
         other: the other schedule.
         difference: self - other, in the unit of the metric or in steps; Unavailable if not tested.
-        interval: of the difference, None if not tested.
+        interval: of the difference, None if not tested or if neither side varies.
         p_holm: Unavailable if not tested.
         better: the difference is in the good direction.
     """
@@ -58,9 +59,9 @@ class Standing:
 
 
 def cells_on(section: Section, workload: str) -> list[Cell]:
-    """Cells of a workload, best final value first; those without a rank last."""
+    """Cells of a workload, best final value first; of those that share the last place, the fewest diverged runs."""
     cells = [cell for cell in section.cells if cell.workload == workload]
-    return sorted(cells, key=lambda c: (isinstance(c.rank, Unavailable), _place(c), c.scheduler))
+    return sorted(cells, key=lambda c: (_place(c), c.num_diverged / c.num_runs, c.scheduler))
 
 
 def standing(
@@ -104,11 +105,10 @@ def _against(pair: Pair, scheduler: str, by: Literal["final", "time"], direction
     if not isinstance(found, Difference):
         return Against(other, found, None, found, False)
     factor = 1 if is_first else -1
-    bounds = sorted((factor * found.interval.low, factor * found.interval.high))
-    interval = Interval(bounds[0], bounds[1], found.interval.level, found.interval.method)
+    interval = None if found.interval is None else found.interval.scaled(factor)
     cost = sign(direction) if by == "final" else 1
     return Against(other, factor * found.value, interval, p_holm, cost * factor * found.value < 0)
 
 
 def _place(cell: Cell) -> float:
-    return 0.0 if isinstance(cell.rank, Unavailable) else cell.rank
+    return math.inf if isinstance(cell.rank, Unavailable) else cell.rank

@@ -37,6 +37,8 @@ def final_claims(question: Question, section: Section, workload: str) -> list[Cl
 def _lead(question: Question, leader: Cell, ranked: list[Cell], found: Standing, value: str) -> str:
     """The sentence about the best mean: shown best, best of some, or not distinguishable."""
     name = f"{leader.scheduler} ({value}{_diverged(leader)})"
+    if leader.num_diverged:
+        return f"every schedule has runs that diverged, so none is ranked; the smallest share of them has {name}."
     tied = [cell.scheduler for cell in ranked[1:] if cell.rank == leader.rank]
     if tied:
         name = f"{leader.scheduler} and {names(tied)} share the best final value ({value}{_diverged(leader)})"
@@ -67,6 +69,8 @@ def _rest(cells: list[Cell], found: Standing) -> list[str]:
             if row.other not in {cell.scheduler for cell in lost}:
                 reasons.setdefault(reason, []).append(row.other)
         said += [f"Not tested against {names(others)}: {reason}." for reason, others in reasons.items()]
+    if cells[0].num_diverged == 0 and any(cell.num_ok and cell.num_diverged for cell in cells):
+        said.append("Schedules of which a run diverged rank last; in tests such a run counts as the value at step 0.")
     diverged = [cell.scheduler for cell in lost if cell.num_diverged]
     unfinished = [cell.scheduler for cell in lost if not cell.num_diverged]
     if diverged:
@@ -84,11 +88,11 @@ def _closest(question: Question, rows: tuple[Against, ...]) -> str:
 
     row = min(rows, key=lambda r: (size(r), r.other))
     assert isinstance(row.difference, float)
-    assert row.interval is not None
     assert isinstance(row.p_holm, float)
     amount = advantage(row.difference, question.endpoint, question.direction)
-    bounds = advantage_interval(row.interval, question.endpoint, question.direction)
-    return f"ahead of {row.other} by {amount} {bounds}, {p_value(row.p_holm)} after Holm"
+    if row.interval is not None:
+        amount += f" {advantage_interval(row.interval, question.endpoint, question.direction)}"
+    return f"ahead of {row.other} by {amount}, {p_value(row.p_holm)} after Holm"
 
 
 def _behind(question: Question, ranked: list[Cell]) -> str:

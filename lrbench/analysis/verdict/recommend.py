@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from lrbench.analysis.audit.findings import listed, plural
 from lrbench.analysis.field import CONSTANT
-from lrbench.analysis.model import Cell, MeanOfSeeds, Question, Section
+from lrbench.analysis.model import Cell, Question, Section
+from lrbench.analysis.statistics.cells import MeanOfSeeds
 from lrbench.analysis.statistics.pairs import SeedsNeeded
 from lrbench.analysis.statistics.robustness import Basin
 from lrbench.analysis.statistics.terms import Interval, Unavailable, sign
@@ -135,9 +136,7 @@ def _gain(question: Question, section: Section, workload: str, choice: Cell, ok:
         assert isinstance(choice.final.mean, float)
         assert isinstance(other.final.mean, float)
         return Gain(other.scheduler, better * (choice.final.mean - other.final.mean), None, False)
-    assert row.interval is not None
-    bounds = sorted((better * row.interval.low, better * row.interval.high))
-    interval = Interval(bounds[0], bounds[1], row.interval.level, row.interval.method)
+    interval = None if row.interval is None else row.interval.scaled(better)
     return Gain(other.scheduler, better * row.difference, interval, row in found.worse)
 
 
@@ -169,7 +168,7 @@ def _gain_words(question: Question, gain: Gain | Unavailable) -> str:
         return ""
     amount = advantage(gain.value, question.endpoint, "maximize")
     if gain.interval is None:
-        return f"Observed gain over {gain.over}: {amount}, not tested."
+        return f"Observed gain over {gain.over}: {amount}{'' if gain.is_shown else ', not shown'}."
     bounds = advantage_interval(gain.interval, question.endpoint, "maximize")
     verdict = "" if gain.is_shown else ", not significant"
     return f"Gain over {gain.over}: {amount} {bounds}{verdict}."

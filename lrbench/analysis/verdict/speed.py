@@ -24,12 +24,12 @@ def speed_claims(question: Question, section: Section, workload: str) -> list[Cl
     missed = [c.scheduler for c in cells if isinstance(c.speed_ratio, Unavailable) and c not in refused]
     said = []
     if not timed:
-        said.append(f"{workload}: no schedule reached {goal} in more than half of its runs; who is fastest is unknown.")
+        said.append(f"{workload}: no schedule reached {goal} in half of its runs; who is fastest is unknown.")
     else:
-        found = _fastest(question, section, workload, timed, goal, facts.eval_interval)
+        found = _fastest(workload, timed, goal, facts.eval_interval)
         said += [found, _tested(question, section, timed[0], [cell.scheduler for cell in refused])]
         if missed:
-            said.append(f"Missed by half of the runs or more: {names(missed)}.")
+            said.append(f"Missed by more than half of the runs: {names(missed)}.")
     if refused:
         said.append(f"Not timed, evaluated at other steps than most: {names([c.scheduler for c in refused])}.")
     if _refers_to_constant(facts.target):
@@ -67,16 +67,16 @@ def both_claims(section: Section, workload: str) -> list[Claim]:
     return [Claim("both", workload, sentence, tuple(sorted(beaten)))]
 
 
-def _fastest(
-    question: Question, section: Section, workload: str, timed: list[Cell], goal: str, eval_interval: float | None
-) -> str:
+def _fastest(workload: str, timed: list[Cell], goal: str, eval_interval: float | None) -> str:
     """The fastest median, and by how much."""
     first = timed[0]
     tied = [cell.scheduler for cell in timed[1:] if cell.speed_ratio == first.speed_ratio]
     resolution = f", evaluated every {steps(eval_interval)} steps" if eval_interval is not None else ""
-    at = f"at step {_median(section, first)} (median of n = {first.num_runs}{resolution})"
+    assert not isinstance(first.steps, Unavailable)
+    assert not isinstance(first.steps.median, Unavailable)
+    at = f"at step {steps(first.steps.median)} (median of n = {first.num_runs}{resolution})"
     if tied:
-        lead = f"{workload}: {names([first.scheduler, *tied])} reach {goal}, first and equally early, {at}"
+        lead = f"{workload}: {names([first.scheduler, *tied])} reach {goal} equally early, first, {at}"
     else:
         lead = f"{workload}: {first.scheduler} reaches {goal}, first, {at}"
     later = [cell for cell in timed[1:] if cell.scheduler not in tied]
@@ -109,12 +109,6 @@ def _tested(question: Question, section: Section, first: Cell, refused: list[str
         return f"Not tested: {next(iter(reasons))}."
     said += [f"Not tested against {names(others)}: {reason}." for reason, others in reasons.items()]
     return " ".join(said)
-
-
-def _median(section: Section, cell: Cell) -> str:
-    """The median that the ratios are made of; Kaplan and Meier's takes the lower of two middle times."""
-    point = next(p for p in section.front if (p.workload, p.scheduler) == (cell.workload, cell.scheduler))
-    return "unknown" if isinstance(point.time, Unavailable) else steps(point.time)
 
 
 def _ratio(cell: Cell) -> float:

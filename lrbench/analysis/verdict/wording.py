@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lrbench.analysis.audit.findings import listed
-from lrbench.analysis.model import MeanOfSeeds
+from lrbench.analysis.statistics.cells import MeanOfSeeds
 from lrbench.analysis.statistics.terms import Direction, Interval, Unavailable, sign
 
 
