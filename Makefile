@@ -1,19 +1,36 @@
-PYTHON ?= python
+# The Python at hand where lrbench is installed for development; otherwise that of .venv, which is made when needed.
+AT_HAND := $(shell python -c "from importlib.metadata import version as v; v('lr-schedule-bench'); v('pytest')" 2>/dev/null && echo python)
+PYTHON ?= $(or $(AT_HAND),.venv/bin/python)
+INSTALLED := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow lint types check gallery docs ui clean
+.PHONY: help demo setup test test-slow test-all lint types check gallery docs ui clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup:  ## install lrbench and everything its development needs
-	$(PYTHON) -m pip install -e ".[dev]"
+demo test test-slow test-all lint types gallery docs ui: $(INSTALLED)
 
-test:  ## the default tests, minutes
+.venv/installed: pyproject.toml
+	test -x .venv/bin/python || python3 -m venv .venv
+	.venv/bin/python -m pip install -e ".[dev]"
+	touch $@
+
+demo:  ## train the default, on a fresh machine too, and say where to look
+	$(PYTHON) -m lrbench
+	@echo "Everything about this run is in the folder named at 'record'; 'make ui' shows it in the browser."
+
+setup:  ## install lrbench and everything its development needs into the Python at hand
+	python -m pip install -e ".[dev]"
+
+test:  ## the default tests, minutes; on a fresh machine too
 	$(PYTHON) -m pytest -n auto
 
 test-slow:  ## the tests marked slow: real servers, kills, whole trainings
-	$(PYTHON) -m pytest -m slow
+	$(PYTHON) -m pytest -n auto -m slow
+
+test-all:  ## both in one go, as continuous integration does
+	$(PYTHON) -m pytest -n auto -m "slow or not slow"
 
 lint:  ## ruff: style and format
 	$(PYTHON) -m ruff check .

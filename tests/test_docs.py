@@ -111,6 +111,7 @@ class _Page(HTMLParser):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("site")
 def test_no_link_is_broken_and_every_picture_exists(site):
     pages = {path: _Page(path.read_text()) for path in site.rglob("*.html") if path.name != "404.html"}
     assert len(pages) > 20
@@ -129,6 +130,7 @@ def test_no_link_is_broken_and_every_picture_exists(site):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("site")
 def test_the_site_asks_nobody_else_for_anything(site):
     for path in site.rglob("*.html"):
         for source in _Page(path.read_text()).sources:
@@ -136,6 +138,7 @@ def test_the_site_asks_nobody_else_for_anything(site):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("site")
 def test_every_config_and_every_room_has_its_reference(site):
     schedulers = _Page((site / "reference" / "conf-scheduler.html").read_text())
     assert {path.stem for path in (REPO / "conf" / "scheduler").glob("*.yaml")} <= schedulers.ids

@@ -89,6 +89,7 @@ def curve(record):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.xdist_group("launchers")
 def test_a_grid_elsewhere_is_trained_once_and_arrives_in_mlflow(results, launcher):
     words = [*launcher, *TINY, f"results_dir='{results}'", "scheduler=cosine,step"]
     out, _ = run(results.parent, *words)
@@ -128,6 +129,7 @@ def _is_job(process: Path, folder: Path) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.xdist_group("launchers")
 def test_a_preempted_job_queues_again_and_ends_as_an_unbroken_one(tmp_path):
     for module in needs["submitit_local"]:
         pytest.importorskip(module)

@@ -15,7 +15,7 @@ from lrbench.tracking.read import read_runs
 from lrbench.tracking.read_sql import recorded_experiments
 from lrbench.tracking.server import serving
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 REPO = Path(__file__).resolve().parent.parent
 GRID = ("scheduler=cosine,step,constant", "seed=0,1", "budget.epochs=3")
 NAMES = [f"{scheduler}-s{seed}" for scheduler in ("cosine", "step", "constant") for seed in (0, 1)]

@@ -123,19 +123,28 @@ def test_every_contestant_gets_equal_trials_and_its_best_point_is_measured_on_fr
         assert sorted(extended[name]) == [0, 1, 2, 3], "the number of trials is a total"
 
 
+TWENTY_EPOCHS = [*LONG, "scheduler=cosine,step", "hydra.sweeper.num_trials=6", "hydra.sweeper.final_seeds=2"]
+TWENTY_EPOCHS += ["hydra.sweeper.sampler=tpe", "hydra.sweeper.at_once=2", "budget.epochs=20"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """What a sweep ends with that nobody disturbs: its studies, finals and tuning runs."""
+    folder = tmp_path_factory.mktemp("unbroken") / "sweep"
+    run(folder, *TWENTY_EPOCHS)
+    return studies(folder), finals(folder), records(folder, "tuning").keys()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.xdist_group("kills")
 @pytest.mark.parametrize("repetition", range(3))
-def test_a_sweep_killed_again_and_again_ends_as_an_unbroken_one(tmp_path, repetition):
-    words = [*LONG, "scheduler=cosine,step", "hydra.sweeper.num_trials=6", "hydra.sweeper.final_seeds=2"]
-    words += ["hydra.sweeper.sampler=tpe", "hydra.sweeper.at_once=2", "budget.epochs=20"]
-    unbroken = tmp_path / "unbroken"
-    run(unbroken, *words)
+def test_a_sweep_killed_again_and_again_ends_as_an_unbroken_one(tmp_path, unbroken, repetition):
     broken = tmp_path / "broken"
     moments = random.Random(repetition)
     num_kills = 0
     while num_kills < 5:
-        process = start(broken, *words)
+        process = start(broken, *TWENTY_EPOCHS)
         # From before the database exists to the middle of the finals: the sweep's own progress sets the clock.
         deadline = time.monotonic() + moments.uniform(1, 7)
         while time.monotonic() < deadline and process.poll() is None:
@@ -145,14 +154,13 @@ def test_a_sweep_killed_again_and_again_ends_as_an_unbroken_one(tmp_path, repeti
         os.killpg(process.pid, signal.SIGKILL) if moments.random() < 0.5 else process.kill()
         process.communicate()
         num_kills += 1
-    run(broken, *words)
-    assert studies(broken) == studies(unbroken)
-    assert finals(broken) == finals(unbroken)
-    assert records(broken, "tuning").keys() == records(unbroken, "tuning").keys()
+    run(broken, *TWENTY_EPOCHS)
+    assert (studies(broken), finals(broken), records(broken, "tuning").keys()) == unbroken
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.xdist_group("kills")
 def test_processes_that_share_a_study_finish_exactly_the_number_asked_for(tmp_path):
     words = [*LONG, "scheduler=cosine,step", "hydra.sweeper.num_trials=6", "hydra.sweeper.final_seeds=2"]
     words += ["hydra.sweeper.shared=true", "hydra.sweeper.stale_seconds=3", "budget.epochs=40"]
@@ -205,6 +213,7 @@ def test_processes_share_studies_in_postgresql(tmp_path, postgres_url):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("kills")
 def test_a_second_sweep_on_the_same_study_is_refused_while_the_first_runs(tmp_path):
     words = [*LONG, "scheduler=cosine", "hydra.sweeper.num_trials=2", "budget.epochs=5000"]
     first = start(tmp_path, *words)

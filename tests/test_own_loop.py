@@ -1,12 +1,11 @@
 """A loop of one's own gets the rates of the table, and what it yields is recorded and compared like any run."""
 
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
+from lrbench.cli import main
 from lrbench.runs.own_loop import run
 from lrbench.spec import RunState
 from lrbench.tracking.facts import read_facts
@@ -156,7 +155,7 @@ def test_a_rate_beyond_the_budget_is_refused(words):
 
 
 @pytest.mark.slow
-def test_the_report_compares_them(words, tmp_path):
+def test_the_report_compares_them(words, tmp_path, capsys):
     words = [*words[:2], f"tracking.uri=sqlite:///{tmp_path}/results/mlflow.db"]
     choices = ["scheduler=constant,linear,cosine", "optimizer.lr=0.02", "seed=0,1,2"]
     run(descend, [*choices, *words], name="parabola")
@@ -165,10 +164,11 @@ def test_the_report_compares_them(words, tmp_path):
     assert set(frame["workload"]) == {"parabola-20steps"}
     final = frame[(frame["step"] == STEPS) & (frame["scheduler"] == "constant") & (frame["seed"] == 1)]
     assert final["val/loss"].item() == pytest.approx((2 * 0.98**STEPS) ** 2 / 2)
-    report = [sys.executable, "-m", "lrbench", "report", f"results_dir={tmp_path}/results", "log=false"]
-    done = subprocess.run(report, capture_output=True, text=True, check=True)
+    capsys.readouterr()
+    assert main(["report", f"results_dir={tmp_path}/results", "log=false"]) == 0
+    printed = capsys.readouterr().out
     # Less decay of the rate goes further down a parabola without noise.
-    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    rows = [line.split("\t") for line in printed.splitlines()]
     ranks = {row[3]: row[2] for row in rows if len(row) > 5 and row[1] == "parabola-20steps"}
     assert ranks["constant"] == "1"
-    assert "untuned rates" in done.stdout, "all of them ran at one rate"
+    assert "untuned rates" in printed, "all of them ran at one rate"

@@ -14,7 +14,7 @@ from lrbench.analysis.analyse import analyse
 from lrbench.analysis.verdict.verdict import verdict
 from lrbench.reporting.page import write_html
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",

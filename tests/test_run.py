@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from lrbench.cli import main
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.record import Record
 
@@ -138,18 +139,27 @@ def test_the_lint_warns_and_stops_when_strict(command, tmp_path):
         (["results_dir=/dev/null/x"], "results_dir must be a writable directory, got /dev/null/x"),
         (["tracking.uri=http://127.0.0.1:9"], "no MLflow server answers at http://127.0.0.1:9"),
         (["dataset=mnist", "dataset.root=nowhere"], "dataset.root must hold MNIST/raw/train-images"),
-        (["--multirn"], "unrecognized arguments: --multirn"),
     ],
 )
-def test_bad_input_ends_with_one_message_before_any_training(command, tmp_path, words, message):
-    done = command(*words, check=False)
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_bad_input_ends_with_one_message_before_any_training(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) != 0
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
     assert not list(tmp_path.glob("results/runs/*"))
 
 
-def test_the_traceback_is_shown_when_asked_for(command, monkeypatch):
+def test_a_mistyped_flag_is_named(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--multirn"])
+    assert "unrecognized arguments: --multirn" in capsys.readouterr().err
+
+
+def test_the_traceback_of_a_process_is_shown_when_asked_for(command, monkeypatch):
+    done = command("optimizer.lr=-1", check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     assert "Traceback" in command("optimizer.lr=-1", check=False).stderr
 
@@ -199,6 +209,7 @@ def wait_for_checkpoint(tmp_path, process):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("kills")
 @pytest.mark.parametrize(
     ("how", "code", "status"),
     [(signal.SIGKILL, -9, None), (signal.SIGINT, 130, "KILLED"), (signal.SIGTERM, 143, "KILLED")],
@@ -256,6 +267,7 @@ def test_budgets_of_one_point_share_their_first_steps_and_end_as_alone(command, 
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("kills")
 def test_a_worker_that_is_killed_loses_nothing(command, tmp_path):
     words = ["-m", "scheduler=cosine,step", "budget.epochs=60", "tracking=none", "training.checkpoint_seconds=0"]
     process = start(tmp_path, *words)
@@ -272,6 +284,7 @@ def test_a_worker_that_is_killed_loses_nothing(command, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("kills")
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_grid_that_is_stopped_goes_on_with_the_same_command(command, tmp_path, how, code):
     words = ["-m", "scheduler=cosine,step,constant", "budget.epochs=60", "tracking=none"]

@@ -25,7 +25,7 @@ from lrbench.tracking.record import Record
 from lrbench.tracking.sender import Sender
 from lrbench.tracking.sync import sync
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kills")]
 
 REPO = Path(__file__).parent.parent
 # argv: results directory, how to leave ("end", "kill" = by SIGKILL after the last evaluation).

@@ -79,12 +79,14 @@ def test_a_port_in_use_is_named_with_a_free_one(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ui")
 def test_experiments_with_runs_are_listed_the_newest_first(results):
     # MLflow's own experiment `Default` holds none of ours.
     assert [name for _, name in recorded_experiments(f"sqlite:///{results}/mlflow.db")] == ["b", "a"]
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ui")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_it_serves_links_and_leaves_no_process(results, tmp_path, number):
     port = free_port()

@@ -21,7 +21,7 @@ def test_a_wheel_finds_its_own_conf(tmp_path):
         names = set(archive.namelist())
         archive.extractall(tmp_path / "site")
     expected = {f"lrbench/conf/{path.relative_to(REPO / 'conf')}" for path in (REPO / "conf").rglob("*.yaml")}
-    assert expected <= names
+    assert expected | {"lrbench/py.typed"} <= names
     assert not [name for name in names if name.startswith(("tests/", "scripts/", "conf/"))]
     done = subprocess.run(
         [sys.executable, "-m", "lrbench", "scheduler=rex", "tracking=none", "budget.epochs=1"],
