@@ -23,6 +23,13 @@ Count = Annotated[int, Ge(1)]
 CountOrZero = Annotated[int, Ge(0)]
 Fractions = Annotated[list[Fraction], MinLen(1)]
 
+MOST_STEPS = 100_000_000
+
+# What code of others raises when it is given what it cannot take; the parts of a user are called with these in mind.
+PART_ERRORS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError,
+)  # fmt: skip
+
 # Keys of a component's config file that say what it is; all others, but `_target_`, are its parameters.
 DOCUMENTATION = frozenset({"name", "purpose", "formula", "source", "libraries", "search"})
 
@@ -132,6 +139,9 @@ def resolve_budget(*, steps: int | None, epochs: float | None, num_train: int, b
     assert steps is not None
     if steps < 1:
         raise ValueError(f"budget.steps must be at least 1, got {steps}")
+    if steps > MOST_STEPS:
+        given = f"budget.steps={steps}" if epochs is None else f"budget.epochs={epochs:g}, {steps:,} steps"
+        raise ValueError(f"a budget must be at most {MOST_STEPS:,} steps, whose rates are kept in memory, got {given}")
     return Budget(total_steps=steps, steps_per_epoch=steps_per_epoch)
 
 

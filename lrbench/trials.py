@@ -4,13 +4,15 @@ import inspect
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from lrbench.checkpoints import load_checkpoint, save_checkpoint
@@ -18,7 +20,7 @@ from lrbench.data import Splits
 from lrbench.optimizers import parameter_groups
 from lrbench.schedules import Warmup
 from lrbench.schedules.rates import Rates, Schedule, make_rates
-from lrbench.spec import Budget, Task, derived_seed, evaluation_steps
+from lrbench.spec import PART_ERRORS, Budget, Task, derived_seed, evaluation_steps
 from lrbench.training import (
     FusedLearner,
     Learner,
@@ -29,6 +31,7 @@ from lrbench.training import (
     batch_order,
     bytes_per_trial,
 )
+from lrbench.training.random_states import seed_generators
 
 _CALIBRATION_BATCHES = 50  # the number that schedule-free's authors use for BatchNorm statistics
 
@@ -126,7 +129,7 @@ def build_training(
     data = data_on(workload)
     built = build_learner(workload, trials, data, seed=seed, learner=learner)
     rates = [trial.rates(budget=workload.budget, eval_every=workload.eval_every) for trial in trials]
-    torch.manual_seed(derived_seed("training", seed))  # dropout and whatever else a model draws
+    seed_generators(derived_seed("training", seed))  # dropout and whatever else a model draws
     return Training(
         built,
         rates,
@@ -207,18 +210,34 @@ def data_on(workload: Workload) -> Splits:
 def build_model(workload: Workload, *, seed: int) -> nn.Module:
     """Build the module with the initial weights of this seed, on the workload's device.
 
-    The weights are drawn on the CPU, so that they are the same on every device.
+    The weights are drawn on the CPU, so that they are the same on every device; those of lazy layers too, which take
+    their shapes from the first batch.
+
+    Raises:
+        ValueError: the model is no module.
     """
-    torch.manual_seed(derived_seed("weights", seed))
+    seed_generators(derived_seed("weights", seed))
     model = call_model(workload.make_model, input_shape=workload.input_shape, num_outputs=workload.num_outputs)
+    if any(map(is_lazy, chain(model.parameters(), model.buffers()))):
+        inputs = next(_first_inputs(workload, workload.data, seed, 1)).cpu()
+        with torch.no_grad():
+            model.eval()(inputs)
+        model.train()
     return model.to(workload.device)
 
 
 def call_model(make_model: Callable[..., nn.Module], *, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
-    """Build a module, telling it the shape of the data only where it asks for it."""
+    """Build a module, telling it the shape of the data only where it asks for it.
+
+    Raises:
+        ValueError: what was built is no module.
+    """
     given = {"input_shape": input_shape, "num_outputs": num_outputs}
     wanted = inspect.signature(make_model).parameters
-    return make_model(**{name: value for name, value in given.items() if name in wanted})
+    model = make_model(**{name: value for name, value in given.items() if name in wanted})
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model._target_ must give a torch.nn.Module, got {type(model).__name__}")
+    return model
 
 
 def run_training(
@@ -242,14 +261,8 @@ def run_training(
         before_checkpoint: called before one is saved; what it refers to must be on the disk first.
     """
     environment = _environment()
-    if checkpoints is not None and (saved := load_checkpoint(checkpoints, device=torch.device("cpu"))):
-        if saved["environment"] != environment:
-            warnings.warn(
-                f"resuming with {environment}, the checkpoint was made with {saved['environment']}; "
-                "the result is not bit for bit that of an unbroken run",
-                stacklevel=2,
-            )
-        training.load_state_dict(saved["training"])
+    if checkpoints is not None:
+        _resume(training, checkpoints, environment)
     saved_at = time.monotonic()
     for progress in training:
         yield progress
@@ -261,6 +274,27 @@ def run_training(
             saved_at = time.monotonic()
         if stop:
             return
+
+
+def _resume(training: Training, checkpoints: Path, environment: dict[str, str]) -> None:
+    beginning: dict[str, Any] = {}
+
+    def load(saved: dict[str, Any]) -> None:
+        beginning.update(beginning or deepcopy(training.state_dict()))
+        try:
+            made_with = saved["environment"]
+            training.load_state_dict(saved["training"])
+        except PART_ERRORS:
+            training.load_state_dict(beginning)  # some of it may have been taken over
+            raise
+        if made_with != environment:
+            warnings.warn(
+                f"resuming with {environment}, the checkpoint was made with {made_with}; "
+                "the result is not bit for bit that of an unbroken run",
+                stacklevel=2,
+            )
+
+    load_checkpoint(checkpoints, device=torch.device("cpu"), load=load)
 
 
 def _environment() -> dict[str, str]:

@@ -18,7 +18,7 @@ FLOORS = [
     {"training", "analysis", "lint"},
     {"checkpoints"},
     {"trials", "codegen"},
-    {"lr_range"},
+    {"lr_range", "dry_run"},
     {"config", "search", "launch", "tracking", "reporting"},
     {"runs"},
     {"studies"},

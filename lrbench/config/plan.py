@@ -98,6 +98,10 @@ def plan_of(values: dict[str, Any]) -> Plan:
     Raises:
         ValueError: see `make_plan`.
     """
+    for group in ("scheduler", "warmup", "optimizer", "model", "dataset"):
+        if not values[group]:
+            none = " (warmup=none for none)" if group == "warmup" else ""
+            raise ValueError(f"~{group}: a run needs a {group}; write {group}=NAME{none}")
     for path, rule in RULES.items():
         check_value(path, lookup(values, path), rule)
     trusted = values["trusted_modules"]

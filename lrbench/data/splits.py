@@ -24,8 +24,9 @@ class Split:
     """Examples in memory.
 
     Attributes:
-        inputs: shape (n, *input_shape), float32, normalised.
-        targets: shape (n,) int64 for classification, (n, num_outputs) float32 for regression.
+        inputs: shape (n, *input_shape), float32 and normalised, or int64 where they are tokens.
+        targets: int64 for classification, shape (n,), or (n, *tokens) where each token of an example has a class;
+            (n, num_outputs) float32 for regression.
     """
 
     inputs: Tensor

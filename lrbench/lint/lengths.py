@@ -63,6 +63,21 @@ def cut_short(subject: Subject) -> Iterator[Finding]:
             yield Finding("cut-short", "warning", message)
 
 
+def never_leaves_its_start(subject: Subject) -> Iterator[Finding]:
+    """A LinearLR, ConstantLR or PolynomialLR of zero steps: torch stays at its first rate for ever."""
+    for part in _of(subject, lr_scheduler.LinearLR, lr_scheduler.ConstantLR, lr_scheduler.PolynomialLR):
+        scheduler = part.scheduler
+        ratio = getattr(scheduler, "start_factor", getattr(scheduler, "factor", 1.0))
+        if scheduler.total_iters > 0 or (ratio == 1 and isinstance(scheduler, lr_scheduler.ConstantLR)):
+            continue
+        fix = "scheduler.initial_fraction=0.1" if subject.stretches else part.setting("total_iters", part.length)
+        message = (
+            f"{type(scheduler).__name__} has total_iters={scheduler.total_iters}, so torch leaves the rate at "
+            f"{ratio:.3g} of optimizer.lr for the whole run: {fix}."
+        )
+        yield Finding("zero-length", "warning", message)
+
+
 def step_size_too_long(subject: Subject) -> Iterator[Finding]:
     """A StepLR whose first cut would come after the end."""
     for part in _of(subject, lr_scheduler.StepLR):

@@ -13,6 +13,7 @@ from lrbench.lint.lengths import (
     counts_epochs,
     cut_short,
     milestones_never_reached,
+    never_leaves_its_start,
     one_cycle_past_its_end,
     step_size_too_long,
     t_max_differs,
@@ -49,6 +50,7 @@ RULES: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     one_cycle_past_its_end,
     t_max_differs,
     cut_short,
+    never_leaves_its_start,
     step_size_too_long,
     milestones_never_reached,
     all_cuts_at_the_start,
@@ -80,6 +82,8 @@ def lint_schedule(subject: Subject) -> list[Finding]:
 def _unbuilt(subject: Subject) -> str:
     if "must support momentum" in subject.problem:  # torch, for optimizers such as Adagrad
         return f"{subject.problem}; {subject.optimizer} has none to move: scheduler.cycle_momentum=false."
-    if subject.problem.startswith("scheduler="):
+    if "gives the rate" in subject.problem:
         return f"{subject.problem}: look at the formula there, a division or a logarithm of zero is usual."
-    return f"scheduler={subject.name} cannot be made: {subject.problem}."
+    zeros = [f"scheduler.{name}={value}" for name, value in subject.given.items() if value == 0 and value is not False]
+    hint = f"; {' and '.join(zeros)} may be why" if zeros and "Error: " in subject.problem else ""
+    return f"{subject.problem}{hint}."

@@ -8,11 +8,12 @@ from omegaconf.errors import (
     MissingMandatoryValue,
     OmegaConfBaseException,
 )
+from yaml import MarkedYAMLError, YAMLError
 
 from lrbench.typos import did_you_mean
 
 # What a wrong config, file, server or disk raises; anything else is a bug of ours and keeps its traceback.
-USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError)
+USER_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError)
 
 
 def explain(error: BaseException) -> str:
@@ -29,6 +30,10 @@ def explain(error: BaseException) -> str:
             return f"{cause.full_key}: {cause.msg or str(cause).splitlines()[0]}"
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} has no default; write {error.full_key}=VALUE"
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        hint = "; YAML is indented with spaces" if "\\t" in str(error.problem) else ""
+        return f"{mark.name}, line {mark.line + 1}: {error.problem}{hint}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
     return str(error).strip()

@@ -18,6 +18,7 @@ import numpy as np
 
 from lrbench.config import Plan
 from lrbench.config.plan import shaping_values
+from lrbench.schedules.factors import ScheduleError, factors_of
 
 MOST_FUSED = 32  # trials of one stack: beyond, speed grows little more and everything waits for the slowest
 _GROUPS_A_WORKER = 4  # so that the last of them to end keeps the others waiting for little
@@ -130,8 +131,10 @@ def _factors(plan: Plan) -> np.ndarray | None:
         return None
     if next(iter(inspect.signature(plan.schedule).parameters), None) != "step":
         return None
-    total = plan.budget.total_steps
-    return np.broadcast_to(np.asarray(plan.schedule(np.arange(total), total), dtype=np.float64), (total,))
+    try:
+        return factors_of(plan.schedule, plan.budget.total_steps, name=plan.values["scheduler"]["name"])
+    except ScheduleError:  # the job says so itself
+        return None
 
 
 def _all_but_budget(plan: Plan) -> str:

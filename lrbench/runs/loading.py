@@ -7,15 +7,16 @@ from functools import lru_cache
 
 from lrbench.config import Plan
 from lrbench.data import Dataset, Split, Splits
+from lrbench.dry_run import check_data
 
 
 def load_data(plan: Plan) -> Splits:
     """Read the data of a plan, unless this process has just read them for another one.
 
     Raises:
-        ValueError: they are missing or damaged.
+        ValueError: they are missing or damaged, or not what the dataset says of itself.
     """
-    return _load(_Loader(plan))
+    return _load(Parts(plan, "dataset"))
 
 
 def content_digest(splits: Splits) -> str:
@@ -32,25 +33,41 @@ def content_digest(splits: Splits) -> str:
     return digest.hexdigest()
 
 
-class _Loader:
-    """A dataset as the key of a cache: equal config values, equal data."""
+class Parts:
+    """Some parts of a plan as the key of a cache: equal config values, equal parts.
 
-    def __init__(self, plan: Plan) -> None:
-        self.dataset = plan.dataset
-        self._values = json.dumps(plan.values["dataset"], sort_keys=True)
+    Args:
+        plan: that has them.
+        groups: of the config. Of an optimizer the floats do not count: they neither fit nor do not fit the data.
+    """
+
+    def __init__(self, plan: Plan, *groups: str) -> None:
+        self.plan = plan
+        values = {group: plan.values[group] for group in groups}
+        if "optimizer" in values:
+            values["optimizer"] = {k: v for k, v in values["optimizer"].items() if not isinstance(v, float)}
+        self._values = json.dumps(values, sort_keys=True)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Loader) and self._values == other._values
+        return isinstance(other, Parts) and self._values == other._values
 
     def __hash__(self) -> int:
         return hash(self._values)
 
 
 @lru_cache(maxsize=2)  # jobs of a sweep come sorted by dataset; more would only keep memory
-def _load(loader: _Loader) -> Splits:
-    splits = loader.dataset.load()
+def _load(parts: Parts) -> Splits:
+    dataset = parts.plan.dataset
+    splits = dataset.load()
+    check_data(
+        splits,
+        task=dataset.task,
+        input_shape=dataset.input_shape,
+        num_outputs=dataset.num_outputs,
+        num_train=dataset.num_train,
+    )
     # lrbench's own datasets digest their source and their splits; what others digest, if anything, is not known.
-    return splits if _is_ours(loader.dataset) else replace(splits, digest=content_digest(splits))
+    return splits if _is_ours(dataset) else replace(splits, digest=content_digest(splits))
 
 
 def _is_ours(dataset: Dataset) -> bool:

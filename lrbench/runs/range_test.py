@@ -19,7 +19,9 @@ from lrbench.data import Splits
 from lrbench.lr_range import Curve, RangeTest, Suggestion, range_test, smoothed_curve, suggest
 from lrbench.runs.assemble import workload_of
 from lrbench.runs.environment import environment, resolve_device
+from lrbench.runs.loading import load_data
 from lrbench.runs.range_test_settings import Settings
+from lrbench.runs.try_out import try_out
 from lrbench.spec import Evaluation, RunState
 from lrbench.tracking.facts import DatasetFacts
 from lrbench.tracking.record import Record
@@ -60,7 +62,8 @@ def run_range_test(
     """
     device = resolve_device(plan.values["device"])
     torch.set_num_threads(plan.values["threads"])
-    data = plan.dataset.load()
+    try_out(plan)
+    data = load_data(plan)
     facts = environment(device)
     with _create_record(plan, settings, data, tracking_uri, facts) as record:
         on_record(record.path)

@@ -171,10 +171,12 @@ def _train(plan: Plan, session: Session | None) -> Result:
     bind_model(plan.values)
     from lrbench.runs.signals import SIGNALS, SIGNALS_ELSEWHERE, StopRequest
     from lrbench.runs.train import check, train
+    from lrbench.runs.try_out import try_out
 
     check(plan)
     if uri and session is not None:
         session.start_sender(Path(plan.values["results_dir"]))
+    try_out(plan)
     signals = SIGNALS_ELSEWHERE if session is None else SIGNALS
     on_progress = None if session is None else session.on_progress
     with (

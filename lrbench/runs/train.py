@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lrbench.config import Plan
 from lrbench.data import Splits
+from lrbench.dry_run import check_resumable
 from lrbench.lint.schedule import lint_schedule
 from lrbench.runs.assemble import trial_of, workload_of
 from lrbench.runs.code import imported_code_digest
@@ -33,7 +34,8 @@ from lrbench.runs.record_of_run import (
     write_rates,
 )
 from lrbench.runs.result import Result, summarize
-from lrbench.schedules.rates import RateError, Rates
+from lrbench.schedules.factors import ScheduleError
+from lrbench.schedules.rates import Rates
 from lrbench.spec import Evaluation, RunState, run_state
 from lrbench.tracking.record import Record
 from lrbench.training import Training, common_steps, train_branches
@@ -44,22 +46,23 @@ OnProgress = Callable[[int, Mapping[int, Evaluation]], None]
 
 
 def check(plan: Plan, *, warn: Callable[[str], None] = _log.warning) -> None:
-    """Build what can be built before any data is read, and lint the schedule.
+    """Build what can be built before any data is read, lint the schedule, and stop and resume a closed-loop one.
 
     Args:
         plan: of one run.
         warn: told what may be a mistake.
 
     Raises:
-        ValueError: a rate is unusable, the schedule refuses its parameters, the model refuses the shape of the data,
-            there is no such device, or the lint found what must stop the run (with `strict`, any warning).
+        ValueError: a rate is unusable, the schedule refuses its parameters or cannot be resumed, the model refuses the
+            shape of the data, there is no such device, or the lint found what must stop the run (with `strict`, any
+            warning).
     """
     resolve_device(plan.values["device"])
     imported_code_digest(plan.values)  # of the sources as they were imported a moment ago
     subject = subject_of(plan)
-    if subject.rates is None:  # raises what is wrong
-        trial_of(plan).rates(budget=plan.budget, eval_every=plan.values["budget"]["eval_every"])
     findings = lint_schedule(subject)
+    if subject.rates is None:
+        raise ValueError(findings[0].message)
     for finding in findings:
         if finding.severity != "note":
             warn(f"{finding.severity}: {finding.message}")
@@ -67,6 +70,7 @@ def check(plan: Plan, *, warn: Callable[[str], None] = _log.warning) -> None:
         raise ValueError(
             f"scheduler={plan.values['scheduler']['name']} is set up wrongly, see above; nothing was trained"
         )
+    check_resumable(trial_of(plan), budget=plan.budget, eval_every=plan.values["budget"]["eval_every"])
     call_model(plan.make_model, input_shape=plan.dataset.input_shape, num_outputs=plan.dataset.num_outputs)
 
 
@@ -116,7 +120,7 @@ def train(
             records.append(stack.enter_context(_begun(plan, data, tracking_uri, facts, rates, manner, say)))
             on_record(records[-1].path)
         checkpoints = _checkpoints(plans, records)
-        failures: dict[int, RateError] = {}
+        failures: dict[int, ScheduleError] = {}
         pruned: dict[int, int] = {}
         on_progress(max(0, min(record.last_step for record in records)), {})
         for progress in run_training(
@@ -279,7 +283,7 @@ def _finish(
     *,
     weights: Mapping[str, Tensor],
     stopped: bool,
-    failure: RateError | None,
+    failure: ScheduleError | None,
     pruned: int | None,
     num_shared: int = 0,
 ) -> Result:

@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 import torch._dynamo  # noqa: F401  # the first optimizer imports it: once before the workers are forked, not in each
 
 from lrbench.config import Plan
-from lrbench.config.plan import bind_model, plan_of
+from lrbench.config.plan import plan_of
 from lrbench.launch import Link
 from lrbench.runs.environment import resolve_device
 from lrbench.runs.errors import USER_ERRORS
 from lrbench.runs.loading import load_data
 from lrbench.runs.result import Result, portable
 from lrbench.runs.train import check, choose_learner, train, train_budgets
+from lrbench.runs.try_out import try_out
 from lrbench.spec import Evaluation
 
 _SECONDS_BETWEEN_MESSAGES = 0.2
@@ -72,10 +73,11 @@ def device_type(name: str, link: Link) -> str:
 
 
 def prepare(values: dict[str, Any], link: Link) -> tuple[str, Exception | None]:
-    """Check the model of a config and digest its data; the second value is what the user did wrong."""
+    """Try the parts of a config on its data and digest these; the second value is what the user did wrong."""
     try:
-        bind_model(values)
-        return load_data(plan_of(values)).digest, None
+        plan = plan_of(values)
+        try_out(plan, warn=lambda text: link.send(("note", text)))
+        return load_data(plan).digest, None
     except USER_ERRORS as error:
         return "", portable(error)
 
@@ -88,6 +90,7 @@ def _checked(job: Job, link: Link) -> dict[int, Plan]:
         try:
             plan.dataset.check()
             check(plan, warn=lambda text: link.send(("note", text)))
+            try_out(plan, warn=lambda text: link.send(("note", text)))
             plans[position] = plan
         except USER_ERRORS as error:
             link.send(("end", (position, Result(plan.run_name, error=portable(error)))))

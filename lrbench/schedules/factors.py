@@ -11,10 +11,60 @@ from typing import Any, Concatenate, ParamSpec, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Factor", "check_phases", "factor", "half_cosine", "lift", "phase"]
+from lrbench.spec import PART_ERRORS
+
+__all__ = ["Factor", "ScheduleError", "check_phases", "factor", "factors_of", "half_cosine", "lift", "phase"]
 
 Floats = NDArray[np.float64]
 P = ParamSpec("P")
+
+
+class ScheduleError(ValueError):
+    """A schedule failed at a step; `name`, `step` (zero-based) and `problem` say which, when and how."""
+
+    def __init__(self, name: str, step: int, problem: str) -> None:
+        super().__init__(f"scheduler={name} {problem}")
+        self.name = name
+        self.step = step
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type["ScheduleError"], tuple[str, int, str]]:
+        """Exceptions are pickled with their message alone; this one crosses processes."""
+        return ScheduleError, (self.name, self.step, self.problem)
+
+    @classmethod
+    def raised(cls, name: str, step: int, error: BaseException) -> "ScheduleError":
+        """Word what a schedule itself raised at a step."""
+        return cls(name, step, f"raises at step {step}: {type(error).__name__}: {error}")
+
+
+def factors_of(schedule: Callable[..., Any], total_steps: int, *, name: str) -> Floats:
+    """The factors of every step, shape (total_steps,).
+
+    They are asked for at once; a function of one step only (`math.cos(step)`, `if step < 10`) is called step by step.
+
+    Raises:
+        ScheduleError: the function raises at a step.
+    """
+
+    def at(step: int) -> float:
+        try:
+            return float(schedule(step, total_steps))
+        except PART_ERRORS as error:
+            raise ScheduleError.raised(name, step, error) from error
+
+    try:
+        factors = np.asarray(schedule(np.arange(total_steps), total_steps), dtype=np.float64)
+    except PART_ERRORS as error:
+        if str(error).startswith("scheduler."):  # our own families name the parameter and the rule
+            raise
+        factors = np.empty(0)
+    if factors.shape == (total_steps,):
+        return factors
+    # One number for all steps may be a constant, or what a function made of an array that it did not expect.
+    if factors.shape == () and all(at(step) == factors for step in (0, total_steps // 2, total_steps - 1)):
+        return np.full(total_steps, factors)
+    return np.array([at(step) for step in range(total_steps)])
 
 
 class Factor(Protocol[P]):

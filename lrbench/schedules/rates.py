@@ -24,28 +24,14 @@ import torch
 from numpy.typing import NDArray
 from torch.optim import Optimizer
 
+from lrbench.schedules.factors import ScheduleError, factors_of
 from lrbench.schedules.warmup import Warmup
+from lrbench.spec import PART_ERRORS
 
 Schedule = Callable[..., Any]
 MakeOptimizer = Callable[[Iterable[Any]], Optimizer]
 
 _LINE_TOLERANCE = 0.005  # by which lines between the points of a curve may miss it; no chart shows less
-
-
-class RateError(ValueError):
-    """A schedule produced a rate that no optimizer can use; `step` (zero-based) and `value` say where and what."""
-
-    def __init__(self, name: str, step: int, value: float) -> None:
-        super().__init__(
-            f"scheduler={name} gives the rate {value} at step {step}; rates must be finite and not negative"
-        )
-        self.name = name
-        self.step = step
-        self.value = value
-
-    def __reduce__(self) -> tuple[type["RateError"], tuple[str, int, float]]:
-        """Exceptions are pickled with their message alone; this one crosses processes."""
-        return RateError, (self.name, self.step, self.value)
 
 
 @dataclass
@@ -77,11 +63,14 @@ class Rates:
         Nothing happens for open-loop schedules, nor before the first update after the warmup.
 
         Raises:
-            RateError: when the schedule answers with a rate that is negative or not finite.
+            ScheduleError: when the schedule raises, or answers with a rate that is negative or not finite.
         """
         if self._controller is None or step <= self.warmup_steps:
             return
-        self._controller.scheduler.step(val_loss)
+        try:
+            self._controller.scheduler.step(val_loss)
+        except PART_ERRORS as error:
+            raise ScheduleError.raised(self.name, step, error) from error
         self.lr[step:] = self._controller.lr
         _check(self.lr[step : step + 1], self.name, first_step=step)
 
@@ -113,7 +102,7 @@ class Rates:
         return {
             "lr": torch.from_numpy(self.lr.copy()),
             "current": self._controller.lr,
-            "scheduler": deepcopy(self._controller.scheduler.state_dict()),
+            "scheduler": deepcopy(self._controller.state_dict()),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -121,7 +110,7 @@ class Rates:
         if self._controller is None:
             return
         self.lr[:] = state["lr"].numpy()
-        self._controller.scheduler.load_state_dict(deepcopy(state["scheduler"]))
+        self._controller.load_state_dict(deepcopy(state["scheduler"]))
         self._controller.optimizer.param_groups[0]["lr"] = state["current"]
 
 
@@ -169,16 +158,16 @@ def make_rates(
         name: used in messages.
 
     Raises:
-        RateError: a rate is negative or not finite.
+        ScheduleError: a rate is negative or not finite, or the schedule raises at a step.
         ValueError: the warmup leaves no step, the schedule refuses its parameters, or it moves the momentum of an
             optimizer that averages its weights (schedule-free).
     """
     warmup_steps = 0 if warmup is None else warmup.num_steps(total_steps)
     steps_left = total_steps - warmup_steps
     optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))])
-    lr, momentum, controller = _main_rates(schedule, optimizer, steps_left, num_evaluations)
+    lr, momentum, controller = _main_rates(schedule, optimizer, steps_left, num_evaluations, name)
     if warmup is not None and warmup_steps:
-        ramp = warmup.shape(np.arange(warmup_steps), warmup_steps) * lr[0]
+        ramp = factors_of(warmup.shape, warmup_steps, name=f"{name}, warmup") * lr[0]
         lr = np.concatenate([ramp, lr])
         if momentum is not None:
             momentum = np.concatenate([np.full(warmup_steps, momentum[0]), momentum])
@@ -201,21 +190,48 @@ class _Stepper:
     def momentum(self) -> float | None:
         return _momentum(self.optimizer)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The scheduler's state but for the optimizer, which is made anew."""
+        return {key: value for key, value in self._own_state().items() if value is not self.optimizer}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        if self._keeps_state:
+            held = {key: value for key, value in self._own_state().items() if value is self.optimizer}
+            self.scheduler.load_state_dict({**state, **held})
+        else:
+            vars(self.scheduler).update(state)
+
+    def _own_state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.scheduler.state_dict() if self._keeps_state else vars(self.scheduler)
+        return state
+
+    @property
+    def _keeps_state(self) -> bool:
+        """Whether the scheduler says what its state is; if not, it is its attributes."""
+        return hasattr(self.scheduler, "state_dict") and hasattr(self.scheduler, "load_state_dict")
+
 
 def _main_rates(
-    schedule: Schedule, optimizer: Optimizer, total_steps: int, num_evaluations: int
+    schedule: Schedule, optimizer: Optimizer, total_steps: int, num_evaluations: int, name: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, _Stepper | None]:
     base_lr = float(optimizer.param_groups[0]["lr"])
     parameters = inspect.signature(schedule).parameters
     if next(iter(parameters), None) == "step":
-        factors = np.asarray(schedule(np.arange(total_steps), total_steps), dtype=np.float64)
-        return base_lr * np.broadcast_to(factors, (total_steps,)), None, None
+        return base_lr * factors_of(schedule, total_steps, name=name), None, None
 
     own_momentum = _momentum(optimizer)  # before the scheduler, which may overwrite it at once
     known = {"total_steps": total_steps, "num_evaluations": num_evaluations}
     bound = getattr(schedule, "keywords", {})
     context = {key: value for key, value in known.items() if key in parameters and key not in bound}
-    stepper = _Stepper(optimizer, schedule(optimizer, **context))
+    try:
+        stepper = _Stepper(optimizer, schedule(optimizer, **context))
+    except PART_ERRORS as error:
+        # Our families name the parameter and the rule.
+        own_words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise ValueError(
+            own_words if own_words.startswith("scheduler") else f"scheduler={name} cannot be made: {own_words}"
+        ) from error
     lr = np.full(total_steps, stepper.lr)
     if "metrics" in inspect.signature(stepper.scheduler.step).parameters:
         return lr, None, stepper
@@ -225,7 +241,10 @@ def _main_rates(
         # The stand-in never takes an optimizer step, which torch believes to be a mistake.
         warnings.filterwarnings("ignore", message=r"(?s).*lr_scheduler\.step\(\).*optimizer\.step\(\)")
         for step in range(1, total_steps):
-            stepper.scheduler.step()
+            try:
+                stepper.scheduler.step()
+            except PART_ERRORS as error:
+                raise ScheduleError.raised(name, step, error) from error
             lr[step] = stepper.lr
             if own_momentum is not None:
                 momentum[step] = stepper.momentum
@@ -249,4 +268,6 @@ def _momentum(optimizer: Optimizer) -> float | None:
 def _check(lr: NDArray[np.float64], name: str, *, first_step: int = 0) -> None:
     bad = np.flatnonzero(~(np.isfinite(lr) & (lr >= 0)))
     if bad.size:
-        raise RateError(name, first_step + int(bad[0]), float(lr[bad[0]]))
+        step = first_step + int(bad[0])
+        problem = f"gives the rate {lr[bad[0]]} at step {step}; rates must be finite and not negative"
+        raise ScheduleError(name, step, problem)

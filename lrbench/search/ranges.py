@@ -72,6 +72,14 @@ def contains(distribution: BaseDistribution, value: object) -> bool:
     return abs(steps - round(steps)) < 1e-8
 
 
+def extremes(distribution: BaseDistribution) -> list[Any]:
+    """The stored values at the ends of a range; of choices, all."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return [distribution.low, distribution.high]
+
+
 def range_document(distribution: BaseDistribution) -> dict[str, Any]:
     """A distribution as JSON, in the words of the YAML files."""
     if isinstance(distribution, CategoricalDistribution):

@@ -13,6 +13,7 @@ from lrbench.runs.launch import dataset_key
 from lrbench.runs.result import Result
 from lrbench.search.arguments import Arguments
 from lrbench.search.objective import Objective
+from lrbench.search.ranges import config_value, extremes
 from lrbench.search.space import Dimension, read_space, space_document
 from lrbench.search.study import Search, Trial, TunedStudy, point_of
 from lrbench.studies.record import StudyRecord
@@ -107,6 +108,9 @@ def make_contestants(
         ranges = {name: spec for name, spec in arguments.ranges.items() if _has(values, name)}
         unused -= set(ranges)
         space = read_space(values, fixed=arguments.fixed, ranges=ranges)
+        for dimension in space:
+            for value in extremes(dimension.distribution):
+                plan_of(changed(values, {dimension.name: config_value(value)}))  # refuses what leaves a domain
         searched = [dimension.name for dimension in space]
         of_budget = {}
         for fraction in sorted(settings.budgets, reverse=True):

@@ -18,8 +18,9 @@ from torch.optim import Optimizer
 
 from lrbench.spec import Task
 from lrbench.training.fused_step import Step, make_step, summed_losses
-from lrbench.training.learner import Batch, StepOptions, random_state
+from lrbench.training.learner import Batch, StepOptions, num_targets
 from lrbench.training.memory import is_out_of_memory
+from lrbench.training.random_states import generator_states, load_generator_states, random_state
 from lrbench.training.recorded_step import RecordedStep, recorder_of
 from lrbench.training.stack import Stack, make_stack
 from lrbench.training.stacked_updates import SGDUpdate, Update, make_updates, merged, own_momentum
@@ -202,8 +203,8 @@ class FusedLearner:
                     outputs = outputs.float()
                     sums[0] += summed_losses(self._task, outputs, part_targets)
                     if self._task is Task.CLASSIFICATION:
-                        sums[1] += (outputs.argmax(dim=2) == part_targets).sum(dim=1)
-                count += len(targets)
+                        sums[1] += (outputs.argmax(dim=2) == part_targets).flatten(1).sum(dim=1)
+                count += num_targets(self._task, targets)
         return sums / count
 
     def _select(self, trials: Sequence[int]) -> None:
@@ -246,8 +247,7 @@ class FusedLearner:
         return {
             "models": models,
             "optimizers": states,
-            "random_state": torch.get_rng_state(),
-            "cuda_random_state": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
+            **generator_states(self._device),
         }
 
     def _saved_names(self) -> Mapping[str, str]:
@@ -264,9 +264,7 @@ class FusedLearner:
                     for name, own in self._saved_names().items():
                         tensors[own][row] = state["models"][k][name]
                     stack.load_optimizer_row(row, state["optimizers"][k]["state"])
-        torch.set_rng_state(state["random_state"])
-        if state["cuda_random_state"] is not None:
-            torch.cuda.set_rng_state(state["cuda_random_state"], self._device)
+        load_generator_states(state, self._device)
 
 
 def _result(task: Task, loss: float, accuracy: float) -> tuple[float, float | None]:

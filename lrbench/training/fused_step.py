@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrbench.spec import Task
-from lrbench.training.learner import StepOptions
+from lrbench.training.learner import StepOptions, num_targets
 from lrbench.training.stacked_updates import Update
 from lrbench.training.stacking import Forward
 
@@ -87,40 +87,41 @@ def losses_and_gradients(task: Task, outputs: Tensor, targets: Tensor, label_smo
 
     Args:
         task: decides the loss.
-        outputs: shape (num_trials, batch, num_outputs), detached.
-        targets: shape (batch,) or (batch, num_outputs).
+        outputs: detached, shape (num_trials, batch, num_outputs), or (num_trials, batch, num_classes, *tokens).
+        targets: shape (batch,), (batch, *tokens) or (batch, num_outputs).
         label_smoothing: in [0, 1); for classification.
 
     Returns:
         Shapes (num_trials,) and that of outputs.
     """
     values = outputs.float()
-    num_examples = len(targets)
+    count = num_targets(task, targets)
     if task is Task.REGRESSION:
         residuals = values - targets
-        losses = residuals.square().flatten(1).sum(dim=1) / (2 * num_examples)
-        return losses, (residuals / num_examples).to(outputs.dtype)
+        losses = residuals.square().flatten(1).sum(dim=1) / (2 * count)
+        return losses, (residuals / count).to(outputs.dtype)
     num_classes = values.shape[2]
     log_softmax = torch.log_softmax(values, dim=2)
-    losses = -_of_targets(log_softmax, targets).mean(dim=1)
-    distribution = F.one_hot(targets, num_classes).to(values.dtype)
+    losses = -_of_targets(log_softmax, targets).flatten(1).mean(dim=1)
+    distribution = F.one_hot(targets, num_classes).movedim(-1, 1).to(values.dtype)
     if label_smoothing:
-        losses = (1 - label_smoothing) * losses - label_smoothing * log_softmax.mean(dim=(1, 2))
+        losses = (1 - label_smoothing) * losses - label_smoothing * log_softmax.flatten(1).mean(dim=1)
         distribution = (1 - label_smoothing) * distribution + label_smoothing / num_classes
-    gradients = log_softmax.exp_().sub_(distribution).mul_(1 / num_examples)
+    gradients = log_softmax.exp_().sub_(distribution).mul_(1 / count)
     return losses, gradients.to(outputs.dtype)
 
 
 def summed_losses(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Sum over examples, so that batches of unequal size average right; shape (num_trials,)."""
+    """Sum over examples and their tokens, so that batches of unequal size average right; shape (num_trials,)."""
     if task is Task.REGRESSION:
         return 0.5 * (outputs - targets).square().flatten(1).sum(dim=1)
-    return -_of_targets(torch.log_softmax(outputs, dim=2), targets).sum(dim=1)
+    return -_of_targets(torch.log_softmax(outputs, dim=2), targets).flatten(1).sum(dim=1)
 
 
 def _of_targets(values: Tensor, targets: Tensor) -> Tensor:
-    """Pick the target's value in shape (num_trials, batch, num_classes); shape (num_trials, batch)."""
-    return values.gather(2, targets.view(1, -1, 1).expand(len(values), -1, 1)).squeeze(2)
+    """Pick the target's value in shape (num_trials, batch, num_classes, *tokens); that shape without the classes."""
+    index = targets.unsqueeze(1)
+    return values.gather(2, index.expand(len(values), *index.shape)).squeeze(2)
 
 
 def _clipped(gradients: Named, largest_norm: float) -> Named:

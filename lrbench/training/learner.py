@@ -18,6 +18,13 @@ from torch.optim import Optimizer
 
 from lrbench.optimizers import evaluation_weights
 from lrbench.spec import Task
+from lrbench.training.random_states import (
+    generator_states,
+    have_drawn,
+    host_states,
+    load_generator_states,
+    random_state,
+)
 
 Batch = tuple[Tensor, Tensor]
 
@@ -51,12 +58,14 @@ class Learner(Protocol):
     ) -> dict[int, tuple[float, float | None]]:
         """Return (mean loss, accuracy or None) of each given trial over all examples of the batches.
 
+        Where an example has a class for each token, the means are over tokens.
+
         A loss that is not finite makes both NaN: NaN logits have argmax 0, so the accuracy of a diverged trial would
         otherwise be the share of class 0.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that `advance` changes, the torch random state included."""
+        """Return all that `advance` changes, the states of the random generators included."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
@@ -139,14 +148,16 @@ class SequentialLearner:
         for k in trials:
             self._models[k].train()
         losses: list[list[Tensor]] = [[] for _ in trials]
-        share_random_stream = len(trials) > 1
+        host = host_states() if len(trials) > 1 else None
         for index, (inputs, targets) in enumerate(batches):
             inputs = self._arrange(inputs)
             # All trials draw the dropout masks that each would draw alone.
-            rewind = random_state(self._device) if share_random_stream else _nothing
+            rewind = random_state(self._device, host) if len(trials) > 1 else _nothing
             for row, step in enumerate(steppers):
                 rewind()
                 losses[row].append(step(index, inputs, targets))
+            if host is not None:  # models that leave these generators alone shall not pay for them at every step
+                host = host_states() if have_drawn(host) else None
         return torch.stack([torch.stack(row) for row in losses]).float()
 
     def _stepper(
@@ -193,7 +204,7 @@ class SequentialLearner:
                     loss += _summed_loss(self._task, outputs.float(), targets)
                     if self._task is Task.CLASSIFICATION:
                         correct += (outputs.argmax(dim=1) == targets).sum()
-                    count += len(targets)
+                    count += num_targets(self._task, targets)
             model.train()
         mean = loss.item() / count
         if not np.isfinite(mean):
@@ -215,8 +226,7 @@ class SequentialLearner:
         return {
             "models": [m.state_dict() for m in self._models],
             "optimizers": [o.state_dict() for o in self._optimizers],
-            "random_state": torch.get_rng_state(),
-            "cuda_random_state": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
+            **generator_states(self._device),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -225,22 +235,7 @@ class SequentialLearner:
             model.load_state_dict(saved)
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        torch.set_rng_state(state["random_state"])
-        if state["cuda_random_state"] is not None:
-            torch.cuda.set_rng_state(state["cuda_random_state"], self._device)
-
-
-def random_state(device: torch.device) -> Callable[[], None]:
-    """Remember the random state of the CPU and of the device; the result goes back to it."""
-    host = torch.get_rng_state()
-    accelerator = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-    def rewind() -> None:
-        torch.set_rng_state(host)
-        if accelerator is not None:
-            torch.cuda.set_rng_state(accelerator, device)
-
-    return rewind
+        load_generator_states(state, self._device)
 
 
 def _nothing() -> None:
@@ -254,6 +249,11 @@ def _set_momentum(group: dict[str, Any], momentum: float) -> None:
         group["momentum"] = momentum
 
 
+def num_targets(task: Task, targets: Tensor) -> int:
+    """What losses and accuracies are means over: examples, or the tokens of all of them where each has a class."""
+    return len(targets) if task is Task.REGRESSION else targets.numel()
+
+
 def _training_loss(task: Task, label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
     if task is Task.REGRESSION:
         return lambda outputs, targets: _summed_loss(task, outputs, targets) / len(targets)
@@ -263,7 +263,7 @@ def _training_loss(task: Task, label_smoothing: float) -> Callable[[Tensor, Tens
 
 
 def _summed_loss(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Sum over examples, so that batches of unequal size average right."""
+    """Sum over examples and their tokens, so that batches of unequal size average right."""
     if task is Task.REGRESSION:
         return 0.5 * ((outputs - targets) ** 2).sum()
     return F.cross_entropy(outputs, targets, reduction="sum")

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from lrbench.data import Split, Splits, StreamedSplit
-from lrbench.schedules.rates import RateError, Rates
+from lrbench.schedules.factors import ScheduleError
+from lrbench.schedules.rates import Rates
 from lrbench.spec import Evaluation, Task
 from lrbench.training.learner import Batch, Learner
 from lrbench.training.order import augmentation_generator, batch_order
@@ -40,7 +41,7 @@ class Progress:
     step: int
     seconds: float
     evaluations: dict[int, Evaluation] = field(default_factory=dict)
-    failures: dict[int, RateError] = field(default_factory=dict)
+    failures: dict[int, ScheduleError] = field(default_factory=dict)
 
 
 class Training:
@@ -201,7 +202,7 @@ class Training:
             self.learner.evaluate(self._eval_batches(self._data.test), self.live) if is_last and self._read_test else {}
         )
         evaluations: dict[int, Evaluation] = {}
-        failures: dict[int, RateError] = {}
+        failures: dict[int, ScheduleError] = {}
         for k in list(self.live):
             metrics = {"train/loss": train[k], **_named("val", validation[k])}
             if k in test:
@@ -214,7 +215,7 @@ class Training:
             try:
                 if not is_last:
                     self.rates[k].observe(self.step, metrics["val/loss"])
-            except RateError as error:
+            except ScheduleError as error:
                 failures[k] = error
                 self.live.remove(k)
         self._last_evaluated = self.step

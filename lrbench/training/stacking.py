@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lrbench.training.memory import is_out_of_memory
+from lrbench.training.random_states import have_drawn, host_states
 from lrbench.training.stacked_layers import Stack, UnknownLayerError, run_layers, stacked_layers
 
 # (parameters, buffers, inputs of shape (batch, ...), training) -> (outputs of shape (num_trials, batch, ...), the
@@ -100,9 +101,13 @@ def _compare(forward: Forward, model: nn.Module, inputs: Tensor) -> None:
     parameters, buffers = torch.func.stack_module_state(alone)
     with torch.no_grad():
         try:
+            host = host_states()
             with _random_state_restored(inputs.device):
                 outputs, new_buffers = forward(parameters, buffers, inputs, True)
                 drawn = torch.rand(1, device=inputs.device)
+            if have_drawn(host):
+                # A recorded or compiled step would use the same numbers for ever.
+                raise NotStackableError("it draws random numbers from Python's or numpy's generator")
         except (RuntimeError, ValueError, TypeError) as error:
             if is_out_of_memory(error):
                 raise
