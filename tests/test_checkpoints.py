@@ -1,5 +1,9 @@
+import hashlib
+import io
 import os
+from collections import Counter, OrderedDict, deque
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,10 +77,72 @@ def test_a_malicious_pickle_is_not_executed(tmp_path):
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "canary"),))
 
-    save_checkpoint(tmp_path, 1, {"weights": Malicious()})
-    with pytest.raises(Exception, match="Weights only load failed"):
-        load_checkpoint(tmp_path, device=CPU)
+    with pytest.raises(ValueError, match=r"the state\.weights holds a Malicious"):
+        save_checkpoint(tmp_path, 1, {"weights": Malicious()})
+    save_checkpoint(tmp_path, 1, state(1))
+    write_as_checkpoint(tmp_path, 2, {"weights": Malicious()})
+    with pytest.warns(UserWarning, match=r"not one of this run \(UnpicklingError: Weights only load failed"):
+        loaded = load_checkpoint(tmp_path, device=CPU)
+    assert loaded is not None
+    assert loaded["step"] == 1
     assert not (tmp_path / "canary").exists()
+
+
+def write_as_checkpoint(folder, step, content):
+    """A file with the right digest in its name, whatever is in it."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    (folder / f"step{step:09d}-{digest}.pt").write_bytes(buffer.getvalue())
+
+
+def test_what_a_users_part_keeps_comes_back_as_it_was(tmp_path):
+    kept = {
+        "recent": deque([1.0, np.float64(0.25)], maxlen=3),
+        "seen": {1, 2},
+        "counts": Counter("aab"),
+        "array": np.arange(6, dtype=np.int16).reshape(2, 3)[:, ::2],
+        "flag": np.bool_(True),
+        "none": np.zeros((0, 2)),
+        "ordered": OrderedDict(b=(1, None), a=b"text"),
+    }
+    save_checkpoint(tmp_path, 1, kept)
+    loaded = load_checkpoint(tmp_path, device=CPU)
+    assert loaded is not None
+    for name in ("array", "none"):
+        np.testing.assert_array_equal(loaded[name], kept[name])
+        assert loaded[name].dtype == kept[name].dtype
+    rest = {key: value for key, value in loaded.items() if key not in ("array", "none")}
+    assert rest == {key: value for key, value in kept.items() if key not in ("array", "none")}
+    assert [type(value) for value in rest.values()] == [type(kept[key]) for key in rest]
+    assert type(loaded["recent"][1]) is np.float64
+    assert loaded["recent"].maxlen == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (lambda: 0, r"the state\.part\.history\[1\] holds a function"),
+        (np.array([None]), r"history\[1\] holds an array of object"),
+        ({object: 1}, r"history\[1\] has the key <class 'object'>"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_by_name(value, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        save_checkpoint(tmp_path, 1, {"part": {"history": [1, value]}})
+
+
+def test_a_checkpoint_that_another_training_made_is_passed_over(tmp_path):
+    def load(found):
+        if found["step"] == 2:
+            raise KeyError("models")
+
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, state(step))
+    with pytest.warns(UserWarning, match=r"is not one of this run \(KeyError: 'models'\); trying the one before"):
+        loaded = load_checkpoint(tmp_path, device=CPU, load=load)
+    assert loaded is not None
+    assert loaded["step"] == 1
 
 
 def test_a_failed_write_keeps_the_earlier_checkpoint_and_leaves_no_stump(tmp_path, monkeypatch):

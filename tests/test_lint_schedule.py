@@ -215,7 +215,7 @@ MUST_SPEAK = [
         "scheduler=mine gives the rate nan at step 7",
     ),
     ("rates", shape(lambda z: 0.5 - z), {}, "error", "gives the rate -0.0001.* at step 501"),
-    ("rates", partial(STEP, step_size=0), {}, "error", "scheduler=mine cannot be made: ZeroDivisionError"),
+    ("rates", partial(STEP, step_size=0), {}, "error", "at step 1: ZeroDivisionError.*scheduler.step_size=0"),
     (
         "rates",
         schedules.one_cycle,
