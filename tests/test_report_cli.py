@@ -215,6 +215,11 @@ def test_workloads_without_the_metric_are_named_and_left_out(results, without_pa
     left_out = "val/accuracy was not measured on curves-100steps and curves-300steps; 12 runs left out."
     assert left_out in (tmp_path / "there" / "report.md").read_text()
     assert left_out in capsys.readouterr().out
+    # One name for two lengths, of which one measured it.
+    rows = [{**row, "workload": "digits"} for row in mixed_rows()]
+    assert main(["report", results(rows), "metric=val/accuracy", "out=there"]) == 0
+    assert "not measured on digits (300 steps); 6 runs left out" in (tmp_path / "there" / "report.md").read_text()
+    results(mixed_rows())
     assert main(["recommend", "results=results.csv", "metric=val/accuracy"]) == 0
     said = capsys.readouterr().out
     assert left_out in said

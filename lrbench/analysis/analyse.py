@@ -75,8 +75,8 @@ def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
             has two rows of one step.
     """
     check_needed(frame, metric=settings.metric)
-    frame, unmeasured = leave_out_unmeasured(frame, metric=settings.metric)
     frame, mixed = separate_workloads(frame)
+    frame, unmeasured = leave_out_unmeasured(frame, metric=settings.metric)
     tasks, parameters, configs = tasks_of(frame), parameters_of(frame), configs_of(frame)
     frame = slim(judged(frame, metric=settings.metric, direction=settings.direction), metric=settings.metric)
     _check_targets(settings.target, list(tasks))

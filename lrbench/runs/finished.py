@@ -10,7 +10,7 @@ from lrbench.data import Dataset, ImageFolder
 from lrbench.runs.code import code_digest
 from lrbench.runs.result import Result
 from lrbench.spec import RunState
-from lrbench.tracking.facts import read_facts
+from lrbench.tracking.facts import Facts, read_facts
 from lrbench.tracking.find import RecordIndex, is_finished
 from lrbench.tracking.journal import Ended, Evaluated, read_all
 
@@ -36,15 +36,15 @@ class Recorded:
         if not finished:
             return None
         code = code_digest(plan.values)
-        of_this_code = [path for path in finished if read_facts(path).tags.get("code") == code]
+        facts_of = {path: read_facts(path) for path in finished}
+        of_this_code = {path: facts for path, facts in facts_of.items() if facts.tags.get("code") == code}
         if of_this_code and _is_fixed(plan.dataset):
-            return _result_of(of_this_code[0], plan)
+            return _result_of(*next(iter(of_this_code.items())), plan)
         # The data are read only where it depends on them.
         data = self._data_digest(plan) if of_this_code else ""
-        for path in of_this_code:
-            dataset = read_facts(path).dataset
-            if dataset is not None and dataset.digest == data:
-                return _result_of(path, plan)
+        for path, facts in of_this_code.items():
+            if facts.dataset is not None and facts.dataset.digest == data:
+                return _result_of(path, facts, plan)
         self._changed["data" if of_this_code else "code"] += 1
         return None
 
@@ -61,8 +61,7 @@ def _is_fixed(dataset: Dataset) -> bool:
     return type(dataset).__module__.startswith("lrbench.data.") and not isinstance(dataset, ImageFolder)
 
 
-def _result_of(record: Path, plan: Plan) -> Result:
-    facts = read_facts(record)
+def _result_of(record: Path, facts: Facts, plan: Plan) -> Result:
     entries = read_all(record / "journal.jsonl")
     ended = entries[-1]
     assert isinstance(ended, Ended)
