@@ -50,9 +50,9 @@ class Table:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working directory that is on the path, as it is for the command; modules of it are forgotten afterwards."""
+    """A working directory; modules that are found in it are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("LRBENCH_CACHE_DIR", str(tmp_path / "cache"))
     before = set(sys.modules)
     yield tmp_path

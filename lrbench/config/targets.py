@@ -79,7 +79,7 @@ def locate(path: str, name: object, *, trusted_modules: Collection[str] = ()) ->
     if not isinstance(name, str) or name.count(".") < 1:
         raise ValueError(f"{path} must be a dotted name such as lrbench.models.MLP, got {name!r}")
     if is_within(name, trusted_modules):
-        _find_beside_data()
+        find_beside_data()
         found = _import(path, name)
         home = getattr(found, "__module__", None)
         if not (isinstance(home, str) and is_within(home, trusted_modules)) and not _is_library_part(found):
@@ -156,7 +156,7 @@ def _is_library_part(found: object) -> bool:
     return any(models.get_model_builder(name) is found for name in models.list_models())
 
 
-def _find_beside_data() -> None:
+def find_beside_data() -> None:
     """Let the user's own modules be found in the working directory, after all that is installed."""
     here = os.getcwd()
     if here not in sys.path:

@@ -15,13 +15,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from lrbench.config.targets import find_beside_data, is_within
+
 _INSTALLED = frozenset(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib"))
 
 
 def own_targets(values: Mapping[str, Any]) -> tuple[str, ...]:
     """The dotted names in a config that lie in the user's `trusted_modules`, sorted."""
     trusted = values["trusted_modules"]
-    return tuple(sorted({name for name in _targets(values) if any(_is_within(name, module) for module in trusted)}))
+    # The code of lrbench is digested in any case.
+    return tuple(sorted({n for n in _targets(values) if is_within(n, trusted) and not is_within(n, ["lrbench"])}))
 
 
 def source_digests(targets: Collection[str]) -> dict[str, str]:
@@ -34,6 +37,8 @@ def source_digests(targets: Collection[str]) -> dict[str, str]:
         sha256 (hex) by the file's path below its root; empty where no source is found.
     """
     digests: dict[str, str] = {}
+    if targets:
+        find_beside_data()
     for target in targets:
         root = _root_of(target.partition(".")[0])
         if root is not None:
@@ -51,10 +56,6 @@ def _targets(node: object) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from _targets(value)
-
-
-def _is_within(name: str, module: str) -> bool:
-    return name.startswith(f"{module}.") and not name.startswith("lrbench.")  # whose code is digested in any case
 
 
 def _root_of(package: str) -> Path | None:
