@@ -276,3 +276,21 @@ def test_a_changed_model_is_trained_anew_and_a_study_of_it_refuses(folder, capfd
     said = capfd.readouterr().err
     assert re.search(r"sources\.own_i\.py: [0-9a-f]{16} -> [0-9a-f]{16}", said)
     assert "hydra.sweeper.force_new_study=true" in said
+
+
+@pytest.mark.slow
+def test_a_changed_table_behind_an_own_dataset_is_trained_on_anew(folder, capfd):
+    rows = [f"{i},{i * i},{i % 2}" for i in range(12)]
+    write(folder, {"own_j.py": TABLE, "points.csv": "\n".join(rows)})
+    dropped = ["~dataset.test_fraction", "~dataset.validation_fraction", "~dataset.augmentation", "~dataset.cache_dir"]
+    words = ["-m", "dataset._target_=own_j.Table", "dataset.name=table", f"+dataset.file={folder}/points.csv", *dropped]
+    words += ["trusted_modules=[own_j]", "model=linear", "training.batch_size=4", "tracking=none", "seed=0,1"]
+    words += ["budget=steps", "budget.steps=4"]
+    for _ in range(2):
+        assert main(words) == 0
+        assert "anew" not in capfd.readouterr().err
+        assert len(runs(folder)) == 2
+    write(folder, {"points.csv": "\n".join([*rows[:-1], "11,121,0"])})
+    assert main(words) == 0
+    assert "2 finished runs are trained anew: their data changed since" in capfd.readouterr().err
+    assert len(runs(folder)) == 4
