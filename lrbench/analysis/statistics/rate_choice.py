@@ -1,0 +1,83 @@
+"""The base rate that tuning chooses, and what the choice adds to the schedule's uncertainty (METRICS.md, protocol 2).
+
+What is compared is a schedule with its tuning. Fresh seeds at one chosen rate do not show that another tuning would
+have chosen another rate, with another loss. The choice is the lowest point of a parabola through the whole ladder,
+not its best cell; its variance is estimated by leaving out one tuning seed at a time.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lrbench.analysis.statistics.terms import FloatArray
+
+FEWEST_RUNGS = 3
+FEWEST_TUNING_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class TunedRate:
+    """The choice of one schedule on one workload.
+
+    Attributes:
+        rate: chosen base rate, within the ladder.
+        variance: of the expected log cost at the chosen rate, over choices: slope squared times
+            variance of the log rate.
+        at_edge: the lowest point is an end of the ladder, so a better rate may lie beyond.
+    """
+
+    rate: float
+    variance: float
+    at_edge: bool
+
+
+def tuned_rate(rates: npt.ArrayLike, costs: npt.ArrayLike) -> TunedRate:
+    """Choose the rate by least squares of log cost on log rate and its square.
+
+    Args:
+        rates: (num_rungs,) ascending, above 0, at least three.
+        costs: (num_tuning_seeds, num_rungs) above 0, lower is better, at least three seeds; a diverged run has the cost
+            at step 0.
+
+    Raises:
+        ValueError: a number of the two is too small, or a value is not finite and above 0.
+    """
+    at, values = np.asarray(rates, dtype=np.float64), np.asarray(costs, dtype=np.float64)
+    if values.ndim != 2 or at.shape != values.shape[1:] or at.size < FEWEST_RUNGS or len(values) < FEWEST_TUNING_SEEDS:
+        raise ValueError(
+            f"a rate is chosen from {FEWEST_TUNING_SEEDS} tuning seeds on {FEWEST_RUNGS} rungs or more, got costs of "
+            f"shape {values.shape} for {at.size} rates"
+        )
+    if (
+        not (np.isfinite(values) & (values > 0)).all()
+        or not (np.isfinite(at) & (at > 0)).all()
+        or (np.diff(at) <= 0).any()
+    ):
+        raise ValueError("rates must ascend and costs be finite, both above 0; a diverged run has the cost at step 0")
+    x, y = np.log(at), np.log(values)
+    lowest, slope = parabola(x, y.mean(axis=0))
+    total, t = y.sum(axis=0), len(y)
+    without, _ = parabola(x, (total - y) / (t - 1))
+    spread = (t - 1) / t * float(((without - without.mean()) ** 2).sum())
+    at_edge = bool(lowest <= x[0] or lowest >= x[-1])
+    return TunedRate(float(np.exp(lowest)), float(slope) ** 2 * spread, at_edge)
+
+
+def parabola(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Lowest point within x of the least-squares parabola through (x, y), and its root mean square slope at x.
+
+    Args:
+        x: (num_rungs,).
+        y: (..., num_rungs).
+
+    Returns:
+        (...) each. The lowest point is the best cell where the parabola opens downwards.
+    """
+    middle = x - x.mean()  # of a log rate, for the condition of the fit
+    fit = y @ np.linalg.pinv(np.stack([np.ones_like(x), middle, middle**2], axis=1)).T
+    linear, bend = fit[..., 1], fit[..., 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        vertex = np.where(bend > 0, x.mean() - linear / (2 * bend), x[y.argmin(axis=-1)])
+    slopes = linear[..., None] + 2 * bend[..., None] * middle
+    return np.clip(vertex, x[0], x[-1]), np.sqrt((slopes**2).mean(axis=-1))
