@@ -71,9 +71,11 @@ def postgres_url(postgres: Path) -> Iterator[str]:
     import psycopg
 
     name = f"test_{uuid.uuid4().hex[:8]}"
+    # A connection each: some tests restart the server.
     with psycopg.connect(host=str(postgres), user="postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-        yield f"postgresql://postgres@/{name}?host={postgres}"
+    yield f"postgresql://postgres@/{name}?host={postgres}"
+    with psycopg.connect(host=str(postgres), user="postgres", autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 

@@ -17,37 +17,50 @@ _USER = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getu
 @contextmanager
 def running_postgres() -> Iterator[Path]:
     """Start a server; yields the folder of its socket. Skips where the package is not installed."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
-    if not programs:
+    if not _programs():
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    bin_folder = programs[-1].parent
     # Not in pytest's folder: only its owner may enter that. A socket's path holds about 100 characters.
     folder = Path(tempfile.mkdtemp(prefix="lrbench-pg-", dir="/tmp"))
     if _USER:
         shutil.chown(folder, "postgres", "postgres")
 
-    def call(program: str, *arguments: str) -> None:
-        log = folder / "programs.log"
-        with log.open("ab") as output:
-            # Not a pipe: the server would keep it open.
-            done = subprocess.run(
-                [bin_folder / program, "-D", folder / "data", *arguments],
-                cwd=folder,
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-                check=False,
-                **_USER,
-            )
-        assert done.returncode == 0, log.read_text()
-
     try:
-        call("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C")
-        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c max_connections=60"
-        call("pg_ctl", "start", "--wait", "--timeout=60", f"--log={folder}/server.log", f"--options={options}")
+        encoding = ["--encoding=UTF8", "--locale=C"]
+        _call(folder, "initdb", "--no-sync", "--auth=trust", "--username=postgres", *encoding)
+        start_postgres(folder)
         try:
             yield folder
         finally:
-            call("pg_ctl", "stop", "--mode=immediate", "--wait")
+            stop_postgres(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def start_postgres(folder: Path) -> None:
+    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c max_connections=60"
+    _call(folder, "pg_ctl", "start", "--wait", "--timeout=60", f"--log={folder}/server.log", f"--options={options}")
+
+
+def stop_postgres(folder: Path) -> None:
+    """End it at once, with all its connections; `start_postgres` brings it back."""
+    _call(folder, "pg_ctl", "stop", "--mode=immediate", "--wait")
+
+
+def _programs() -> list[Path]:
+    return sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
+
+
+def _call(folder: Path, program: str, *arguments: str) -> None:
+    log = folder / "programs.log"
+    with log.open("ab") as output:
+        # Not a pipe: the server would keep it open.
+        done = subprocess.run(
+            [_programs()[-1].with_name(program), "-D", folder / "data", *arguments],
+            cwd=folder,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            **_USER,
+        )
+    assert done.returncode == 0, log.read_text()

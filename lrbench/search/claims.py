@@ -15,9 +15,17 @@ from dataclasses import dataclass
 from types import TracebackType
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
-from lrbench.search.database import CLAIMS, ensure_tables, make_engine, parse_url
+from lrbench.search.database import (
+    AWAY_SECONDS,
+    CLAIMS,
+    DatabaseAwayError,
+    ensure_tables,
+    make_engine,
+    parse_url,
+    reconnecting,
+)
 
 _Row = sa.Row[tuple[str, str, str, int, int, bool]]
 # Owner of a slot that was given back.
@@ -51,7 +59,7 @@ class Claims:
         assert patience >= 2 * interval > 0
         parsed = parse_url(url)
         ensure_tables(parsed)
-        self._engine = make_engine(parsed)
+        self._engine = make_engine(parsed, patience=AWAY_SECONDS)
         self._study = study
         # Process ids come again: after a reboot, and in every container.
         self._owner = f"{owner} {uuid.uuid4().hex[:12]}"
@@ -77,7 +85,7 @@ class Claims:
         try:
             with self._engine.begin() as connection:
                 connection.execute(sa.update(CLAIMS).where(self._mine).values(owner=_NOBODY))
-        except DBAPIError:
+        except DatabaseAwayError:
             pass  # without a database nobody can claim them either; they will look dead in time
         self._engine.dispose()
 
@@ -115,13 +123,16 @@ class Claims:
         row = self._rows().get(slot)
         return row is not None and row.owner == self._owner and not row.done
 
+    @reconnecting
     def finish(self, slot: str) -> bool:
         """Mark a slot done, after its results are stored.
 
         Returns:
             False when it is no longer ours: this process stood still, and somebody took it over.
         """
-        done = sa.update(CLAIMS).where(self._mine, CLAIMS.c.slot == slot).values(done=True)
+        # Also one that is done: a connection that was lost leaves open whether the first call had its effect.
+        ours = sa.and_(CLAIMS.c.study == self._study, CLAIMS.c.owner == self._owner)
+        done = sa.update(CLAIMS).where(ours, CLAIMS.c.slot == slot).values(done=True)
         with self._engine.begin() as connection:
             return connection.execute(done).rowcount == 1
 
@@ -130,6 +141,7 @@ class Claims:
         done = {slot for slot, row in self._rows().items() if row.done}
         return [slot for slot in slots if slot not in done]
 
+    @reconnecting
     def beat(self) -> None:
         """Say once that this process lives, and look at the others."""
         with self._engine.begin() as connection:
@@ -140,9 +152,10 @@ class Claims:
         while not self._stop.wait(self._interval):
             try:
                 self.beat()
-            except DBAPIError:
+            except DatabaseAwayError:
                 continue  # the server is away for a moment; the next beat counts as well
 
+    @reconnecting
     def _rows(self) -> dict[str, _Row]:
         with self._engine.connect() as connection:
             found = connection.execute(sa.select(CLAIMS).where(CLAIMS.c.study == self._study))
@@ -170,15 +183,17 @@ class Claims:
             sighting = self._sightings.get(row.slot)
         return sighting is not None and sighting.unchanged >= self._patience
 
+    @reconnecting
     def _insert(self, slot: str) -> bool:
         values = {"study": self._study, "slot": slot, "owner": self._owner, "beat": 0, "attempts": 0, "done": False}
         try:
             with self._engine.begin() as connection:
                 connection.execute(sa.insert(CLAIMS).values(values))
         except IntegrityError:
-            return False  # another process was faster
+            return self.holds(slot)  # another process was faster, or the connection was lost after a first attempt
         return True
 
+    @reconnecting
     def _take(self, row: _Row, *, attempts: int) -> bool:
         """Take a slot over if it is still as it was seen."""
         as_seen = sa.and_(
@@ -190,4 +205,6 @@ class Claims:
         )
         taken = sa.update(CLAIMS).where(as_seen).values(owner=self._owner, beat=row.beat + 1, attempts=attempts)
         with self._engine.begin() as connection:
-            return connection.execute(taken).rowcount == 1
+            if connection.execute(taken).rowcount == 1:
+                return True
+        return self.holds(row.slot)  # see `_insert`

@@ -4,17 +4,20 @@ Optuna's tables and those of `lrbench.search.claims` are made together. A SQLite
 on PostgreSQL an advisory lock keeps others out, and the server undoes what a killed process left half done.
 """
 
+import functools
 import importlib.util
+import logging
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
-from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.engine import URL, Dialect, Engine, ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from lrbench.databases import check_place, create_database, is_made, lock_beside
 from lrbench.search.quiet import quiet_optuna
@@ -33,6 +36,13 @@ CLAIMS = sa.Table(
     sa.Column("done", sa.Boolean, nullable=False),
 )
 _CONNECT_SECONDS = 3
+AWAY_SECONDS = 60.0  # a server that was there may be away
+_PAUSE_SECONDS = 0.5  # between two attempts
+_MOST_RECONNECTS = 3  # of one call
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
 # How long a writer waits for another one; only one at a time can write to a SQLite file.
 _LOCKED_SECONDS = 60
 
@@ -66,9 +76,78 @@ def parse_url(url: str) -> URL:
     )
 
 
-def make_engine(url: URL) -> Engine:
-    """An engine that gives up on a dead server within seconds."""
-    return sa.create_engine(url, **engine_options(url))
+class DatabaseAwayError(OSError):
+    """The database cannot be used now: its server is away, its disk is full.
+
+    Attributes:
+        was_connected: whether the connection was lost, so that it is not known if the last transaction took effect.
+    """
+
+    was_connected = False
+
+
+def make_engine(url: URL, *, patience: float = 0.0) -> Engine:
+    """An engine that gives up on a dead server within seconds; see `watch`."""
+    engine = sa.create_engine(url, **engine_options(url))
+    watch(engine, patience=patience)
+    return engine
+
+
+def watch(engine: Engine, *, patience: float = AWAY_SECONDS) -> None:
+    """Let an engine wait for a server that is away, and say in one sentence what is wrong with a database.
+
+    Args:
+        engine: from now on it raises DatabaseAwayError for what SQLAlchemy calls an operational error.
+        patience: seconds for which the server may be away, in all its calls together, until it answers again.
+    """
+    place = place_of(engine.url)
+    away_since: float | None = None
+
+    @sa.event.listens_for(engine, "do_connect")
+    def connect(dialect: Dialect, record: object, arguments: list[Any], options: dict[str, Any]) -> Any:
+        nonlocal away_since
+        while True:
+            try:
+                connection = dialect.connect(*arguments, **options)
+            except dialect.loaded_dbapi.OperationalError:
+                now = time.monotonic()
+                if patience and away_since is None:
+                    _log.info("%s does not answer; waiting for up to %d s", place, patience)
+                away_since = away_since or now
+                if now - away_since >= patience:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                away_since = None
+                return connection
+
+    @sa.event.listens_for(engine, "handle_error")
+    def explain(context: ExceptionContext) -> None:
+        # A connection that is tried before its use is replaced by the pool, by itself.
+        if not context.is_pre_ping and isinstance(context.sqlalchemy_exception, OperationalError | InterfaceError):
+            waited = f" (for {patience:.0f} s)" if away_since is not None and patience else ""
+            reason = " ".join(str(context.original_exception).split())
+            error = DatabaseAwayError(
+                f"{SETTING}: cannot use {place}{waited}: {reason}; the same command goes on when that is mended"
+            )
+            error.was_connected = context.is_disconnect
+            raise error from None
+
+
+def reconnecting(function: Callable[P, T]) -> Callable[P, T]:
+    """Call again what a lost connection interrupted; for functions that may take effect twice."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        for _ in range(_MOST_RECONNECTS):
+            try:
+                return function(*args, **kwargs)
+            except DatabaseAwayError as error:
+                if not error.was_connected:
+                    raise
+        return function(*args, **kwargs)
+
+    return call
 
 
 def engine_options(url: URL) -> dict[str, Any]:
@@ -133,9 +212,10 @@ def _has_tables(url: URL) -> bool:
             names = set(sa.inspect(connection).get_table_names())
             version = sa.select(sa.text("version_num")).select_from(sa.text("alembic_version"))
             is_stamped = "alembic_version" in names and connection.execute(version).first() is not None
+    except DatabaseAwayError as error:
+        raise ValueError(str(error)) from None
     except DBAPIError as error:
-        reason = " ".join(str(error.orig).split())
-        raise ValueError(f"{SETTING}: cannot use {place}: {reason}") from None
+        raise ValueError(f"{SETTING}: cannot use {place}: {' '.join(str(error.orig).split())}") from None
     finally:
         engine.dispose()
     if "version_info" in names:

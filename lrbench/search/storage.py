@@ -21,7 +21,17 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import Engine
 
-from lrbench.search.database import SETTING, engine_options, ensure_tables, exclusively, full_text, parse_url, place_of
+from lrbench.search.database import (
+    SETTING,
+    engine_options,
+    ensure_tables,
+    exclusively,
+    full_text,
+    parse_url,
+    place_of,
+    reconnecting,
+    watch,
+)
 from lrbench.search.quiet import quiet_optuna
 from lrbench.search.space import space_diff
 from lrbench.search.suggest import Suggestion
@@ -45,7 +55,9 @@ def open_storage(url: str) -> RDBStorage:
     parsed = parse_url(url)
     ensure_tables(parsed)
     try:
-        return RDBStorage(full_text(parsed), engine_options(parsed), skip_table_creation=True)
+        storage = RDBStorage(full_text(parsed), engine_options(parsed), skip_table_creation=True)
+        watch(storage.engine)
+        return storage
     except RuntimeError as error:
         # Optuna's own words: another version of it made the tables, and how to upgrade them.
         raise ValueError(f"{SETTING}: {error}") from error
@@ -154,18 +166,25 @@ def add_trials(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]
                     models.TrialSystemAttributeModel: [*_rows_of_attrs(trial_id, trial.system_attrs)],
                 },
             )
-    stored = {trial._trial_id: trial for trial in study.get_trials(deepcopy=False)}
+    stored = {trial._trial_id: trial for trial in trials_of(study)}
     return [stored[trial_id] for trial_id in ids]
+
+
+@reconnecting
+def trials_of(study: Study) -> list[FrozenTrial]:
+    """All trials of a study, as they are stored now; not to be changed."""
+    return study.get_trials(deepcopy=False)
 
 
 def find_slot(study: Study, slot: int) -> FrozenTrial | None:
     """The trial of a slot: of that name, or in a study that nobody shared, of that number."""
-    for trial in study.get_trials(deepcopy=False):
+    for trial in trials_of(study):
         if trial.user_attrs.get(_SLOT, trial.number) == slot:
             return trial
     return None
 
 
+@reconnecting
 def add_slot(study: Study, slot: int, suggestion: Suggestion) -> FrozenTrial:
     """Add the running trial of a slot, unless there is one by now.
 
@@ -178,6 +197,7 @@ def add_slot(study: Study, slot: int, suggestion: Suggestion) -> FrozenTrial:
         return find_slot(study, slot) or add_trials(study, [new_trial(suggestion, {_SLOT: slot})])[0]
 
 
+@reconnecting
 def finish_trial(
     study: Study,
     trial: FrozenTrial,

@@ -20,6 +20,7 @@ from lrbench.search.storage import (
     finish_trial,
     new_trial,
     plan_of,
+    trials_of,
 )
 from lrbench.search.suggest import SamplerName, Suggestion, suggest, uses_history, visible_history
 
@@ -94,7 +95,7 @@ class TunedStudy:
     @property
     def trials(self) -> list[FrozenTrial]:
         """All of them, by number."""
-        return self.study.get_trials(deepcopy=False)
+        return trials_of(self.study)
 
     def next_batch(self) -> list[FrozenTrial]:
         """Return the trials that are to be trained now, running; none when the study is complete.
