@@ -13,6 +13,7 @@ from lrbench.analysis.statistics.curves import (
     curves_of,
     final_mean,
     final_value,
+    has_collapsed,
     sustained_time_to_target,
     time_to_target,
 )
@@ -181,3 +182,13 @@ def test_the_step_at_which_a_run_diverged_is_no_evaluation():
 def test_a_frame_without_rows_has_no_curves():
     frame = frame_from_rows(rows("a", [0, 1], [3.0, 1.0])).iloc[:0]
     assert curves_of(frame, metric="val/loss") == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "collapsed"),
+    [([5.0, 1.0, 2.0], False), ([5.0, 1.0, 2.01], True), ([1.0, 2.0, 9.0], False), ([5.0, 1.0, NAN], False)],
+    ids=["a quarter", "over a quarter", "never got better", "diverged"],
+)
+def test_a_collapse_loses_over_a_quarter_of_the_improvement(values, collapsed):
+    assert has_collapsed(STEPS[:3], values, direction="minimize") is collapsed
+    assert has_collapsed(STEPS[:3], -np.array(values), direction="maximize") is collapsed
