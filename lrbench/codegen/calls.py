@@ -100,7 +100,8 @@ def constructor(
             function.body[-1] = ast.Return(ast.Tuple([made, data], ast.Load()))
         case _:
             return None
-    # Without its defaults and annotations, whose names need not exist at run time.
+    # Without its decorator, defaults and annotations, whose names need not exist at run time.
+    function.decorator_list = []
     function.args = ast.arguments([], [ast.arg(a.arg) for a in _arguments(function)], None, [], [], None, [])
     function.returns = None
     namespace = dict(family.__globals__)

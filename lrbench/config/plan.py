@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -113,12 +113,7 @@ def plan_of(values: dict[str, Any]) -> Plan:
         given=("params",),
         reserved=("decay_norm_and_bias",),
     )
-    schedule = bind(
-        "scheduler",
-        values["scheduler"],
-        trusted_modules=trusted,
-        given=("optimizer", "step", "total_steps", "num_evaluations"),
-    )
+    schedule = bind_schedule(values["scheduler"], trusted)
     dataset = _dataset(json.dumps(values["dataset"]), tuple(trusted))
     budget = resolve_budget(
         steps=values["budget"]["steps"],
@@ -132,7 +127,7 @@ def plan_of(values: dict[str, Any]) -> Plan:
             f"expected loss holds for fresh examples only, got {budget.epochs:g}; raise dataset.num_examples or lower "
             "the budget"
         )
-    warmup = _warmup(values["warmup"], trusted)
+    warmup = bind_warmup(values["warmup"], trusted)
     if warmup is not None:
         warmup.num_steps(budget.total_steps)
     return Plan(
@@ -207,7 +202,22 @@ def lookup(values: Mapping[str, Any], path: str) -> Any:
     return found
 
 
-def _warmup(node: Mapping[str, Any], trusted: list[str]) -> Warmup | None:
+def bind_schedule(node: Mapping[str, Any], trusted: Sequence[str] = ()) -> Callable[..., Any]:
+    """Bind the node of a schedule; what `lrbench.schedules.rates` takes.
+
+    Raises:
+        ValueError: see `bind`.
+    """
+    given = ("optimizer", "step", "total_steps", "num_evaluations")
+    return bind("scheduler", node, trusted_modules=trusted, given=given)
+
+
+def bind_warmup(node: Mapping[str, Any], trusted: Sequence[str] = ()) -> Warmup | None:
+    """Bind the node of a warmup; None for none.
+
+    Raises:
+        ValueError: see `bind`.
+    """
     if node["_target_"] is None:
         return None
     shape = bind(

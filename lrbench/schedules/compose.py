@@ -106,8 +106,29 @@ def _factors(part: Callable[..., Any], total_steps: int) -> NDArray[np.float64]:
 
     rates = make_rates(part, unit_sgd, total_steps=total_steps, num_evaluations=1, name="a part of the schedule")
     if rates.closed_loop:
-        raise ValueError("scheduler.parts must be open-loop; what plateau and greedy do depends on the training")
+        raise ValueError(
+            "scheduler.parts must be open-loop, and so must a schedule whose factors are asked for; what plateau and greedy "
+            "do depends on the training"
+        )
     return rates.lr
+
+
+def tabulated(family: Callable[..., Any], step: Any, total_steps: int) -> Any:
+    """The multiple of the base rate at `step` that a torch-style family gives; steps past the end count as the last.
+
+    Args:
+        family: hyperparameters bound.
+        step: zero-based, an int or an array of ints.
+        total_steps: the budget.
+
+    Returns:
+        A float for an int, else a float64 array of the shape of `step`.
+
+    Raises:
+        ValueError: it depends on the validation loss.
+    """
+    found = _look_up(_factors(family, total_steps), np.maximum(np.asarray(step, dtype=np.float64), 0))
+    return float(found) if np.ndim(step) == 0 else found
 
 
 def _look_up(table: NDArray[np.float64], step: Floats) -> Floats:

@@ -1,14 +1,17 @@
 """The families that `torch.optim.lr_scheduler` has, with every length given as a fraction of the budget.
 
 Each function takes `(optimizer, total_steps, *, ...)` and returns the torch scheduler, stepped once per optimizer
-step. The rate they scale is the optimizer's own `lr`: the peak, for the cyclic ones. torch is imported inside, so
-that a config can be checked against these signatures without paying for the import.
+step. The rate they scale is the optimizer's own `lr`: the peak, for the cyclic ones. Called with a step or an array of
+steps in the optimizer's place they give the multiple of that rate, as the pure families do. torch is imported inside,
+so that a config can be checked against these signatures without paying for the import.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 from annotated_types import Ge, Gt
 
@@ -32,10 +35,28 @@ __all__ = [
     "step",
 ]
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _of_steps(family: F) -> F:
+    """Let a family also be called as the pure ones are, with steps: (step, total_steps, ...) gives the factor there."""
+
+    @functools.wraps(family)
+    def either(optimizer: Any, total_steps: int, **parameters: Any) -> Any:
+        if hasattr(optimizer, "param_groups"):
+            return family(optimizer, total_steps, **parameters)
+        from lrbench.schedules.compose import tabulated
+
+        return tabulated(functools.partial(family, **parameters), optimizer, total_steps)
+
+    return cast("F", either)
+
+
 PositiveRatio = Annotated[float, Gt(0), "of the base rate"]
 AtLeastOne = Annotated[float, Ge(1)]
 
 
+@_of_steps
 def constant(
     optimizer: Optimizer,
     total_steps: int,
@@ -52,6 +73,7 @@ def constant(
     return lr_scheduler.ConstantLR(optimizer, factor=initial_ratio, total_iters=steps_of(initial_fraction, total_steps))
 
 
+@_of_steps
 def step(
     optimizer: Optimizer, total_steps: int, *, gamma: Ratio = 0.1, interval_fraction: Fraction = 0.34
 ) -> lr_scheduler.LRScheduler:
@@ -61,6 +83,7 @@ def step(
     return lr_scheduler.StepLR(optimizer, step_size=steps_of(interval_fraction, total_steps, at_least=1), gamma=gamma)
 
 
+@_of_steps
 def multistep(
     optimizer: Optimizer,
     total_steps: int,
@@ -82,6 +105,7 @@ def multistep(
     return lr_scheduler.MultiStepLR(optimizer, milestones=[steps_of(f, total_steps) for f in fractions], gamma=gamma)
 
 
+@_of_steps
 def exponential(optimizer: Optimizer, total_steps: int, *, end_ratio: PositiveRatio = 0.01) -> lr_scheduler.LRScheduler:
     """Decay geometrically to `end_ratio` at the end of the budget: end_ratio^(t/T) (torch ExponentialLR)."""
     from torch.optim import lr_scheduler
@@ -89,6 +113,7 @@ def exponential(optimizer: Optimizer, total_steps: int, *, end_ratio: PositiveRa
     return lr_scheduler.ExponentialLR(optimizer, gamma=end_ratio ** (1 / total_steps))
 
 
+@_of_steps
 def multiplicative(
     optimizer: Optimizer, total_steps: int, *, factor: Ratio = 0.9, interval_fraction: Fraction = 0.05
 ) -> lr_scheduler.LRScheduler:
@@ -102,6 +127,7 @@ def multiplicative(
     return lr_scheduler.MultiplicativeLR(optimizer, lambda step: factor if step % interval == 0 else 1.0)
 
 
+@_of_steps
 def polynomial(optimizer: Optimizer, total_steps: int, *, power: Positive = 1.0) -> lr_scheduler.LRScheduler:
     """Decay to zero as (1 - t/T)^power (DeepLab, Chen et al. 2018; torch PolynomialLR)."""
     from torch.optim import lr_scheduler
@@ -109,6 +135,7 @@ def polynomial(optimizer: Optimizer, total_steps: int, *, power: Positive = 1.0)
     return lr_scheduler.PolynomialLR(optimizer, total_iters=total_steps, power=power)
 
 
+@_of_steps
 def linear(
     optimizer: Optimizer, total_steps: int, *, start_ratio: PositiveRatio = 1.0, end_ratio: Ratio = 0.0
 ) -> lr_scheduler.LRScheduler:
@@ -121,6 +148,7 @@ def linear(
     return lr_scheduler.LinearLR(optimizer, start_factor=start_ratio, end_factor=end_ratio, total_iters=total_steps)
 
 
+@_of_steps
 def cosine(optimizer: Optimizer, total_steps: int, *, min_ratio: Ratio = 0.0) -> lr_scheduler.LRScheduler:
     """Fall along half a cosine, m + (1-m)(1+cos(pi t/T))/2, m = min_ratio (SGDR 1608.03983; CosineAnnealingLR).
 
@@ -131,6 +159,7 @@ def cosine(optimizer: Optimizer, total_steps: int, *, min_ratio: Ratio = 0.0) ->
     return lr_scheduler.CosineAnnealingLR(optimizer, T_max=total_steps, eta_min=min_ratio * _base_lr(optimizer))
 
 
+@_of_steps
 def cosine_restarts(
     optimizer: Optimizer,
     total_steps: int,
@@ -156,6 +185,7 @@ def cosine_restarts(
     )
 
 
+@_of_steps
 def one_cycle(
     optimizer: Optimizer,
     total_steps: int,
@@ -191,6 +221,7 @@ def one_cycle(
     )
 
 
+@_of_steps
 def cyclic(
     optimizer: Optimizer,
     total_steps: int,
@@ -232,6 +263,7 @@ def cyclic(
     )
 
 
+@_of_steps
 def plateau(
     optimizer: Optimizer,
     total_steps: int,
