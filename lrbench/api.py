@@ -8,44 +8,48 @@ Nothing here prints or exits. Messages go to the logger "lrbench"; progress to `
 can see one. What a user can do wrong is a `ValueError` with the message of the command line.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrbench.config.targets import bind, unknown
-from lrbench.runs.compose import compose_plans
-from lrbench.runs.destination import report_unsent
-from lrbench.runs.hydra_app import run_app
-from lrbench.runs.jobs import literal
 from lrbench.runs.progress import OnProgress
-from lrbench.runs.run import Run
-from lrbench.runs.session import Session
-from lrbench.runs.words import component, override_words
-from lrbench.studies.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch.optim import Optimizer
-    from torch.optim.lr_scheduler import LRScheduler
 
+    from lrbench.analysis.verdict.recommend import Recommendation
     from lrbench.config import Plan
     from lrbench.lint import Finding
+    from lrbench.reporting.report import Report
+    from lrbench.runs.run import Run
+    from lrbench.runs.session import Session
+    from lrbench.studies.study import Study
 
-__all__ = ["check", "export", "preview", "run", "scheduler", "sweep"]
+    Source = Study | Run | Sequence[Run] | pd.DataFrame | Path | str
+
+__all__ = ["check", "export", "preview", "read", "recommend", "report", "run", "scheduler", "sweep"]
+_SNIPPETS = ("torch", "optax", "transformers")
 
 
-def run(*, on_progress: OnProgress | None = None, **config: object) -> Run:
-    """Train one run, or take it from its record where it was trained before; what `lrbench ...` does.
+def run(*, on_progress: OnProgress | None = None, **config: object) -> "Run":
+    """Train one run, as `lrbench ...` does; interrupted, the same call goes on.
 
     Args:
         on_progress: called with (steps done, steps in all, what there is to say).
         config: by the names of the command line; see `lrbench.runs.words`.
 
+    Returns:
+        Its record: frame, rates, path, metrics.
+
     Raises:
         ValueError: a name or a value is wrong, or it asks for several runs; nothing was trained.
-        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the same call goes on.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM.
     """
-    plan = _one_plan(config, "lrbench.run trains one run; lrbench.sweep trains several")
+    from lrbench.runs.run import Run
+
+    plan = _one_plan(config, "lrbench.run trains one run, and lrbench.sweep several")
     with _session(on_progress) as session:
         result = session.train(plan)
     if result.error is not None:
@@ -55,8 +59,8 @@ def run(*, on_progress: OnProgress | None = None, **config: object) -> Run:
 
 def sweep(
     *, search: Mapping[str, object] | None = None, on_progress: OnProgress | None = None, **config: object
-) -> Study:
-    """Train every combination of the choices, or tune every schedule fairly; what `lrbench -m ...` does.
+) -> "Study":
+    """Train every combination of the choices, or tune every schedule fairly, as `lrbench -m ...` does.
 
     Args:
         search: settings of conf/hydra/sweeper/optuna.yaml, such as {"num_trials": 16, "final_seeds": 5}; {} for its
@@ -68,6 +72,11 @@ def sweep(
         ValueError: see `run`. What goes wrong in one run stops no other; it is in `Study.failed`.
         KeyboardInterrupt: see `run`.
     """
+    from lrbench.runs.hydra_app import run_app
+    from lrbench.runs.jobs import literal
+    from lrbench.runs.words import override_words
+    from lrbench.studies.study import Study
+
     words = ["-m", *override_words(config)]
     if search is not None:
         words += ["hydra/sweeper=optuna", *(f"hydra.sweeper.{name}={literal(value)}" for name, value in search.items())]
@@ -76,33 +85,240 @@ def sweep(
     return Study.of(session)
 
 
+def read(
+    source: "Source",
+    *,
+    experiments: Sequence[str] | None = None,
+    tags: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> "pd.DataFrame":
+    """Read results into the tidy frame of `lrbench.results.schema`: one row is one evaluation.
+
+    Args:
+        source: a study, runs, a frame, a CSV or Parquet file, or an MLflow tracking URI such as
+            sqlite:////path/to/mlflow.db.
+        experiments: names of MLflow experiments; None for all.
+        tags: of MLflow runs, all of which they must have.
+        columns: of a file: our name -> its name.
+
+    Raises:
+        ValueError: there is no such file, database or experiment; nothing is there; or a column is missing.
+    """
+    import pandas as pd
+
+    from lrbench.runs.run import Run
+    from lrbench.studies.study import Study
+
+    if isinstance(source, Study | Run):
+        return source.frame
+    if isinstance(source, pd.DataFrame):
+        from lrbench.results.completion import complete_frame
+
+        return complete_frame(source, source="the frame")
+    if not isinstance(source, str | Path):
+        return pd.concat([item.frame for item in source], ignore_index=True)
+    if "://" not in str(source):
+        from lrbench.results.files import read_file  # pyarrow takes a while
+
+        path = Path(source).expanduser()
+        if not path.is_file():
+            raise ValueError(f"results={source}: there is no such file")
+        return read_file(path, columns=columns or {})
+    from lrbench.tracking.read import read_runs
+
+    frame = read_runs(str(source), experiments=experiments, tags=tags, parameters="varying")
+    if frame.empty:
+        selected = [] if experiments is None else [f"tracking.experiment={','.join(experiments)}"]
+        selected += [f"tag.{name}={value}" for name, value in (tags or {}).items()]
+        which = f"selected by {' '.join(selected)} " if selected else ""
+        raise ValueError(f"no runs {which}in {source}; train some with `lrbench`, or give results=FILE")
+    return frame
+
+
+def report(
+    source: "Source",
+    *,
+    metric: str | None = None,
+    direction: str | None = None,
+    target: float | Mapping[str, float] | None = None,
+    bootstrap_seed: int = 0,
+    **selection: Any,
+) -> "Report":
+    """Compare the schedules of some runs, as `lrbench report` does.
+
+    Args:
+        source: see `read`.
+        metric: validation metric; None for `val/accuracy` where every run measured it, else `val/loss`.
+        direction: minimize or maximize; known for those two.
+        target: of the metric, for every workload or by the name of each; None for the median that `constant` reaches.
+        bootstrap_seed: of every bootstrap.
+        selection: see `read`.
+
+    Returns:
+        `.verdict`, `.ranking`, `.analysis`; `.save(directory)` writes the files. It shows itself in a notebook.
+
+    Raises:
+        ValueError: see `read`, or the metric was not measured or its direction is not known.
+    """
+    from lrbench.analysis.declare import declare, mixture_of
+    from lrbench.reporting.report import Report
+
+    frame = read(source, **selection)
+    settings = declare(frame, metric=metric, direction=direction, target=target, bootstrap_seed=bootstrap_seed)
+    is_selected = "://" not in str(source) or bool(selection.get("experiments") or selection.get("tags"))
+    return Report.of(frame, settings, mixture=mixture_of(frame, is_selected=is_selected))
+
+
+def recommend(source: "Source | Report", **options: Any) -> "list[Recommendation]":
+    """Say which schedule to use on each workload, from the runs there are.
+
+    Args:
+        source: a report, or what one is made from.
+        options: see `report`.
+
+    Raises:
+        ValueError: see `report`.
+    """
+    from lrbench.analysis.verdict.recommend import recommend as recommend_one
+    from lrbench.reporting.report import Report
+
+    analysis = (source if isinstance(source, Report) else report(source, **options)).analysis
+    return [
+        recommend_one(analysis.question, section, facts.name)
+        for section in analysis.sections
+        for facts in section.workloads
+    ]
+
+
+def preview(**config: object) -> "pd.DataFrame":
+    """Tabulate the rates of one or several schedules; nothing is trained and no data is loaded.
+
+    Args:
+        config: see `run`; lists are choices.
+
+    Returns:
+        Columns schedule, step (zero-based), lr, momentum (NaN where the schedule leaves it alone).
+
+    Raises:
+        ValueError: a name or a value is wrong, or a schedule gives a rate that cannot be used.
+    """
+    import pandas as pd
+
+    from lrbench.runs.labels import labels_of
+    from lrbench.runs.rates import table_of
+
+    plans = _plans(config)
+    tables = zip(labels_of(plans), map(table_of, plans), strict=True)
+    return pd.concat(
+        [
+            pd.DataFrame({"schedule": label, "step": range(len(rates.lr)), "lr": rates.lr, "momentum": rates.momentum})
+            for label, rates in tables
+        ],
+        ignore_index=True,
+    ).astype({"momentum": "float64"})
+
+
+def check(**config: object) -> "list[Finding]":
+    """Say what is set up wrongly in a configuration, before anything trains.
+
+    Args:
+        config: see `run`; lists are choices.
+
+    Raises:
+        ValueError: a name or a value is wrong.
+    """
+    from lrbench.runs.lint import findings_of
+
+    return [finding for plan in _plans(config) for finding in findings_of(plan)]
+
+
+def export(*, to: str = "torch", **config: object) -> str:
+    """Write a schedule as code that does without lrbench.
+
+    Args:
+        to: torch, optax or transformers.
+        config: see `run`.
+
+    Raises:
+        ValueError: see `run`, or the library has no equal of the schedule.
+    """
+    from lrbench.runs.snippets import snippet_of
+
+    if to not in _SNIPPETS:
+        raise ValueError(f"to must be one of {', '.join(_SNIPPETS)}, got {to!r}")
+    return snippet_of(_one_plan(config, "lrbench.export writes one schedule at a time"), to=to)
+
+
 def scheduler(
     name: str,
     optimizer: "Optimizer",
     *,
     total_steps: int,
     warmup: str | Mapping[str, object] = "none",
+    num_evaluations: int = 20,
     **parameters: object,
-) -> "LRScheduler":
+) -> Any:
     """Make a torch scheduler for a loop of your own; call its `step()` after every `optimizer.step()`.
 
     Args:
-        name: of a schedule, see `conf/scheduler`.
+        name: of a schedule, see docs/gallery.md.
         optimizer: its `lr` is the rate that the schedule scales, in every parameter group.
         total_steps: optimizer steps of the whole training, warmup included.
         warmup: name of a file of `conf/warmup`, or a mapping with its name and parameters.
+        num_evaluations: how often a schedule that follows the validation loss will see it, in `step(val_loss)`.
         parameters: of the schedule, such as decay_fraction=0.2.
 
     Returns:
-        A torch `LRScheduler`; after `total_steps` it stays at its last rate.
+        A torch `LRScheduler`, which stays at its last rate after `total_steps`.
 
     Raises:
-        ValueError: no such schedule or parameter, a value outside its domain, or a schedule that depends on the
-            validation loss together with a warmup.
+        ValueError: no such schedule or parameter, a value outside its domain, or a warmup before a schedule that
+            follows the validation loss.
     """
+    from lrbench.config.component import read_component
+    from lrbench.config.plan import bind_schedule, bind_warmup
     from lrbench.schedules.torch_scheduler import torch_scheduler  # torch
-    from lrbench.spec import bind_warmup
 
-    node = component("scheduler", name, parameters)
-    given = ("optimizer", "step", "total_steps", "num_evaluations")
-    raise NotImplementedError
+    ramp = {"name": warmup} if isinstance(warmup, str) else dict(warmup)
+    ramp_name = str(ramp.pop("name", "linear"))
+    return torch_scheduler(
+        bind_schedule(read_component("scheduler", name, parameters)),
+        optimizer,
+        total_steps=total_steps,
+        num_evaluations=num_evaluations,
+        warmup=bind_warmup(read_component("warmup", ramp_name, ramp)),
+        name=name,
+    )
+
+
+def _plans(config: Mapping[str, object]) -> "list[Plan]":
+    from lrbench.runs.compose import compose_plans
+    from lrbench.runs.words import override_words
+
+    return compose_plans(override_words(config))
+
+
+def _one_plan(config: Mapping[str, object], rule: str) -> "Plan":
+    plans = _plans(config)
+    if len(plans) != 1:
+        raise ValueError(f"{rule}, got {len(plans)} combinations")
+    return plans[0]
+
+
+@contextmanager
+def _session(on_progress: OnProgress | None) -> "Iterator[Session]":
+    """A session of one call.
+
+    Raises:
+        KeyboardInterrupt: a signal stopped it.
+    """
+    from lrbench.runs.destination import report_unsent
+    from lrbench.runs.session import Session
+
+    session = Session(on_progress)
+    try:
+        yield session
+    finally:
+        report_unsent(session.close())
+    if session.stop_code:
+        raise KeyboardInterrupt

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from torch.optim import SGD
 
-from lrbench.cli.preview import never_improve
 from lrbench.config import CONFIG_DIR
 from lrbench.config.targets import DOCUMENTATION, bind
+from lrbench.runs.rates import never_improve
 from lrbench.schedules.rates import Rates, make_rates
 from lrbench.spec import evaluation_steps
 

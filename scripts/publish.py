@@ -10,15 +10,11 @@ Prints the table of results/README.md, which a test compares.
 import argparse
 import shutil
 import tempfile
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 
-from lrbench.cli.report import report_on
-from lrbench.cli.results_source import Words, settings_of
-from lrbench.tracking.read import read_runs
+import lrbench
 
 PLACES = ["dataset.root", "dataset.cache_dir"]  # of the machine that trained, where the workloads differ in them
 
@@ -30,7 +26,7 @@ def main() -> None:
     parser.add_argument("--to", dest="target", type=Path, default=Path("results/study"))
     arguments = parser.parse_args()
     database = (arguments.source / "mlflow.db").resolve()
-    frame = read_runs(f"sqlite:///{database}", parameters="varying").drop(columns=PLACES, errors="ignore")
+    frame = lrbench.read(f"sqlite:///{database}").drop(columns=PLACES, errors="ignore")
     # Every workload has a loss; tuning chose by accuracy where there is one.
     has_accuracy = frame.groupby("workload")["val/accuracy"].transform("count") > 0
     shutil.rmtree(arguments.target, ignore_errors=True)
@@ -41,12 +37,12 @@ def main() -> None:
 
 def publish(frame: pd.DataFrame, parent: Path) -> None:
     """Write the small files of one report, and the frame, into a folder named by the metric."""
-    settings = settings_of(Words({}, {}, {}, {}), frame)
-    target = parent / settings.metric.removeprefix("val/")
+    report = lrbench.report(frame)
+    target = parent / report.settings.metric.removeprefix("val/")
     target.mkdir(parents=True)
     frame.to_parquet(target / "evaluations.parquet", compression="zstd", index=False)
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
-        report_on(frame, settings, Path(folder), log_to=None)
+    with tempfile.TemporaryDirectory() as folder:
+        report.save(Path(folder))
         for name in ("report.md", "ranking.csv", "verdict.json"):
             shutil.copy2(Path(folder) / name, target)
         shutil.copytree(Path(folder) / "figures", target / "figures", ignore=shutil.ignore_patterns("*.png"))

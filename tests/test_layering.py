@@ -22,6 +22,7 @@ FLOORS = [
     {"config", "search", "launch", "tracking", "reporting"},
     {"runs"},
     {"studies"},
+    {"api"},
     {"cli"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -31,7 +32,7 @@ EDGES = {  # library -> the rooms that may import it
     "optuna": {"search"},
     "mlflow": {"tracking"},
     "rich": {"runs", "cli"},
-    "pandas": {"results", "analysis", "tracking", "runs", "cli"},
+    "pandas": {"results", "analysis", "tracking", "reporting", "runs", "studies", "api", "cli"},
     "matplotlib": {"reporting"},
 }
 FILES = sorted(

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from lrbench import schedules
-from lrbench.cli.preview import chart, labels_of, main, write_csv
+from lrbench.cli.preview import chart, main, write_csv
 from lrbench.runs.compose import compose_plans
+from lrbench.runs.labels import labels_of
 from lrbench.schedules.rates import make_rates
 
 SHORT = ["budget=steps", "budget.steps=40", "optimizer.lr=0.2"]

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from analysis_frames import field, run, spread_out
 
+from lrbench.analysis.declare import mixture_of
 from lrbench.cli import main
-from lrbench.cli.results_source import Words, mixture_of
 from lrbench.results.files import write_file
 from lrbench.results.schema import frame_from_rows
 from lrbench.spec import Evaluation, RunState
@@ -20,7 +20,9 @@ from lrbench.tracking.sender import Sender
 @pytest.fixture
 def without_page(monkeypatch):
     """The page and its pictures have tests of their own; here they would take most of the time."""
-    monkeypatch.setattr("lrbench.cli.report.write_page", lambda analysis, said, directory: directory / "report.html")
+    monkeypatch.setattr(
+        "lrbench.reporting.page.write_html", lambda analysis, said, directory: directory / "report.html"
+    )
 
 
 @pytest.fixture
@@ -234,14 +236,13 @@ def test_where_no_metric_is_in_all_runs_the_one_of_most_workloads_is_taken(resul
 
 
 def test_a_report_of_everything_says_what_it_mixes():
-    everything = Words({}, {}, {}, {})
     frame = pd.DataFrame({"run_id": ["a", "a", "b", "c"], "experiment": ["x", "x", "x", "y"]})
-    (finding,) = mixture_of(everything, frame)
+    (finding,) = mixture_of(frame, is_selected=False)
     assert finding.sentence.startswith(
         "All runs of this store are taken, of 2 experiments that need not belong together"
     )
     assert "x (2 runs) and y (1 run)" in finding.sentence
-    assert mixture_of(everything, frame[:3]) == []
-    assert mixture_of(Words({"tracking.experiment": "x,y"}, {}, {}, {}), frame) == []
+    assert mixture_of(frame[:3], is_selected=False) == []
+    assert mixture_of(frame, is_selected=True) == []
     frame.attrs["num_superseded"] = 2
-    assert "2 older runs left out that were begun anew" in mixture_of(everything, frame)[1].sentence
+    assert "2 older runs left out that were begun anew" in mixture_of(frame, is_selected=False)[1].sentence

@@ -7,14 +7,26 @@ import warnings
 from pathlib import Path
 
 import pytest
-from lrbench.cli.hydra_app import run_app
 
 from lrbench.cli import main
 from lrbench.config import make_plan
 from lrbench.config.targets import locate
+from lrbench.runs import hydra_app
 from lrbench.runs.compose import compose_plans
+from lrbench.runs.session import Session
 
 REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def run_app(monkeypatch):
+    """Compose as a command does and hand the config to a function instead of training it."""
+
+    def run(words, task):
+        monkeypatch.setattr(hydra_app, "job", task)
+        hydra_app.run_app(words, Session())
+
+    return run
 
 
 @pytest.fixture
@@ -55,7 +67,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("what", CALLS)
-def test_a_configuration_from_elsewhere_runs_and_writes_nothing(what, canary, tmp_path, monkeypatch):
+def test_a_configuration_from_elsewhere_runs_and_writes_nothing(run_app, what, canary, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     reached = []
     with pytest.raises(ValueError, match=r"trusted module, got|may be set on the command line only"):
@@ -64,7 +76,7 @@ def test_a_configuration_from_elsewhere_runs_and_writes_nothing(what, canary, tm
     assert not reached
 
 
-def test_what_the_command_line_trusts_runs(canary, tmp_path, monkeypatch):
+def test_what_the_command_line_trusts_runs(run_app, canary, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = [*words_of(tmp_path, CALLS["a callback"]), "trusted_modules=[strangers]", "+hydra.job.env_set.A=b"]
     reached = []
@@ -91,7 +103,7 @@ def test_the_commands_that_do_not_train_trust_no_file_either(canary, tmp_path, m
     assert not canary.exists()
 
 
-def test_an_address_in_a_file_does_not_get_this_users_credentials(tmp_path, monkeypatch):
+def test_an_address_in_a_file_does_not_get_this_users_credentials(run_app, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
     words = [word for word in words_of(tmp_path, "tracking: {uri: 'http://evil.example'}") if word != "tracking=none"]

@@ -8,7 +8,6 @@ from omegaconf import DictConfig, OmegaConf
 import lrbench
 from lrbench.config import Plan, make_plan
 from lrbench.runs.compose import compose_plans, split_options
-from lrbench.spec import evaluation_steps
 from lrbench.tracking.outbox import load_state
 
 _LIBRARIES = ("torch", "optax", "transformers")
@@ -29,17 +28,9 @@ def main(arguments: list[str]) -> int:
         raise ValueError(f"to must be one of {', '.join(_LIBRARIES)}, got {library!r}")
     plan, origin = _plan(words)
     # torch comes after everything that can be refused without it.
-    from lrbench.codegen import optax_snippet, torch_snippet, transformers_snippet
+    from lrbench.runs.snippets import snippet_of
 
-    write = {"torch": torch_snippet, "optax": optax_snippet, "transformers": transformers_snippet}[library]
-    snippet = write(
-        plan.schedule,
-        plan.make_optimizer,
-        total_steps=plan.budget.total_steps,
-        num_evaluations=len(evaluation_steps(plan.budget.total_steps, plan.values["budget"]["eval_every"])) - 1,
-        warmup=plan.warmup,
-        name=plan.values["scheduler"]["name"],
-    )
+    snippet = snippet_of(plan, to=library)
     sys.stdout.write(f"# lrbench {lrbench.__version__}: {origin}\n{snippet}")
     return 0
 

@@ -12,18 +12,16 @@ Steps are zero-based, the rate of step t is the one that update t uses. Nothing 
 import csv
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrbench.config import Plan
-from lrbench.config.plan import flat_values
 from lrbench.runs.compose import compose_plans
+from lrbench.runs.labels import labels_of
 from lrbench.schedules.rates import Rates
-from lrbench.spec import evaluation_steps
 
 _FORMATS = (".csv", ".png", ".svg")
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -43,6 +41,8 @@ def main(arguments: list[str]) -> int:
             raise ValueError(f"out must end in {', '.join(_FORMATS)}, got {str(target)!r}")
         if not target.absolute().parent.is_dir():
             raise ValueError(f"out={target}: there is no directory {target.absolute().parent}")
+    from lrbench.runs.rates import table_of  # torch
+
     plans = compose_plans([word for word in arguments if not word.startswith("out=")])
     tables = {label: table_of(plan) for label, plan in zip(labels_of(plans), plans, strict=True)}
     terminal = sys.stdout.isatty()
@@ -60,34 +60,6 @@ def main(arguments: list[str]) -> int:
             save_figure(draw_rates(tables, note=f"{', '.join(closed)}: {_NEVER_IMPROVES}" if closed else ""), target)
         print(f"wrote {target}")
     return 0
-
-
-def table_of(plan: Plan) -> Rates:
-    """The rates of a plan; a closed-loop schedule is shown a validation loss that never improves."""
-    from lrbench.runs.assemble import trial_of  # torch
-
-    every = plan.values["budget"]["eval_every"]
-    rates = trial_of(plan).rates(budget=plan.budget, eval_every=every)
-    never_improve(rates, evaluation_steps(plan.budget.total_steps, every))
-    return rates
-
-
-def never_improve(rates: Rates, evaluate_at: Iterable[int]) -> None:
-    """Let a closed-loop schedule see the same validation loss at every evaluation; nothing happens to the others."""
-    for step in evaluate_at:
-        rates.observe(step, 1.0)
-
-
-def labels_of(plans: Sequence[Plan]) -> list[str]:
-    """Name each plan by its schedule, and by the values in which it differs from others of the same schedule."""
-    names = [str(plan.values["scheduler"]["name"]) for plan in plans]
-    flat = [{k: v for k, v in flat_values(plan.values).items() if k != "hydra"} for plan in plans]
-    labels = []
-    for name, values in zip(names, flat, strict=True):
-        rivals = [other for other_name, other in zip(names, flat, strict=True) if other_name == name]
-        differing = [k for k in values if any(rival.get(k) != values[k] for rival in rivals)]
-        labels.append(" ".join([name, *(f"{key}={values[key]}" for key in differing)]))
-    return [label if labels.count(label) == 1 else f"{label} #{i}" for i, label in enumerate(labels, start=1)]
 
 
 def chart(label: str, rates: Rates, *, width: int, height: int, blocks: str = _BLOCKS) -> list[str]:

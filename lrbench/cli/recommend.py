@@ -9,10 +9,12 @@ import math
 
 import pandas as pd
 
+from lrbench import api
 from lrbench.analysis.analyse import analyse
+from lrbench.analysis.declare import declare, mixture_of
 from lrbench.analysis.statistics.terms import Unavailable
 from lrbench.analysis.verdict.recommend import recommend
-from lrbench.cli.results_source import mixture_of, parse, read_results, settings_of
+from lrbench.cli.results_source import parse
 
 _FACTS = ("workload", "dataset", "model", "optimizer")
 
@@ -20,11 +22,11 @@ _FACTS = ("workload", "dataset", "model", "optimizer")
 def main(arguments: list[str]) -> int:
     """Print one recommendation a workload; 4 when there is nothing to recommend."""
     words = parse(arguments, command="recommend", own=(*_FACTS, "budget.steps"))
-    frame = read_results(words)
-    mixture = mixture_of(words, frame)
+    frame = api.read(words.source, **words.selection)
+    mixture = mixture_of(frame, is_selected=words.is_selected)
     described = {name: words.options[name] for name in _FACTS if name in words.options}
     frame, notes = nearest_budget(like(frame, described), words.options.get("budget.steps"))
-    settings = settings_of(words, frame)
+    settings = declare(frame, **words.declared)
     analysis = analyse(frame, settings=settings)
     found = [
         recommend(analysis.question, section, facts.name)

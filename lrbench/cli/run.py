@@ -26,9 +26,9 @@ def main(arguments: list[str]) -> int:
     code = session.stop_code or (1 if session.failed else 3 if unsent else 0)
     if code or not session.wants_report:
         return code
-    from lrbench.cli.sweep_summary import compare
+    from lrbench.cli.sweep_summary import report_sweep
 
-    return compare(session)
+    return report_sweep(session)
 
 
 def _report(session: Session, arguments: Sequence[str]) -> None:

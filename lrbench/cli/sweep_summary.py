@@ -13,10 +13,8 @@ from lrbench.runs.destination import tracking_uri as tracking_uri_of
 from lrbench.runs.result import format_metric
 from lrbench.runs.session import Session
 from lrbench.search.study import point_of
-from lrbench.studies.contestants import Contestant, records_of
+from lrbench.studies.contestants import Contestant
 from lrbench.studies.record import summarized
-from lrbench.tracking.facts import read_facts
-from lrbench.tracking.outbox import load_state
 
 
 def print_studies(contestants: Iterable[Contestant]) -> None:
@@ -55,7 +53,7 @@ def _row(contestant: Contestant) -> dict[str, str]:
     }
 
 
-def compare(session: Session) -> int:
+def report_sweep(session: Session) -> int:
     """Report on the whole of a finished sweep and on nothing else, in a folder of its own.
 
     What it is about comes from its studies, not from what this process trained: given again, the command reports the
@@ -65,25 +63,14 @@ def compare(session: Session) -> int:
         The exit code of `lrbench report`.
     """
     # pandas and matplotlib take a while, and a sweep that is stopped needs neither.
-    from lrbench.cli.report import report_on
-    from lrbench.cli.results_source import Words, settings_of
-    from lrbench.tracking.read import read_runs
+    from lrbench import api
+    from lrbench.cli.report import show
+    from lrbench.studies.study import Study
 
     first = session.study[0]
-    records = records_of(session.study)
-    present = [path for path in records if path.is_dir()]
-    if len(present) < len(records):
-        print(
-            f"lrbench: {len(records) - len(present)} runs of the sweep have no record any more; the report lacks them",
-            file=sys.stderr,
-        )
-    roles = {load_state(path).run_id: records[path] for path in present}
-    uri = tracking_uri_of(first.plan)
-    frame = read_runs(uri, experiments=sorted({read_facts(path).experiment for path in present}), run_ids=roles)
-    frame["role"] = frame["run_id"].map(roles).astype(frame["role"].dtype)
-    settings = settings_of(Words({}, {}, {}, {}), frame)
-    results_dir = Path(first.values["results_dir"])
-    return report_on(frame, settings, results_dir / "reports" / _report_name(session.study), log_to=(results_dir, uri))
+    results_dir, uri = Path(first.values["results_dir"]), tracking_uri_of(first.plan)
+    directory = results_dir / "reports" / _report_name(session.study)
+    return show(api.report(Study.of(session)), directory, log_to=(results_dir, uri) if uri else None)
 
 
 def _report_name(contestants: Sequence[Contestant]) -> str:

@@ -198,4 +198,4 @@ def _summary(node: ast.FunctionDef | ast.ClassDef) -> list[ast.stmt]:
 
 def _is_factor(decorator: ast.expr) -> bool:
     """Whether it is the adapter of pure families, which snippets do without: they only ask for arrays in range."""
-    return isinstance(decorator, ast.Name) and decorator.id == "factor"
+    return isinstance(decorator, ast.Name) and decorator.id in ("factor", "_of_steps")

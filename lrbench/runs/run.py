@@ -43,7 +43,7 @@ class Run:
 
     @cached_property
     def rates(self) -> pd.DataFrame:
-        """The corners of its rate curve: columns step (updates completed), lr, momentum (NaN where it was not moved)."""
+        """Corners of its rate curve: columns step (updates completed), lr, momentum (NaN where left alone)."""
         points = [
             point
             for entry in read_all(self.path / "journal.jsonl")

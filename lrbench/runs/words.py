@@ -1,10 +1,10 @@
 """Config values as keyword arguments: the same names and values as on the command line, in Python's own types.
 
-    scheduler="cosine"                                 the file conf/scheduler/cosine.yaml
-    scheduler={"name": "wsd", "decay_fraction": 0.2}   a file, and parameters of it
-    budget={"epochs": 5}, seed=0                       values
-    scheduler=["cosine", "wsd"], seed=[0, 1]           choices, where several runs are asked for
-    **{"optimizer.lr": [0.1, 0.2]}                     choices of a value inside a group
+scheduler="cosine"                                 the file conf/scheduler/cosine.yaml
+scheduler={"name": "wsd", "decay_fraction": 0.2}   a file, and parameters of it
+budget={"epochs": 5}, seed=0                       values
+scheduler=["cosine", "wsd"], seed=[0, 1]           choices, where several runs are asked for
+**{"optimizer.lr": [0.1, 0.2]}                     choices of a value inside a group
 """
 
 from collections.abc import Iterator, Mapping, Sequence

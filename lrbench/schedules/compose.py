@@ -107,8 +107,8 @@ def _factors(part: Callable[..., Any], total_steps: int) -> NDArray[np.float64]:
     rates = make_rates(part, unit_sgd, total_steps=total_steps, num_evaluations=1, name="a part of the schedule")
     if rates.closed_loop:
         raise ValueError(
-            "scheduler.parts must be open-loop, and so must a schedule whose factors are asked for; what plateau and greedy "
-            "do depends on the training"
+            "scheduler.parts must be open-loop, and so must a schedule whose factors are asked for; what plateau and "
+            "greedy do depends on the training"
         )
     return rates.lr
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -34,7 +35,7 @@ class TableLR(LRScheduler):
         self._momentum = None if momentum is None else momentum.tolist()
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """Rates of the next update, one a parameter group; sets its momentum too."""
         step = min(self.last_epoch, len(self._factors) - 1)
         if self._momentum is not None:

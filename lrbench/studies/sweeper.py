@@ -104,7 +104,7 @@ def optuna_sweep(
             if not is_complete(record):
                 session.follow(record, uri)
     has_finals = any(contestant.finals for contestant in contestants)
-    session.finish(contestants, wants_report=bool(settings["report"] and uri and has_finals))
+    session.finish(contestants, wants_report=bool(settings["report"] and has_finals))
 
 
 def read_settings(values: Mapping[str, Any]) -> Settings:

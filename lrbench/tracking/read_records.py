@@ -1,6 +1,6 @@
 """Records as the tidy frame, without MLflow: complete as soon as a run has written them, and where tracking is off."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +15,15 @@ from lrbench.tracking.tables import Tables, is_read, last_points
 _Points = dict[str, list[tuple[int, int, int, float]]]  # by metric: run, step, time, value
 
 
-def read_records(
-    records: Sequence[Path], *, tags: Mapping[str, str] | None = None, parameters: Parameters = "all"
-) -> pd.DataFrame:
+def read_records(records: Sequence[Path], *, parameters: Parameters = "all") -> pd.DataFrame:
     """Read the journals of some records into the frame that `read_runs` would give once they are in MLflow.
 
     Args:
         records: their directories.
-        tags: see `read_runs`.
         parameters: see `read_runs`.
 
     Returns:
-        See `read_runs`; the ids are those of the records.
+        See `read_runs`; `run_id` is the name of the directory.
 
     Raises:
         ValueError: a directory is no record, or it is damaged.
@@ -55,9 +52,9 @@ def read_records(
                 case _:
                     status = "RUNNING"
                     run_tags.pop("state", None)
-        runs.append((facts.record_id, facts.name, facts.experiment, status))
-        all_tags += [(facts.record_id, key, value) for key, value in run_tags.items()]
-        all_params += [(facts.record_id, escape_key(key), value) for key, value in params.items()]
+        runs.append((path.name, facts.name, facts.experiment, status))
+        all_tags += [(path.name, key, value) for key, value in run_tags.items()]
+        all_params += [(path.name, escape_key(key), value) for key, value in params.items()]
     pairs = ["run_id", "key", "value"]
     tables = Tables(
         runs=pd.DataFrame(runs, columns=["run_id", "run_name", "experiment", "status"]),
@@ -73,4 +70,4 @@ def read_records(
             for name, rows in points.items()
         },
     )
-    return assemble(tables, tags=tags or {}, parameters=parameters)
+    return assemble(tables, tags={}, run_ids=[path.name for path in records], parameters=parameters)

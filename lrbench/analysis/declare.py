@@ -1,0 +1,93 @@
+"""What a report declares before it looks: the metric, its direction, the target; and what the frame mixes."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from lrbench.analysis.analyse import Settings
+from lrbench.analysis.audit.findings import Finding, listed, plural
+from lrbench.analysis.prepare import measured_metrics
+from lrbench.analysis.statistics.terms import Direction
+from lrbench.results.schema import as_floats
+from lrbench.spec import Task
+
+_WORDS: dict[str, Direction] = {"minimize": "minimize", "maximize": "maximize"}
+_HEADLINES = (Task.CLASSIFICATION.objective, Task.REGRESSION.objective)
+_MOST_NAMED = 5  # experiments in a sentence
+# Directions that the meaning of a column declares; those of any other metric must be given.
+_DIRECTIONS = {"val/loss": "minimize", "val/accuracy": "maximize"}
+
+
+def declare(
+    frame: pd.DataFrame,
+    *,
+    metric: str | None = None,
+    direction: str | None = None,
+    target: float | Mapping[str, float] | None = None,
+    bootstrap_seed: int = 0,
+) -> Settings:
+    """Declare metric, direction, target and seed.
+
+    Args:
+        frame: tidy; decides the metric where none is given.
+        metric: without one it is `val/accuracy` where every run measured it, else `val/loss`; where neither was
+            measured in every run, the one that more workloads have.
+        direction: minimize or maximize; known for `val/loss` and `val/accuracy`.
+        target: see `Settings`.
+        bootstrap_seed: whole number >= 0.
+
+    Raises:
+        ValueError: the metric was not measured, its direction is unknown, or the seed is no whole number.
+    """
+    metric = metric or _default_metric(frame)
+    given = direction or _DIRECTIONS.get(metric)
+    if given is None:
+        raise ValueError(f"direction must be declared for metric={metric}: direction=minimize or direction=maximize")
+    if given not in _WORDS:
+        raise ValueError(f"direction must be minimize or maximize, got {given!r}")
+    if bootstrap_seed < 0:
+        raise ValueError(f"bootstrap_seed must be a whole number >= 0, got {bootstrap_seed!r}")
+    return Settings(metric=metric, direction=_WORDS[given], target=target, bootstrap_seed=bootstrap_seed)
+
+
+def mixture_of(frame: pd.DataFrame, *, is_selected: bool) -> list[Finding]:
+    """Say what is mixed where nothing was selected, and what was left out.
+
+    Args:
+        frame: tidy.
+        is_selected: somebody chose these runs, so that they belong together.
+    """
+    findings = []
+    runs = frame.loc[~frame["run_id"].duplicated()]
+    counts = runs["experiment"].value_counts().sort_index()
+    if len(counts) > 1 and not is_selected:
+        shown = [f"{name} ({plural(count, 'run')})" for name, count in counts.items()]
+        if len(shown) > _MOST_NAMED:
+            shown = [*shown[:_MOST_NAMED], f"{len(counts) - _MOST_NAMED} more"]
+        sentence = (
+            f"All runs of this store are taken, of {len(counts)} experiments that need not belong together: "
+            f"{listed(shown)}; tracking.experiment=NAME takes those of one."
+        )
+        findings.append(Finding("several experiments", "note", sentence, ()))
+    if num_superseded := frame.attrs.get("num_superseded", 0):
+        sentence = (
+            f"{plural(num_superseded, 'older run')} left out that {'was' if num_superseded == 1 else 'were'} begun "
+            "anew, because code or data had changed or for want of a checkpoint; tag.code=DIGEST takes them."
+        )
+        findings.append(Finding("superseded runs", "note", sentence, ()))
+    return findings
+
+
+def _default_metric(frame: pd.DataFrame) -> str:
+    candidates = [metric for metric in _HEADLINES if metric in frame.columns]
+    measured = {metric: frame[~as_floats(frame[metric])[1]] for metric in candidates}
+    for metric, rows in measured.items():
+        if rows["run_id"].nunique() == frame["run_id"].nunique():
+            return metric
+    num_workloads = {metric: rows["workload"].nunique() for metric, rows in measured.items()}
+    if any(num_workloads.values()):
+        return max(num_workloads, key=lambda metric: num_workloads[metric])
+    found = measured_metrics(frame)
+    if not found:
+        raise ValueError("no metric was measured: no column train/..., val/... or test/... has a value")
+    raise ValueError(f"neither {' nor '.join(_HEADLINES)} was measured; choose metric=NAME direction=..., of {found}")
