@@ -33,7 +33,8 @@ def label(path):
 
 COMPONENT_FILES = [path for path in FILES if group_of(path) in COMPONENTS]
 # Templates for a person's own things have mandatory values; they live in `own/`, out of the reach of glob(*).
-COMPLETE_FILES = [path for path in COMPONENT_FILES if path.parent.name != "own" and path.stem != "image_folder"]
+YOURS = ("image_folder", "table", "text", "lines", "triples", "arrays")  # datasets that need a file
+COMPLETE_FILES = [path for path in COMPONENT_FILES if path.parent.name != "own" and path.stem not in YOURS]
 
 
 def composed(*overrides):

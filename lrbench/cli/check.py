@@ -3,9 +3,10 @@
     lrbench check scheduler=cosine,step optimizer=adamw
     lrbench check strict=true 'scheduler=glob(*)'
     lrbench check --code train.py
+    lrbench check dataset=table dataset.file=data.csv dataset.target=kind
 
-Every finding says what is wrong and how to fix it. The exit code is 1 when one is an error, and with strict=true when
-one is a warning; otherwise 0.
+Of a dataset made of your files it prints what was understood. Every finding says what is wrong and how to fix it. The
+exit code is 1 when one is an error, and with strict=true when one is a warning; otherwise 0.
 """
 
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrbench.data.splits import Described
 from lrbench.lint import Finding
 from lrbench.lint.code import lint_code
 from lrbench.runs.lint import fails, findings_of
@@ -50,6 +52,9 @@ def _check_plans(words: list[str]) -> list[Finding]:
 
     plans = compose_plans(words)
     console = Console()
+    for dataset in {id(plan.dataset): plan.dataset for plan in plans}.values():
+        if isinstance(dataset, Described):
+            sys.stdout.writelines(f"dataset\t{what}\t{found}\n" for what, found in dataset.describe().items())
     everything: list[Finding] = []
     for label, plan in zip(_labels(plans), plans, strict=True):
         findings = findings_of(plan)

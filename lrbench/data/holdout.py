@@ -96,6 +96,29 @@ def partition(
     return part
 
 
+def divided(
+    num_examples: int,
+    targets: NDArray[np.int64] | None,
+    *,
+    test_fraction: float,
+    validation_fraction: float,
+) -> NDArray[np.int8]:
+    """Assign each example of a set that came undivided to TRAIN, VALIDATION or TEST.
+
+    Args:
+        num_examples: n.
+        targets: shape (n,), classes from 0, each divided alike; None divides without them.
+        test_fraction: of all.
+        validation_fraction: of the others.
+
+    Returns:
+        Shape (n,).
+    """
+    classes = np.zeros(num_examples, dtype=np.int64) if targets is None else targets
+    is_test = stratified(classes, test_fraction, parameter="dataset.test_fraction")
+    return partition(classes, is_test, validation_fraction=validation_fraction)
+
+
 def content_digest(source: str, part: NDArray[np.int8], preprocessing: Mapping[str, object]) -> str:
     """Return the sha256 (hex) of what shapes training: the source's digest, the split, the preprocessing."""
     content = {

@@ -90,3 +90,29 @@ def in_memory_splits(
         augment=AUGMENTATIONS[augmentation],
         digest=content_digest(source_digest, part, {"normalise": "channel", **(preprocessing or {})}),
     )
+
+
+def encoded_splits(
+    inputs: NDArray[np.generic],
+    targets: NDArray[np.generic],
+    part: NDArray[np.int8],
+    *,
+    source_digest: str,
+    preprocessing: Mapping[str, object],
+) -> Splits:
+    """Cut arrays into splits as they are; for arguments see `in_memory_splits`.
+
+    Args:
+        inputs: shape (n, *input_shape), float32, or int64 for what a model embeds.
+        targets: shape (n, ...).
+        part: shape (n,).
+        source_digest: of what they were made from.
+        preprocessing: how they were made from it.
+    """
+
+    def split(p: int) -> Split:
+        rows = np.flatnonzero(part == p)
+        return Split(torch.from_numpy(inputs[rows]), torch.from_numpy(targets[rows]))
+
+    digest = content_digest(source_digest, part, preprocessing)
+    return Splits(train=split(TRAIN), validation=split(VALIDATION), test=split(TEST), augment=None, digest=digest)

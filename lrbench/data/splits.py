@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from lrbench.spec import Task
 
@@ -123,6 +123,14 @@ class Splits:
     test: Split | StreamedSplit
     augment: Callable[[Tensor, torch.Generator], Tensor] | None
     digest: str
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A dataset made of a person's own files, which may have been understood otherwise than they were meant."""
+
+    def describe(self) -> dict[str, str]:
+        """What was understood: columns, splits, shares of the classes; reads the files."""
 
 
 class Dataset(Protocol):
