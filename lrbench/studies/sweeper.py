@@ -174,5 +174,6 @@ def _dataset_digests(contestants: Iterable[Contestant], session: "Session") -> d
 
 
 def _material(contestant: Contestant) -> str:
-    """What identifies dataset and model."""
-    return json.dumps([contestant.values["dataset"], contestant.values["model"]], sort_keys=True)
+    """What identifies dataset, model and kind of optimizer: what is tried together."""
+    values = contestant.values
+    return json.dumps([values["dataset"], values["model"], values["optimizer"]["_target_"]], sort_keys=True)
