@@ -43,7 +43,7 @@ def test_sensitivity_by_hand():
     # Capped at 3: 2, 1.05, 1, 3; mean 1.7625 less the minimum 1.
     result = sensitivity()
     assert result.value == pytest.approx(0.7625)
-    assert result.rates.tolist() == [0.001, 0.01, 0.1, 1.0]
+    assert result.rates == (0.001, 0.01, 0.1, 1.0)
     assert result.evenly_spaced
     assert result.interval is None
 

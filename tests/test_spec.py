@@ -68,6 +68,13 @@ def test_state_of_a_run(first, last, step, state):
     assert run_state(first_loss=first, last_loss=last, last_step=step, total_steps=10) is state
 
 
+def test_a_loss_that_rose_is_no_divergence_where_the_headline_metric_got_better():
+    ended = {"first_loss": 1.0, "last_loss": 1.2, "last_step": 10, "total_steps": 10}
+    assert run_state(**ended, has_improved=True) is RunState.OK
+    assert run_state(**ended) is RunState.DIVERGED
+    assert run_state(**ended | {"last_loss": float("nan")}, has_improved=True) is RunState.DIVERGED
+
+
 def test_derived_seeds_do_not_collide_where_sums_would():
     assert derived_seed("order", 0, 1) != derived_seed("order", 1, 0)
     assert derived_seed("order", 1, 1) != derived_seed("order", 11)

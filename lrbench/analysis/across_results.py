@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lrbench.analysis.field import CONSTANT, Field
-from lrbench.analysis.model import Across, FriedmanTest, Overall, OverallPair, RankedPair
+from lrbench.analysis.model import Across, Overall, OverallPair, RankedPair
 from lrbench.analysis.speed_profiles import time_matrix
 from lrbench.analysis.statistics.across import friedman, nemenyi, wilcoxon_holm
 from lrbench.analysis.statistics.aggregates import Estimate, interquartile_mean, normalised_finals
@@ -102,17 +102,7 @@ def across_of(
         left_out=tuple(left_out),
         no_headroom=no_headroom,
         overall=tuple(sorted(overall, key=lambda o: (o.mean_rank, o.scheduler))),
-        friedman=chi
-        if isinstance(chi, Unavailable)
-        else FriedmanTest(
-            num_workloads=chi.num_workloads,
-            chi2=chi.chi2,
-            p_value=chi.p_value,
-            chi2_demsar=chi.chi2_demsar,
-            p_value_demsar=chi.p_value_demsar,
-            f_demsar=chi.f_demsar if np.isfinite(chi.f_demsar) else None,
-            p_value_f=chi.p_value_f,
-        ),
+        friedman=chi,
         critical_difference=cd if isinstance(cd, Unavailable) else cd.critical_difference,
         cliques=() if isinstance(cd, Unavailable) else cliques_of(schedulers, places, cd.critical_difference),
         tests=tests

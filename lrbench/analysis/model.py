@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lrbench.analysis.audit.findings import Finding
+from lrbench.analysis.statistics.across import Friedman
 from lrbench.analysis.statistics.aggregates import Estimate
 from lrbench.analysis.statistics.cells import MeanOfSeeds
 from lrbench.analysis.statistics.improvements import Improvement
@@ -21,7 +22,7 @@ from lrbench.analysis.statistics.pairs import Difference, SeedsNeeded
 from lrbench.analysis.statistics.pareto import Relation
 from lrbench.analysis.statistics.profiles import SpeedUp
 from lrbench.analysis.statistics.ranks import RankInterval
-from lrbench.analysis.statistics.robustness import Basin, Spread, SpreadTest
+from lrbench.analysis.statistics.robustness import Basin, Sensitivity, Spread, SpreadTest
 from lrbench.analysis.statistics.survival import RestrictedMean
 from lrbench.analysis.statistics.targets import Target
 from lrbench.analysis.statistics.terms import Direction, Interval, Share, Unavailable
@@ -254,16 +255,6 @@ class RatePoint:
 
 
 @dataclass(frozen=True)
-class Sensitivity:
-    """Rate sensitivity on the grid common to all schedules of the workload (docs/metrics.md, row 10)."""
-
-    value: float
-    interval: Interval | None
-    rates: tuple[float, ...]
-    evenly_spaced: bool
-
-
-@dataclass(frozen=True)
 class RateCurve:
     """The searched rates of one (workload, scheduler), increasing, and the one that was chosen."""
 
@@ -391,19 +382,6 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class FriedmanTest:
-    """Friedman's test, tie-corrected and in Demsar's form; `p_value_f` is None when F is infinite."""
-
-    num_workloads: int
-    chi2: float
-    p_value: float
-    chi2_demsar: float
-    p_value_demsar: float
-    f_demsar: float | None
-    p_value_f: float | None
-
-
-@dataclass(frozen=True)
 class RankedPair:
     """Two schedules over all common workloads: signed-rank test of the finals, Holm over all pairs."""
 
@@ -463,7 +441,7 @@ class Across:
     left_out: tuple[tuple[str, str], ...]
     no_headroom: tuple[str, ...]
     overall: tuple[Overall, ...]
-    friedman: FriedmanTest | Unavailable
+    friedman: Friedman | Unavailable
     critical_difference: float | Unavailable
     cliques: tuple[tuple[str, ...], ...]
     tests: tuple[RankedPair, ...] | Unavailable

@@ -7,10 +7,10 @@ import numpy as np
 
 from lrbench.analysis.compared import Compared
 from lrbench.analysis.field import Field, times_of
-from lrbench.analysis.model import RateCurve, RatePoint, Sensitivity, SharedRate
+from lrbench.analysis.model import RateCurve, RatePoint, SharedRate
 from lrbench.analysis.prepare import Run
 from lrbench.analysis.statistics.cells import median
-from lrbench.analysis.statistics.robustness import Basin, basin_width, common_rates, rate_sensitivity
+from lrbench.analysis.statistics.robustness import Basin, Sensitivity, basin_width, common_rates, rate_sensitivity
 from lrbench.analysis.statistics.terms import FloatArray, Unavailable, sign
 from lrbench.spec import RunState, derived_seed
 
@@ -146,12 +146,9 @@ def _sensitivity(
     if len(known) < 2:
         return Unavailable("a sensitivity needs at least two rates")
     values = [known[min(known, key=lambda rate: abs(rate - common))] for common in shared]
-    found = rate_sensitivity(
+    return rate_sensitivity(
         shared, values, initial=initial, direction=field.direction, rng=rng, num_resamples=num_resamples, level=level
     )
-    if isinstance(found, Unavailable):
-        return found
-    return Sensitivity(found.value, found.interval, tuple(float(r) for r in found.rates), found.evenly_spaced)
 
 
 def _basin(grid: _Grid, field: Field) -> Basin | Unavailable:

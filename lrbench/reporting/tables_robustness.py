@@ -1,7 +1,8 @@
 """Tables of the parts on rates, seeds and robustness."""
 
 from lrbench.analysis.audit.findings import plural
-from lrbench.analysis.model import Analysis, FriedmanTest, Section
+from lrbench.analysis.model import Analysis, Section
+from lrbench.analysis.statistics.across import Friedman
 from lrbench.analysis.statistics.terms import Unavailable
 from lrbench.reporting.not_drawn import without_seeds
 from lrbench.reporting.styles import Styles
@@ -141,7 +142,7 @@ def shared_rates_table(section: Section) -> Table:
     return Table("Ranking at shared rates, best first", ["workload", "base rate", "schedules"], rows)
 
 
-def friedman_facts(test: FriedmanTest) -> list[tuple[str, str]]:
+def friedman_facts(test: Friedman) -> list[tuple[str, str]]:
     """Write Friedman's test in its two forms."""
     f = "infinite (all workloads agree)" if test.f_demsar is None else f"F = {number(test.f_demsar)}"
     p_f = "" if test.p_value_f is None else f", p = {p_value(test.p_value_f)}"

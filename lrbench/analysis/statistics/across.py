@@ -31,23 +31,23 @@ class Friedman:
     """Friedman's test in its two forms.
 
     Attributes:
-        mean_ranks: (num_schedules,), 1 = best.
+        mean_ranks: one a schedule, 1 = best.
         num_workloads: blocks.
         chi2: tie-corrected, as scipy computes it.
         p_value: of `chi2`, num_schedules - 1 degrees of freedom.
         chi2_demsar: Demsar's formula, without the correction for ties, hence smaller where there are any.
         p_value_demsar: of `chi2_demsar`.
-        f_demsar: Iman and Davenport's F of `chi2_demsar`; inf when all workloads agree completely.
-        p_value_f: of `f_demsar`; None when that is infinite, since no probability is 0.
+        f_demsar: Iman and Davenport's F of `chi2_demsar`; None (infinite) when all workloads agree completely.
+        p_value_f: of `f_demsar`; None likewise, since no probability is 0.
     """
 
-    mean_ranks: FloatArray
+    mean_ranks: tuple[float, ...]
     num_workloads: int
     chi2: float
     p_value: float
     chi2_demsar: float
     p_value_demsar: float
-    f_demsar: float
+    f_demsar: float | None
     p_value_f: float | None
 
 
@@ -114,16 +114,16 @@ def friedman(scores: npt.ArrayLike, *, direction: Direction) -> Friedman | Unava
     average = placed.mean(axis=0)
     chi2 = float(12 * n / (k * (k + 1)) * ((average**2).sum() - k * (k + 1) ** 2 / 4))
     rest = n * (k - 1) - chi2
-    f = (n - 1) * chi2 / rest if rest > 1e-9 * n * k else math.inf
+    f = (n - 1) * chi2 / rest if rest > 1e-9 * n * k else None
     return Friedman(
-        mean_ranks=average,
+        mean_ranks=tuple(average.tolist()),
         num_workloads=n,
         chi2=float(corrected.statistic),
         p_value=float(corrected.pvalue),
         chi2_demsar=chi2,
         p_value_demsar=float(stats.chi2.sf(chi2, k - 1)),
         f_demsar=f,
-        p_value_f=float(stats.f.sf(f, k - 1, (k - 1) * (n - 1))) if math.isfinite(f) else None,
+        p_value_f=float(stats.f.sf(f, k - 1, (k - 1) * (n - 1))) if f is not None else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which schedules may be the best of one workload: worse, equivalent or undecided (METRICS.md, rows 15 to 15c).
+"""Which schedules may be the best of one workload: worse, equivalent or undecided (docs/metrics.md, rows 15 to 15c).
 
 Costs are compared on their logarithms, so that a difference is a ratio. All words are read off one set of simultaneous
 intervals (`simultaneous`): *worse* means that some other schedule's interval lies wholly below, *equivalent* that the

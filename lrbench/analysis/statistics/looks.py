@@ -1,4 +1,4 @@
-"""Looking more than once at paired seeds, without claiming more than alpha (METRICS.md, row 19).
+"""Looking more than once at paired seeds, without claiming more than alpha (docs/metrics.md, row 19).
 
 Planned looks spend the level by a boundary of Wang and Tsiatis (1987): at n of n_max seeds the score must exceed
 C (n / n_max)^(delta - 1/2), and its nominal level is turned into a threshold for

@@ -1,4 +1,4 @@
-"""Which schedules may be the best over workloads: of these, and of workloads like these (METRICS.md, row 18).
+"""Which schedules may be the best over workloads: of these, and of workloads like these (docs/metrics.md, row 18).
 
 *On these workloads* is about the mean of exactly these: seeds are the replicates. *On workloads like these* is about
 others of their kind: data sources are the replicates, and workloads of one source count together as one. The second is

@@ -1,4 +1,4 @@
-"""The base rate that tuning chooses, and what the choice adds to the schedule's uncertainty (METRICS.md, protocol 2).
+"""The base rate that tuning chooses, and what the choice adds to the schedule's uncertainty (docs/metrics.md).
 
 What is compared is a schedule with its tuning. Fresh seeds at one chosen rate do not show that another tuning would
 have chosen another rate, with another loss. The choice is the lowest point of a parabola through the whole ladder,

@@ -41,7 +41,7 @@ class SpreadTest:
 
 
 @dataclass(frozen=True)
-class RateSensitivity:
+class Sensitivity:
     """Mean loss above the minimum over a grid of rates, with the grid, which is part of the number.
 
     Attributes:
@@ -53,7 +53,7 @@ class RateSensitivity:
 
     value: float
     interval: Interval | None
-    rates: FloatArray
+    rates: tuple[float, ...]
     evenly_spaced: bool
 
 
@@ -125,7 +125,7 @@ def rate_sensitivity(
     rng: np.random.Generator,
     num_resamples: int = NUM_RESAMPLES,
     level: float = 0.95,
-) -> RateSensitivity | Unavailable:
+) -> Sensitivity | Unavailable:
     """Return the mean over rates of min(loss, initial loss) - min loss (Wortsman et al. 2023).
 
     Seeds are averaged at each rate after capping, a diverged one counts as the initial loss. Comparable
@@ -156,7 +156,7 @@ def rate_sensitivity(
         interval = percentile_intervals(above[:, None], level=level)[0]
     ratios = np.diff(np.log(grid))
     even = bool(np.allclose(ratios, ratios[0], rtol=0.01))
-    return RateSensitivity(float(means.mean() - means.min()), interval, grid, even)
+    return Sensitivity(float(means.mean() - means.min()), interval, tuple(grid.tolist()), even)
 
 
 def common_rates(rates_by_schedule: Sequence[npt.ArrayLike]) -> FloatArray:
