@@ -23,8 +23,8 @@ from pathlib import Path
 from lrbench.spec import Evaluation, RunState
 from lrbench.tracking.facts import DatasetFacts
 from lrbench.tracking.find import RecordIndex, find_finished, find_unfinished
-from lrbench.tracking.outbox import is_complete
 from lrbench.tracking.record import Record
+from lrbench.tracking.send_state import is_complete
 from lrbench.tracking.sender import Sender
 
 NUM_EVALUATIONS = 21

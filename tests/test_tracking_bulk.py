@@ -16,8 +16,8 @@ from lrbench.spec import Evaluation, RunState
 from lrbench.tracking import bulk as bulk_module
 from lrbench.tracking.client import Store
 from lrbench.tracking.facts import DatasetFacts
-from lrbench.tracking.outbox import is_complete, load_state
 from lrbench.tracking.record import Record
+from lrbench.tracking.send_state import is_complete, load_state
 
 DATASET = DatasetFacts("digits", "f" * 64, {"num_train": 1437})
 

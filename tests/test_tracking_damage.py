@@ -5,27 +5,27 @@ import shutil
 
 import pytest
 from mlflow import MlflowClient
-from test_tracking_courier import finished, statuses
 from test_tracking_mlflow import stored_points, uri_of
 from test_tracking_record import FINGERPRINT, evaluation, make_record
+from test_tracking_send_queue import finished, statuses
 
 from lrbench.spec import RunState
-from lrbench.tracking.courier import Courier
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.find import find_finished
 from lrbench.tracking.moved import follow_move
-from lrbench.tracking.outbox import is_complete
 from lrbench.tracking.record import Record
+from lrbench.tracking.send_queue import SendQueue
+from lrbench.tracking.send_state import is_complete
 from lrbench.tracking.sync import sync
 
 
 def send(*records):
     """As `sync` does, without its process."""
-    courier = Courier()
+    queue = SendQueue()
     for record in records:
-        courier.follow(record)
-    assert courier.visit_all(hurry=True)
-    assert courier.num_refused == 0
+        queue.follow(record)
+    assert queue.visit_all(hurry=True)
+    assert queue.num_refused == 0
     assert all(is_complete(record) for record in records)
 
 

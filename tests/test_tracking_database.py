@@ -199,6 +199,6 @@ def test_the_command_that_shows_a_database_quotes_its_path_and_the_link_leads_to
 
 
 def test_most_modules_import_no_mlflow():
-    modules = ["record", "sender", "sender_process", "sync", "read", "read_sql", "view", "database", "parcel", "find"]
+    modules = ["record", "sender", "sender_process", "sync", "read", "read_sql", "view", "database", "upload", "find"]
     code = f"import sys, {', '.join(f'lrbench.tracking.{m}' for m in modules)}; sys.exit('mlflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, check=True)

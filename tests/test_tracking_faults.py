@@ -19,9 +19,9 @@ import pytest
 from test_tracking_record import evaluation, make_record
 
 from lrbench.spec import RunState
-from lrbench.tracking.outbox import load_state
 from lrbench.tracking.read import read_runs
 from lrbench.tracking.record import Record
+from lrbench.tracking.send_state import load_state
 from lrbench.tracking.sender import Sender
 from lrbench.tracking.sync import sync
 

@@ -26,9 +26,9 @@ from lrbench.tracking import read_api
 from lrbench.tracking.client import Store, is_refusal
 from lrbench.tracking.facts import DatasetFacts
 from lrbench.tracking.names import escape_key
-from lrbench.tracking.outbox import find_unsent, is_complete, load_state
 from lrbench.tracking.read import assemble, read_runs
 from lrbench.tracking.record import Record
+from lrbench.tracking.send_state import find_unsent, is_complete, load_state
 from lrbench.tracking.sync import sync
 
 

@@ -17,9 +17,9 @@ from lrbench.tracking import record as record_module
 from lrbench.tracking.client import Store
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.find import find_finished, find_unfinished
-from lrbench.tracking.outbox import is_complete, load_state
 from lrbench.tracking.read import read_runs
 from lrbench.tracking.record import Record, RecordBusyError
+from lrbench.tracking.send_state import is_complete, load_state
 
 STUDY = {"name": "cosine", "fingerprint": "57" * 8, "tags": {"role": "study", "scheduler": "cosine"}}
 PARENT = "mlflow.parentRunId"

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lrbench.runs.result import Result, format_metric
-from lrbench.tracking.outbox import load_state
+from lrbench.tracking.send_state import load_state
 from lrbench.tracking.view import chart_link, server_command
 
 _SHOWN_OF_MANY = ("val/loss", "val/accuracy", "test/loss", "test/accuracy", "steps", "time/seconds")

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 import lrbench
 from lrbench.config import Plan, make_plan
 from lrbench.runs.compose import compose_plans, split_options
-from lrbench.tracking.outbox import load_state
+from lrbench.tracking.send_state import load_state
 
 _LIBRARIES = ("torch", "optax", "transformers")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lrbench.config import Plan
 from lrbench.tracking.database import check_tracking
-from lrbench.tracking.outbox import Unsent
+from lrbench.tracking.send_state import Unsent
 
 _log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from lrbench.spec import Evaluation, RunState
 from lrbench.tracking.database import absolute_uri, check_tracking
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.journal import Ended, EndStatus, Evaluated, read_all
-from lrbench.tracking.outbox import Unsent, is_complete
 from lrbench.tracking.record import Record
+from lrbench.tracking.send_state import Unsent, is_complete
 from lrbench.tracking.sender import Sender
 
 # What a record keeps in a place of its own.

@@ -8,8 +8,8 @@ from pathlib import Path
 from lrbench.reporting.page import pictures_of
 from lrbench.reporting.report import Report
 from lrbench.spec import RunState
-from lrbench.tracking.outbox import Unsent
 from lrbench.tracking.record import Record
+from lrbench.tracking.send_state import Unsent
 from lrbench.tracking.sender import Sender
 
 

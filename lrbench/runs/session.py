@@ -19,7 +19,7 @@ from lrbench.runs.destination import check_destination, tracking_uri
 from lrbench.runs.errors import USER_ERRORS
 from lrbench.runs.progress import OnProgress, progress_bar
 from lrbench.runs.result import Result, portable
-from lrbench.tracking.outbox import Unsent
+from lrbench.tracking.send_state import Unsent
 from lrbench.tracking.sender import Sender
 
 _log = logging.getLogger(__name__)

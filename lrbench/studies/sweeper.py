@@ -27,7 +27,7 @@ from lrbench.spec import Count, CountOrZero, Fraction, Positive
 from lrbench.studies.contestants import Contestant, Settings, make_contestants, records_of
 from lrbench.studies.protocol import Surroundings, run_sweep
 from lrbench.studies.trials import Interrupted
-from lrbench.tracking.outbox import is_complete
+from lrbench.tracking.send_state import is_complete
 
 if TYPE_CHECKING:
     from lrbench.runs.session import Session

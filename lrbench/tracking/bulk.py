@@ -20,8 +20,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from lrbench.tracking.bulk_rows import NAME_TAG, write_rows
 from lrbench.tracking.names import RECORD_TAG
-from lrbench.tracking.outbox import save_state
-from lrbench.tracking.parcel import Parcel
+from lrbench.tracking.send_state import save_state
+from lrbench.tracking.upload import Upload
 
 SCHEMAS = ("dc11669786a5",)  # alembic revisions of MLflow 3.17.2
 _LOCK_SECONDS = 20.0  # as MLflow itself waits for other writers
@@ -59,13 +59,13 @@ class Bulk:
             revision = connection.execute(select(column("version_num")).select_from(table("alembic_version"))).scalar()
         return cls(engine) if revision in SCHEMAS else None
 
-    def deliver(self, parcels: Sequence[Parcel]) -> list[Path]:
+    def write(self, uploads: Sequence[Upload]) -> list[Path]:
         """Write what can be written without the client, all or nothing, and note it in the records.
 
         A new run gets the id of its record, so that one which was killed before it was noted is found again.
 
         Args:
-            parcels: with the ids of their experiments.
+            uploads: with the ids of their experiments.
 
         Returns:
             Records that the client must send.
@@ -74,29 +74,29 @@ class Bulk:
             OperationalError: the database does not work, e.g. it is locked or its disk is full.
             OSError: an artifact cannot be copied.
         """
-        uris = self._accept(parcels)
-        accepted = [parcel for parcel in parcels if parcel.record in uris]
+        uris = self._accept(uploads)
+        accepted = [upload for upload in uploads if upload.record in uris]
         try:
-            for parcel in accepted:
-                _copy_files(parcel, uris[parcel.record])
+            for upload in accepted:
+                _copy_files(upload, uris[upload.record])
             with self._engine.begin() as connection:
                 write_rows(connection, accepted, uris)
         except OperationalError:
             raise
         except (DBAPIError, OverflowError):
             # The client will find out which record is to blame.
-            for parcel in accepted:
-                if parcel.is_first:
-                    shutil.rmtree(_local_path(uris[parcel.record]).parent, ignore_errors=True)
-            return [parcel.record for parcel in parcels]
-        for parcel in accepted:
-            save_state(parcel.record, parcel.state)
-        return [parcel.record for parcel in parcels if parcel.record not in uris]
+            for upload in accepted:
+                if upload.is_first:
+                    shutil.rmtree(_local_path(uris[upload.record]).parent, ignore_errors=True)
+            return [upload.record for upload in uploads]
+        for upload in accepted:
+            save_state(upload.record, upload.state)
+        return [upload.record for upload in uploads if upload.record not in uris]
 
-    def _accept(self, parcels: Sequence[Parcel]) -> dict[Path, str]:
-        """Choose the parcels that need no client and give new runs their ids; their artifact URIs by record."""
-        ids = {parcel.state.run_id or parcel.facts.record_id for parcel in parcels}
-        experiment_ids = {int(parcel.state.experiment_id) for parcel in parcels}
+    def _accept(self, uploads: Sequence[Upload]) -> dict[Path, str]:
+        """Choose the uploads that need no client and give new runs their ids; their artifact URIs by record."""
+        ids = {upload.state.run_id or upload.facts.record_id for upload in uploads}
+        experiment_ids = {int(upload.state.experiment_id) for upload in uploads}
         with self._engine.connect() as connection:
             runs = {row.run_uuid: row for row in connection.execute(select(_RUNS).where(_RUNS.c.run_uuid.in_(ids)))}
             experiments = select(_EXPERIMENTS).where(
@@ -104,15 +104,15 @@ class Bulk:
             )
             roots = {str(row.experiment_id): row.artifact_location for row in connection.execute(experiments)}
         uris = {}
-        for parcel in parcels:
-            state, record_id = parcel.state, parcel.facts.record_id
-            if state.experiment_id not in roots or NAME_TAG in parcel.tags:
+        for upload in uploads:
+            state, record_id = upload.state, upload.facts.record_id
+            if state.experiment_id not in roots or NAME_TAG in upload.tags:
                 continue
             if not state.run_id:
                 if record_id in runs or record_id in self._records:
                     continue
                 uri = append_to_uri_path(roots[state.experiment_id], record_id, "artifacts")
-            elif parcel.is_first or parcel.params or state.run_id not in runs:
+            elif upload.is_first or upload.params or state.run_id not in runs:
                 continue  # its params must be compared with those that are there
             elif runs[state.run_id].lifecycle_stage != "active":
                 continue
@@ -120,7 +120,7 @@ class Bulk:
                 uri = runs[state.run_id].artifact_uri
             if urlsplit(uri).scheme in ("", "file"):
                 state.run_id = state.run_id or record_id
-                uris[parcel.record] = uri
+                uris[upload.record] = uri
         return uris
 
 
@@ -128,12 +128,12 @@ def _local_path(uri: str) -> Path:
     return Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri)
 
 
-def _copy_files(parcel: Parcel, uri: str) -> None:
+def _copy_files(upload: Upload, uri: str) -> None:
     folder = _local_path(uri)
-    for subfolder in {file.parent for file in parcel.files}:
+    for subfolder in {file.parent for file in upload.files}:
         (folder / subfolder).mkdir(parents=True, exist_ok=True)
-    for file in parcel.files:
-        _place(parcel.record / "artifacts" / file, folder / file)
+    for file in upload.files:
+        _place(upload.record / "artifacts" / file, folder / file)
 
 
 def _place(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""The rows of parcels in MLflow's own tables, as its client would have left them; a test compares the two."""
+"""The rows of uploads in MLflow's own tables, as its client would have left them; a test compares the two."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from sqlalchemy import Connection, select, tuple_, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import Insert, insert
 
-from lrbench.tracking.parcel import DATASET_TAG, Parcel, dataset_row
+from lrbench.tracking.upload import DATASET_TAG, Upload, dataset_row
 
 NAME_TAG = "mlflow.runName"  # MLflow's: goes with the name of a run
 _LARGEST = 1.7976931348623157e308  # what MLflow stores for infinity
@@ -34,27 +34,27 @@ Row = tuple[Any, ...]
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 
 
-def write_rows(connection: Connection, parcels: Sequence[Parcel], uris: Mapping[Path, str]) -> None:
-    """Write all rows of some parcels; the first one of a record makes its run.
+def write_rows(connection: Connection, uploads: Sequence[Upload], uris: Mapping[Path, str]) -> None:
+    """Write all rows of some uploads; the first one of a record makes its run.
 
     Args:
         connection: in a transaction.
-        parcels: with all ids.
+        uploads: with all ids.
         uris: where the artifacts go, by record.
     """
-    new = [parcel for parcel in parcels if parcel.is_first]
-    _execute(connection, _INSERT_RUN, [_run_row(parcel, uris[parcel.record]) for parcel in new])
-    _execute(connection, _INSERT_PARAM, [row for parcel in new for row in _pair_rows(parcel, parcel.params)])
-    _execute(connection, _UPSERT_TAG, [row for parcel in parcels for row in _pair_rows(parcel, parcel.tags)])
-    _execute(connection, _UPSERT_TAG, [(NAME_TAG, parcel.facts.name, parcel.state.run_id) for parcel in new])
-    points = [row for parcel in parcels for row in _point_rows(parcel)]
+    new = [upload for upload in uploads if upload.is_first]
+    _execute(connection, _INSERT_RUN, [_run_row(upload, uris[upload.record]) for upload in new])
+    _execute(connection, _INSERT_PARAM, [row for upload in new for row in _pair_rows(upload, upload.params)])
+    _execute(connection, _UPSERT_TAG, [row for upload in uploads for row in _pair_rows(upload, upload.tags)])
+    _execute(connection, _UPSERT_TAG, [(NAME_TAG, upload.facts.name, upload.state.run_id) for upload in new])
+    points = [row for upload in uploads for row in _point_rows(upload)]
     _execute(connection, _INSERT_POINT, points)
     _execute(connection, _UPSERT_LATEST, _latest(points))
     _write_datasets(connection, new)
-    for parcel in parcels:
-        if parcel.status and not parcel.is_first:
-            values = {"status": parcel.status} | ({} if parcel.end_time is None else {"end_time": parcel.end_time})
-            connection.execute(update(_RUNS).where(_RUNS.c.run_uuid == parcel.state.run_id).values(values))
+    for upload in uploads:
+        if upload.status and not upload.is_first:
+            values = {"status": upload.status} | ({} if upload.end_time is None else {"end_time": upload.end_time})
+            connection.execute(update(_RUNS).where(_RUNS.c.run_uuid == upload.state.run_id).values(values))
 
 
 def _execute(connection: Connection, statement: str, rows: list[Row]) -> None:
@@ -100,37 +100,37 @@ _INSERT_INPUT = _sql(insert(_INPUTS), "input_uuid", "source_type", "source_id", 
 _INSERT_INPUT_TAG = _sql(insert(_INPUT_TAGS), "input_uuid", "name", "value")
 
 
-def _run_row(parcel: Parcel, artifact_uri: str) -> Row:
+def _run_row(upload: Upload, artifact_uri: str) -> Row:
     """A run as MLflow's `create_run` makes it, with its end if it has one already."""
     values = {
-        "run_uuid": parcel.state.run_id,
-        "name": parcel.facts.name,
+        "run_uuid": upload.state.run_id,
+        "name": upload.facts.name,
         "source_type": "UNKNOWN",
         "source_name": "",
         "entry_point_name": "",
-        "user_id": parcel.tags["mlflow.user"],
-        "status": parcel.status or "RUNNING",
-        "start_time": parcel.facts.created,
-        "end_time": parcel.end_time,
+        "user_id": upload.tags["mlflow.user"],
+        "status": upload.status or "RUNNING",
+        "start_time": upload.facts.created,
+        "end_time": upload.end_time,
         "deleted_time": None,
         "source_version": "",
         "lifecycle_stage": "active",
         "artifact_uri": artifact_uri,
-        "experiment_id": int(parcel.state.experiment_id),
+        "experiment_id": int(upload.state.experiment_id),
     }
     return tuple(values[column] for column in _RUN)
 
 
-def _pair_rows(parcel: Parcel, pairs: Mapping[str, str]) -> list[Row]:
-    run_id = parcel.state.run_id
+def _pair_rows(upload: Upload, pairs: Mapping[str, str]) -> list[Row]:
+    run_id = upload.state.run_id
     return [(key, value, run_id) for key, value in pairs.items()]
 
 
-def _point_rows(parcel: Parcel) -> list[Row]:
+def _point_rows(upload: Upload) -> list[Row]:
     """Points as MLflow stores them: NaN as a zero with a mark, infinity as the largest number."""
-    run_id = parcel.state.run_id
+    run_id = upload.state.run_id
     rows: list[Row] = []
-    for key, value, time, step in parcel.points:
+    for key, value, time, step in upload.points:
         is_nan = value != value
         if not math.isfinite(value):
             value = 0.0 if is_nan else math.copysign(_LARGEST, value)
@@ -149,16 +149,16 @@ def _latest(points: Sequence[Row]) -> list[Row]:
     return list(latest.values())
 
 
-def _write_datasets(connection: Connection, new: Sequence[Parcel]) -> None:
+def _write_datasets(connection: Connection, new: Sequence[Upload]) -> None:
     """Connect new runs with their data, which the runs of an experiment share."""
     of_run: dict[str, Row] = {}  # run id -> experiment id, name and digest of its data
     datasets: dict[Row, Row] = {}
-    for parcel in new:
-        if parcel.dataset is not None:
-            values: dict[str, Any] = {**dataset_row(parcel.dataset), "experiment_id": int(parcel.state.experiment_id)}
+    for upload in new:
+        if upload.dataset is not None:
+            values: dict[str, Any] = {**dataset_row(upload.dataset), "experiment_id": int(upload.state.experiment_id)}
             values |= {"dataset_uuid": uuid4().hex, "dataset_schema": None}
             key = values["experiment_id"], values["name"], values["digest"]
-            of_run[parcel.state.run_id] = key
+            of_run[upload.state.run_id] = key
             datasets.setdefault(key, tuple(values[column] for column in _DATASET))
     if not datasets:
         return

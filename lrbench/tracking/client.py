@@ -23,9 +23,9 @@ from lrbench.tracking.facts import DatasetFacts, Facts, read_facts
 from lrbench.tracking.lock import try_lock
 from lrbench.tracking.moved import artifact_root, follow_move
 from lrbench.tracking.names import PARENT_TAG, RECORD_TAG
-from lrbench.tracking.outbox import SendState, load_state, save_state
-from lrbench.tracking.parcel import DATASET_TAG, Parcel, birth_tags, dataset_row, pack
 from lrbench.tracking.record import RecordBusyError
+from lrbench.tracking.send_state import SendState, load_state, save_state
+from lrbench.tracking.upload import DATASET_TAG, Upload, birth_tags, dataset_row, next_upload
 
 # What can go wrong between us and the store. requests' errors are OSErrors; ValueError is our own refusal.
 StoreError = (MlflowException, SQLAlchemyError, OSError)
@@ -73,7 +73,7 @@ class Store:
 
         Args:
             record: its directory; the caller holds its `sender.lock`.
-            abandoned: see `pack`.
+            abandoned: see `next_upload`.
 
         Returns:
             Whether anything was sent.
@@ -84,8 +84,8 @@ class Store:
             ValueError: it is damaged.
         """
         is_sent = False
-        while parcel := pack(record, abandoned=abandoned):
-            self._deliver(parcel)
+        while upload := next_upload(record, abandoned=abandoned):
+            self._upload(upload)
             is_sent = True
         return is_sent
 
@@ -103,49 +103,49 @@ class Store:
         """
         if self._bulk is None:
             return list(records)
-        rest, parcels = [], []
+        rest, uploads = [], []
         for record, abandoned in records.items():
             try:
-                parcel = pack(record, abandoned=abandoned)
-                if parcel is None:
+                upload = next_upload(record, abandoned=abandoned)
+                if upload is None:
                     continue
-                if _may_have_a_run(parcel):
+                if _may_have_a_run(upload):
                     rest.append(record)
                 else:
-                    parcels.append(self._addressed(parcel))
+                    uploads.append(self._with_ids(upload))
             except (ValueError, OSError, RecordBusyError, MlflowException):
                 rest.append(record)  # alone it meets the same error, which then harms no other
-        return rest + self._bulk.deliver(parcels)
+        return rest + self._bulk.write(uploads)
 
-    def _deliver(self, parcel: Parcel) -> None:
-        state = parcel.state
+    def _upload(self, upload: Upload) -> None:
+        state = upload.state
         if not state.run_id:
-            state.experiment_id, state.run_id = self._begin(parcel.record, parcel.facts)
+            state.experiment_id, state.run_id = self._begin(upload.record, upload.facts)
         self._client.log_batch(
             state.run_id,
-            metrics=[Metric(key, value, time, step) for key, value, time, step in parcel.points],
-            params=[Param(key, text) for key, text in parcel.params.items()],
-            tags=[RunTag(key, text) for key, text in parcel.tags.items()],
+            metrics=[Metric(key, value, time, step) for key, value, time, step in upload.points],
+            params=[Param(key, text) for key, text in upload.params.items()],
+            tags=[RunTag(key, text) for key, text in upload.tags.items()],
         )
-        if parcel.dataset is not None:
-            self._client.log_inputs(state.run_id, datasets=[_dataset_input(parcel.dataset)])
-        for file in parcel.files:
+        if upload.dataset is not None:
+            self._client.log_inputs(state.run_id, datasets=[_dataset_input(upload.dataset)])
+        for file in upload.files:
             folder = None if file.parent == Path() else str(file.parent)
-            self._client.log_artifact(state.run_id, str(parcel.record / "artifacts" / file), folder)
-        if parcel.status == "RUNNING":
+            self._client.log_artifact(state.run_id, str(upload.record / "artifacts" / file), folder)
+        if upload.status == "RUNNING":
             self._client.update_run(state.run_id, status="RUNNING")
-        elif parcel.status:
-            self._client.set_terminated(state.run_id, parcel.status, end_time=parcel.end_time)
-        save_state(parcel.record, state)
+        elif upload.status:
+            self._client.set_terminated(state.run_id, upload.status, end_time=upload.end_time)
+        save_state(upload.record, state)
 
-    def _addressed(self, parcel: Parcel) -> Parcel:
+    def _with_ids(self, upload: Upload) -> Upload:
         """Name the experiment, and for a new run its parent, which are made when they are not there yet."""
-        state = parcel.state
+        state = upload.state
         if state.run_id:
-            return parcel
-        state.experiment_id = self._experiment(parcel.facts.experiment)
-        parent = self._parent(parcel.record, parcel.facts)
-        return parcel if parent is None else dataclasses.replace(parcel, tags={**parcel.tags, PARENT_TAG: parent})
+            return upload
+        state.experiment_id = self._experiment(upload.facts.experiment)
+        parent = self._parent(upload.record, upload.facts)
+        return upload if parent is None else dataclasses.replace(upload, tags={**upload.tags, PARENT_TAG: parent})
 
     def _experiment(self, name: str) -> str:
         """Id of the experiment of this name, made when there is none."""
@@ -227,10 +227,10 @@ class Store:
                 return ids
 
 
-def _may_have_a_run(parcel: Parcel) -> bool:
+def _may_have_a_run(upload: Upload) -> bool:
     """Whether the store must be asked for the run of this record, or of an earlier id of it."""
-    is_new = not parcel.state.run_id
-    return is_new and bool(parcel.facts.replaces or parcel.state.experiment_id)
+    is_new = not upload.state.run_id
+    return is_new and bool(upload.facts.replaces or upload.state.experiment_id)
 
 
 def _dataset_input(facts: DatasetFacts) -> DatasetInput:

@@ -5,7 +5,7 @@
         journal.jsonl   evaluations, late facts and lifecycle marks (`lrbench.tracking.journal`)
         artifacts/      files of the caller; all of them are uploaded
         lock            held by the process that trains
-        mlflow.json     how much of this MLflow has (`lrbench.tracking.outbox`)
+        mlflow.json     how much of this MLflow has (`lrbench.tracking.send_state`)
 
 The training writes only here, so no tracking server can slow or fail it.
 """
@@ -28,7 +28,7 @@ from lrbench.tracking.facts import DatasetFacts, Facts, read_facts, write_facts
 from lrbench.tracking.journal import Described, Ended, EndStatus, Evaluated, Journal, Resumed, last_entry, read_all
 from lrbench.tracking.lock import Lock, is_locked, try_lock
 from lrbench.tracking.names import format_param
-from lrbench.tracking.outbox import has_lost_lines, is_complete
+from lrbench.tracking.send_state import has_lost_lines, is_complete
 
 
 class RecordBusyError(RuntimeError):

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from lrbench.tracking.facts import read_facts
-from lrbench.tracking.outbox import Unsent, find_unsent, is_complete, load_state
 from lrbench.tracking.record import left_behind
+from lrbench.tracking.send_state import Unsent, find_unsent, is_complete, load_state
 
 _LOOK_SECONDS = 3.0  # between two looks whether it gets on
 

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from lrbench.tracking.courier import Courier
+from lrbench.tracking.send_queue import SendQueue
 
 POLL_SECONDS = 2.0  # MLflow's pages renew themselves every 30
 PATIENCE_SECONDS = 5.0  # once nothing more will come: give up after this long without any progress
@@ -38,36 +38,36 @@ def main() -> int:
     # A thread of its own, so that the parent never waits at a full pipe for a slow store.
     threading.Thread(target=_read_paths, args=[lines], daemon=True).start()
     importlib.import_module("lrbench.tracking.client")  # seconds, while the parent loads its data
-    courier = Courier()
+    queue = SendQueue()
     # Niceness is a thread's own and cannot be taken back; for the last rounds somebody waits.
     with ThreadPoolExecutor(1) as background:
-        background.submit(_follow, courier, lines).result()
-    return _finish(courier)
+        background.submit(_follow, queue, lines).result()
+    return _finish(queue)
 
 
-def _follow(courier: Courier, lines: "SimpleQueue[Path | None]") -> None:
+def _follow(queue: SendQueue, lines: "SimpleQueue[Path | None]") -> None:
     """Serve the records while the training goes on, which has the cores first."""
     if sys.platform == "linux":  # elsewhere it is the whole process that would be nice, to its end
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _NICENESS)
     _weigh_session(_NICENESS)
     rest = POLL_SECONDS
-    while _take_paths(courier, lines, seconds=rest):
-        courier.visit_all(hurry=False)
-        rest = min(_LONGEST_REST, max(POLL_SECONDS, _REST_FACTOR * courier.last_cost))
+    while _take_paths(queue, lines, seconds=rest):
+        queue.visit_all(hurry=False)
+        rest = min(_LONGEST_REST, max(POLL_SECONDS, _REST_FACTOR * queue.last_cost))
     _weigh_session(0)
 
 
-def _finish(courier: Courier) -> int:
+def _finish(queue: SendQueue) -> int:
     """Send what is left; 1 when something stays unsent."""
     last_progress = time.monotonic()
-    while courier.followed and time.monotonic() - last_progress < PATIENCE_SECONDS:
-        for connection in courier.connections.values():  # no long pauses any more
+    while queue.followed and time.monotonic() - last_progress < PATIENCE_SECONDS:
+        for connection in queue.connections.values():  # no long pauses any more
             connection.retry_at = min(connection.retry_at, time.monotonic() + 1.0)
-        if courier.visit_all(hurry=True):
+        if queue.visit_all(hurry=True):
             last_progress = time.monotonic()
         else:
             time.sleep(0.05)
-    return 1 if courier.followed or courier.num_refused else 0
+    return 1 if queue.followed or queue.num_refused else 0
 
 
 def _weigh_session(niceness: int) -> None:
@@ -96,7 +96,7 @@ def _read_paths(lines: "SimpleQueue[Path | None]") -> None:
     lines.put(None)
 
 
-def _take_paths(courier: Courier, lines: "SimpleQueue[Path | None]", *, seconds: float) -> bool:
+def _take_paths(queue: SendQueue, lines: "SimpleQueue[Path | None]", *, seconds: float) -> bool:
     """Wait for so long, taking in more paths; whether more may come."""
     until = time.monotonic() + seconds
     while True:
@@ -106,7 +106,7 @@ def _take_paths(courier: Courier, lines: "SimpleQueue[Path | None]", *, seconds:
             return True
         if path is None:
             return False
-        courier.follow(path)
+        queue.follow(path)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lrbench.tracking.database import database_path
 from lrbench.tracking.facts import read_facts
-from lrbench.tracking.outbox import Unsent, is_complete
 from lrbench.tracking.record import is_busy
+from lrbench.tracking.send_state import Unsent, is_complete
 from lrbench.tracking.sender import Sender
 
 

@@ -11,14 +11,14 @@ from lrbench.spec import RunState
 from lrbench.tracking.facts import DatasetFacts, Facts, read_facts
 from lrbench.tracking.journal import Described, Ended, Entry, Evaluated, complete_bytes, read_entries
 from lrbench.tracking.names import MAX_TAG_LENGTH, NOTE_TAG, RECORD_TAG, cut, escape_key, format_param
-from lrbench.tracking.outbox import SendState, load_state
+from lrbench.tracking.send_state import SendState, load_state
 
 DATASET_TAG = ("mlflow.data.context", "training")
 Point = tuple[str, float, int, int]  # key, value, epoch milliseconds, step
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Upload:
     """One piece of a record on its way.
 
     Attributes:
@@ -27,7 +27,7 @@ class Parcel:
         is_first: nothing of it was sent before.
         params, tags: by names that MLflow accepts.
         points: of metrics.
-        dataset: the data, in the first parcel only.
+        dataset: the data, in the first upload only.
         files: artifacts, relative to `artifacts/`.
         status: to be set last of all; "" leaves it as it is.
         end_time: epoch milliseconds, with the status of an end.
@@ -47,7 +47,7 @@ class Parcel:
     state: SendState
 
 
-def pack(record: Path, *, abandoned: bool) -> Parcel | None:
+def next_upload(record: Path, *, abandoned: bool) -> Upload | None:
     """Collect what MLflow lacks of a record: about a megabyte of its journal at most.
 
     Args:
@@ -95,7 +95,7 @@ def pack(record: Path, *, abandoned: bool) -> Parcel | None:
     files = _take_files(record / "artifacts", state) if is_end or not before.described else []
     if state == before:
         return None
-    return Parcel(
+    return Upload(
         record=record,
         facts=facts,
         is_first=not before.described,

@@ -9,12 +9,12 @@ from test_tracking_record import evaluation, make_record
 
 from lrbench.spec import RunState
 from lrbench.tracking import client as client_module
-from lrbench.tracking import courier as courier_module
+from lrbench.tracking import send_queue as send_queue_module
 from lrbench.tracking.client import Store
-from lrbench.tracking.courier import Courier
 from lrbench.tracking.lock import try_lock
-from lrbench.tracking.outbox import find_unsent, is_complete, load_state
 from lrbench.tracking.record import Record
+from lrbench.tracking.send_queue import SendQueue
+from lrbench.tracking.send_state import find_unsent, is_complete, load_state
 
 
 class Clock:
@@ -27,7 +27,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(courier_module.time, "monotonic", clock)
+    monkeypatch.setattr(send_queue_module.time, "monotonic", clock)
     return clock
 
 
@@ -45,58 +45,58 @@ def statuses(results):
 
 
 def test_finished_records_are_sent_at_once_and_dropped(results):
-    courier = Courier()
+    queue = SendQueue()
     for number in range(3):
-        courier.follow(finished(results, f"trial-{number}").path)
-    assert courier.visit_all(hurry=False)
-    assert courier.followed == {}
+        queue.follow(finished(results, f"trial-{number}").path)
+    assert queue.visit_all(hurry=False)
+    assert queue.followed == {}
     assert statuses(results) == {f"trial-{number}": "FINISHED" for number in range(3)}
-    assert not courier.visit_all(hurry=False)
+    assert not queue.visit_all(hurry=False)
 
 
 def test_a_young_record_waits_until_it_ends_or_grows_old_or_there_is_hurry(results, clock):
-    courier = Courier()
+    queue = SendQueue()
     with make_record(results) as old, make_record(results, name="other") as other:
-        courier.follow(old.path)
-        courier.follow(other.path)
+        queue.follow(old.path)
+        queue.follow(other.path)
         old.append(evaluation(0))
-        assert not courier.visit_all(hurry=False)
+        assert not queue.visit_all(hurry=False)
         clock.now += 6
-        assert courier.visit_all(hurry=False)
+        assert queue.visit_all(hurry=False)
         assert load_state(old.path).sent_bytes > 0
         with make_record(results, name="late") as late:
-            courier.follow(late.path)
-            assert not courier.visit_all(hurry=False)
-            assert courier.visit_all(hurry=True)
+            queue.follow(late.path)
+            assert not queue.visit_all(hurry=False)
+            assert queue.visit_all(hurry=True)
     assert statuses(results) == {"cosine-s0": "RUNNING", "other": "RUNNING", "late": "RUNNING"}
 
 
 def test_a_silent_record_is_left_alone_but_its_death_is_noticed(results, clock):
-    courier = Courier()
+    queue = SendQueue()
     with make_record(results) as record:
-        courier.follow(record.path)
+        queue.follow(record.path)
         clock.now += 6
-        assert courier.visit_all(hurry=False)
-        assert not courier.visit_all(hurry=False)
+        assert queue.visit_all(hurry=False)
+        assert not queue.visit_all(hurry=False)
         clock.now += 6
-        assert not courier.visit_all(hurry=False)
+        assert not queue.visit_all(hurry=False)
         record.append(evaluation(0))
-        assert courier.visit_all(hurry=False)
-    assert not courier.visit_all(hurry=False)  # it died a moment ago
+        assert queue.visit_all(hurry=False)
+    assert not queue.visit_all(hurry=False)  # it died a moment ago
     clock.now += 6
-    assert courier.visit_all(hurry=False)
+    assert queue.visit_all(hurry=False)
     assert statuses(results) == {"cosine-s0": "KILLED"}
-    assert courier.followed == {}
+    assert queue.followed == {}
 
 
 def test_a_parent_is_sent_before_its_children_in_whatever_order_they_come(results):
     study = finished(results, "study", tags={"role": "study"})
     child = finished(results, "child", parent=study.path)
     grandchild = finished(results, "grandchild", parent=child.path)
-    courier = Courier()
+    queue = SendQueue()
     for record in (grandchild, child, study):
-        courier.follow(record.path)
-    assert courier.visit_all(hurry=False)
+        queue.follow(record.path)
+    assert queue.visit_all(hurry=False)
     runs = {run.info.run_name: run for run in MlflowClient(uri_of(results)).search_runs(["1"])}
     assert runs["grandchild"].data.tags["mlflow.parentRunId"] == runs["child"].info.run_id
     assert runs["child"].data.tags["mlflow.parentRunId"] == runs["study"].info.run_id
@@ -112,13 +112,13 @@ def test_records_in_trouble_do_not_keep_the_others(results):
     client = MlflowClient(uri_of(results))
     client.delete_experiment(client.create_experiment("deleted"))
     refused = finished(results, "refused", experiment="deleted")
-    courier = Courier()
+    queue = SendQueue()
     for record in (damaged, deleted, deleted_later, refused, fine):
-        courier.follow(record.path)
+        queue.follow(record.path)
     shutil.rmtree(deleted_later.path)
-    assert courier.visit_all(hurry=False)
-    assert courier.followed == {}
-    assert courier.num_refused == 4
+    assert queue.visit_all(hurry=False)
+    assert queue.followed == {}
+    assert queue.num_refused == 4
     assert statuses(results)["fine"] == "FINISHED"
     assert "journal.jsonl is damaged at byte 0" in find_unsent(damaged.path).reason
     assert "'deleted' was deleted in MLflow" in find_unsent(refused.path).reason
@@ -126,11 +126,11 @@ def test_records_in_trouble_do_not_keep_the_others(results):
 
 def test_a_record_that_another_sender_is_at_is_looked_at_again(results):
     record = finished(results)
-    courier = Courier()
-    courier.follow(record.path)
+    queue = SendQueue()
+    queue.follow(record.path)
     with try_lock(record.path / "sender.lock"):
-        assert not courier.visit_all(hurry=False)
-    assert courier.visit_all(hurry=False)
+        assert not queue.visit_all(hurry=False)
+    assert queue.visit_all(hurry=False)
     assert is_complete(record.path)
 
 
@@ -141,24 +141,24 @@ def test_a_store_that_does_not_work_is_left_alone_for_a_while_with_all_its_recor
             raise OSError("no route to host")
 
     attempts = []
-    courier = Courier()
+    queue = SendQueue()
     records = [finished(results, f"trial-{number}") for number in range(3)]
     for record in records:
-        courier.follow(record.path)
+        queue.follow(record.path)
     with monkeypatch.context() as patch:
         patch.setattr(client_module, "Store", Broken)
         for _ in range(3):
-            assert not courier.visit_all(hurry=False)
+            assert not queue.visit_all(hurry=False)
         assert attempts == [3]
         clock.now += 1.5
-        assert not courier.visit_all(hurry=False)
+        assert not queue.visit_all(hurry=False)
         assert attempts == [3, 3]
         clock.now += 1.5
-        assert not courier.visit_all(hurry=False)
+        assert not queue.visit_all(hurry=False)
         assert attempts == [3, 3]
     assert [find_unsent(record.path).reason for record in records] == ["no route to host"] * 3
     clock.now += 1
-    assert courier.visit_all(hurry=False)
+    assert queue.visit_all(hurry=False)
     assert [find_unsent(record.path) for record in records] == [None] * 3
 
 
@@ -167,10 +167,10 @@ def test_what_cannot_go_in_bulk_goes_alone(results):
     with Record.restart(restarted.path, tags={}, params={}) as restarted:
         restarted.end("FINISHED", RunState.OK)
     fine = finished(results, "fine")
-    courier = Courier()
-    courier.follow(restarted.path)
-    courier.follow(fine.path)
-    assert courier.visit_all(hurry=False)
+    queue = SendQueue()
+    queue.follow(restarted.path)
+    queue.follow(fine.path)
+    assert queue.visit_all(hurry=False)
     assert statuses(results) == {"restarted": "FINISHED", "fine": "FINISHED"}
     assert load_state(restarted.path).run_id != restarted.facts.record_id
 
@@ -180,15 +180,15 @@ def test_a_long_journal_goes_piece_by_piece(results, monkeypatch):
         for step in range(40):
             record.append(evaluation(step))
         record.end("FINISHED", RunState.OK)
-    from lrbench.tracking import parcel as parcel_module
+    from lrbench.tracking import upload as upload_module
 
-    original = parcel_module.read_entries
-    monkeypatch.setattr(parcel_module, "read_entries", lambda path, offset: original(path, offset, max_bytes=2000))
-    courier = Courier()
-    courier.follow(record.path)
+    original = upload_module.read_entries
+    monkeypatch.setattr(upload_module, "read_entries", lambda path, offset: original(path, offset, max_bytes=2000))
+    queue = SendQueue()
+    queue.follow(record.path)
     num_rounds = 0
-    while courier.followed:
-        assert courier.visit_all(hurry=False)
+    while queue.followed:
+        assert queue.visit_all(hurry=False)
         num_rounds += 1
     assert num_rounds > 2
     assert statuses(results) == {"cosine-s0": "FINISHED"}
@@ -201,10 +201,10 @@ def test_what_a_killed_sender_left_in_the_same_folder_is_taken_along(results):
     elsewhere = finished(results, "elsewhere", tracking_uri=f"sqlite:///{results}/other.db").path
     (finished(results, "damaged").path / "run.json").write_text("")
     with make_record(results, name="in training"):
-        courier = Courier()
-        courier.follow(finished(results, "new").path)
-        assert courier.visit_all(hurry=True)
-    assert courier.followed == {}
+        queue = SendQueue()
+        queue.follow(finished(results, "new").path)
+        assert queue.visit_all(hurry=True)
+    assert queue.followed == {}
     assert statuses(results) == {"left-0": "FINISHED", "left-1": "FINISHED", "new": "FINISHED"}
     assert all(map(is_complete, left))
     assert not is_complete(elsewhere)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from lrbench.tracking.facts import Facts, read_facts
 from lrbench.tracking.lock import try_lock
-from lrbench.tracking.outbox import SendState, has_all_lines, has_lost_lines, is_complete, load_state, save_state
 from lrbench.tracking.record import RecordBusyError, copy_anew, is_busy, left_behind
+from lrbench.tracking.send_state import SendState, has_all_lines, has_lost_lines, is_complete, load_state, save_state
 
 if TYPE_CHECKING:
     from lrbench.tracking.client import Store
@@ -54,7 +54,7 @@ class _Followed:
 
 
 @dataclass
-class Courier:
+class SendQueue:
     """The loop's state: the records still followed, their stores, and the CPU seconds that the last round took."""
 
     followed: dict[Path, _Followed] = field(default_factory=dict)
