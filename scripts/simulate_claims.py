@@ -104,18 +104,20 @@ def gaps(means: FloatArray) -> FloatArray:
 def shown(distance: FloatArray, noise: Noise, alpha: float) -> FloatArray:
     """Which row is shown worse than which column, (..., k, k).
 
-    What `distance > half_widths(noise, alpha)` says, without quantiles where the normal one is not reached.
+    What `distance > half_widths(noise, alpha)` says, without the own scale where the typical one decides.
     """
     k = distance.shape[-1]
-    error, degrees = own_errors(noise)
-    level = own_level(alpha, k)
-    found = distance > -special.ndtri(level) * error
-    found[found] = distance[found] > quantile(level, degrees[found]) * error[found]
-    if k > 2:
-        deviation, total = typical_deviation(noise)
-        inverse = 1 / noise.num_seeds
-        scale = np.sqrt(inverse[:, None] + inverse[None, :])
-        found &= distance > (quantile(typical_level(alpha, k), total) * deviation)[..., None, None] * scale
+    if k == 2:
+        error, degrees = own_errors(noise)
+        return distance > quantile(own_level(alpha, k), degrees) * error
+    deviation, total = typical_deviation(noise)
+    inverse = 1 / noise.num_seeds
+    scale = np.sqrt(inverse[:, None] + inverse[None, :])
+    found = distance > (quantile(typical_level(alpha, k), total) * deviation)[..., None, None] * scale
+    some = found.any((-2, -1))
+    part = Noise(noise.variances[some], noise.degrees[some], noise.num_seeds, noise.paired[some])
+    error, degrees = own_errors(part)
+    found[some] &= distance[some] > quantile(own_level(alpha, k), degrees) * error
     return found
 
 
@@ -167,7 +169,9 @@ def _false_claims(
             for w in range(num_workloads)
         ]
         error, degrees = errors_over_workloads(noises)
-        on_these = gaps(means.mean(axis=1)) > quantile(typical_level(levels.across, k), degrees) * error
+        level, on_average = typical_level(levels.across, k), gaps(means.mean(axis=1))
+        on_these = on_average > -special.ndtri(level) * error
+        on_these[on_these] = on_average[on_these] > quantile(level, degrees[on_these]) * error[on_these]
         these = on_these[:, among, among].any((1, 2))
         if source.max() + 1 >= 3:
             by_source = np.stack([means[:, source == s].mean(axis=1) for s in range(source.max() + 1)], axis=1)

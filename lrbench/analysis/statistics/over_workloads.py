@@ -23,7 +23,6 @@ from lrbench.analysis.statistics.simultaneous import (
     Noise,
     half_widths,
     noise_of,
-    own_errors,
     quantile,
     shared_noise_of,
     typical_level,
@@ -146,12 +145,13 @@ def errors_over_workloads(noises: Sequence[Noise]) -> tuple[FloatArray, FloatArr
     Returns:
         (..., k, k) each, for the leading dimensions of the noises.
     """
-    own = [own_errors(noise) for noise in noises]
-    squares, degrees = np.stack([e**2 for e, _ in own]), np.stack([d for _, d in own])
-    total = squares.sum(axis=0)
+    shares = [noise.variances / noise.num_seeds for noise in noises]
+    share = np.sum(shares, axis=0)
+    weight = np.sum([s**2 / noise.degrees for s, noise in zip(shares, noises, strict=True)], axis=0)
+    total = share[..., :, None] + share[..., None, :]
     with np.errstate(invalid="ignore"):
-        combined = total**2 / (squares**2 / degrees).sum(axis=0)
-    return np.sqrt(total) / len(noises), np.where(total > 0, combined, 1.0)
+        degrees = total**2 / (weight[..., :, None] + weight[..., None, :])
+    return np.sqrt(total) / len(noises), np.where(total > 0, degrees, 1.0)
 
 
 def _noise(runs: Sequence[Seeds]) -> Noise:
