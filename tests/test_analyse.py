@@ -12,6 +12,8 @@ from statsmodels.stats.multitest import multipletests
 from lrbench.analysis.across_results import cliques_of
 from lrbench.analysis.analyse import Settings, analyse
 from lrbench.analysis.model import to_plain
+from lrbench.analysis.statistics.contenders import Seeds, contenders
+from lrbench.analysis.statistics.over_workloads import share_alpha
 from lrbench.analysis.statistics.survival import logrank
 from lrbench.analysis.statistics.targets import Target
 from lrbench.analysis.statistics.terms import Share, Unavailable
@@ -635,3 +637,47 @@ def test_every_number_is_finite_or_says_why_not(seeds, workloads, broken):
         row | {"state": "diverged"} if row["scheduler"] == "cosine" and row["seed"] < broken else row for row in rows
     ]
     to_plain(analysed(rows))
+
+
+def test_contenders_of_a_report_are_its_runs_as_costs_with_alpha_divided():
+    rows = spread_out(workloads=2)
+    rows += field({"constant": [1.5, 1.4, 1.6], "cosine": [float("nan"), 1.2, 1.3]}, workload="w2", budget=200)
+    analysis = analysed(rows)
+    sections = analysis.sections
+    levels = share_alpha(0.05, workloads_of_sections=[len(s.workloads) for s in sections])
+    cases = [(w, [c for c in s.cells if c.workload == w.workload]) for s in sections for w in s.contenders]
+    assert {w.workload for w, _ in cases} == {"w0", "w1", "w2"}
+    for item, cells in cases:
+        truth = contenders(
+            {c.scheduler: Seeds(np.nan_to_num(finals(rows, c), nan=3.0), tuple(range(c.num_runs))) for c in cells},
+            alpha=levels.workload,
+        )
+        assert item.found == truth
+    assert sections[0].contenders[0].found.names == ("linear",)
+
+
+def finals(rows, cell):
+    ends = {
+        r["run_id"]: r["val/loss"] for r in rows if (r["workload"], r["scheduler"]) == (cell.workload, cell.scheduler)
+    }
+    return np.array(list(ends.values()))
+
+
+def test_workloads_of_one_dataset_are_one_source_of_the_claims_over_workloads():
+    rows = [
+        row
+        for w in range(6)
+        for row in field(
+            {"constant": [1.5, 1.4, 1.6], "cosine": [1.2, 1.1, 1.3]}, workload=f"w{w}", dataset=f"d{w // 2}"
+        )
+    ]
+    over = analysed(rows).sections[0].over_workloads
+    assert over.alike.ranked[0].num_seeds == 3
+    assert over.these.ranked[0].num_seeds == 18
+
+
+def test_an_error_of_zero_has_no_ratio_and_says_which_metric_has_one():
+    rows = field({"constant": [0.9, 1.0, 0.9], "cosine": [0.8, 0.7, 0.9]}, initial=0.1)
+    rows = [row | {"val/accuracy": row["val/loss"]} for row in rows]
+    section = analysed(rows, metric="val/accuracy", direction="maximize").sections[0]
+    assert "use the loss" in section.contenders[0].found.reason

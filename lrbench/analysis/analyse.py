@@ -13,6 +13,7 @@ from lrbench.analysis.audit.audit import audit
 from lrbench.analysis.audit.findings import Finding, Severity
 from lrbench.analysis.cell_results import cells_of
 from lrbench.analysis.compared import Compared, choose_compared, origin_findings
+from lrbench.analysis.contender_results import contenders_of
 from lrbench.analysis.dependence import robustness_of
 from lrbench.analysis.field import Field, decide_endpoint, endpoint_values, make_field
 from lrbench.analysis.fronts import front_of, overall_front
@@ -33,8 +34,9 @@ from lrbench.analysis.prepare import (
 )
 from lrbench.analysis.rate_curves import rate_curves_of, shared_rates_of
 from lrbench.analysis.speed_profiles import ecdfs_of, profiles_of
+from lrbench.analysis.statistics.over_workloads import Levels, share_alpha
 from lrbench.analysis.statistics.terms import NUM_RESAMPLES, Direction, Unavailable
-from lrbench.analysis.tasks import leave_out_unmeasured, separate_workloads, tasks_of
+from lrbench.analysis.tasks import leave_out_unmeasured, separate_workloads, sources_of, tasks_of
 
 _LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-posthocs")
 _SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
@@ -49,6 +51,7 @@ class Settings:
         direction: of the metric.
         target: absolute, for every workload; by workload name; or None for the median of `constant`.
         alpha: level of tests, in (0, 1).
+        margin: of equivalence, above 0: .1 = 10 % of the error or loss.
         bootstrap_seed: of every bootstrap.
         num_resamples: of every bootstrap.
     """
@@ -57,6 +60,7 @@ class Settings:
     direction: Direction
     target: float | Mapping[str, float] | None = None
     alpha: float = 0.05
+    margin: float = 0.1
     bootstrap_seed: int = 0
     num_resamples: int = NUM_RESAMPLES
 
@@ -77,6 +81,7 @@ def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
     check_needed(frame, metric=settings.metric)
     frame, mixed = separate_workloads(frame)
     frame, unmeasured = leave_out_unmeasured(frame, metric=settings.metric)
+    sources = sources_of(frame)
     tasks, parameters, configs = tasks_of(frame), parameters_of(frame), configs_of(frame)
     frame = slim(judged(frame, metric=settings.metric, direction=settings.direction), metric=settings.metric)
     _check_targets(settings.target, list(tasks))
@@ -85,10 +90,14 @@ def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
     compared = {cell: choose_compared(group, direction=settings.direction) for cell, group in by_cell(measured).items()}
     endpoint, reason = decide_endpoint(list(compared.values()), metric=settings.metric)
     sections = []
-    for title, names in _sections(tasks, runs):
+    titled = _sections(tasks, runs)
+    levels = share_alpha(settings.alpha, workloads_of_sections=[len(names) for _, names in titled])
+    for title, names in titled:
         inside = frame[frame["workload"].isin(names)] if len(names) < len(tasks) else frame
         of_section = [run for run in runs if run.workload in names]
-        sections.append(_section(title, inside, of_section, compared, tasks, configs, endpoint, settings))
+        sections.append(
+            _section(title, inside, of_section, compared, tasks, sources, configs, endpoint, levels, settings)
+        )
     return Analysis(
         question=Question(
             metric=settings.metric,
@@ -97,6 +106,7 @@ def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
             direction=settings.direction,
             rate=RATE,
             alpha=settings.alpha,
+            margin=settings.margin,
             bootstrap_seed=settings.bootstrap_seed,
             num_resamples=settings.num_resamples,
             versions=_versions(),
@@ -114,8 +124,10 @@ def _section(
     runs: Sequence[Run],
     compared: Mapping[tuple[str, str], Compared],
     tasks: Mapping[str, str],
+    sources: Mapping[str, str],
     configs: pd.DataFrame,
     endpoint: str,
+    levels: Levels,
     settings: Settings,
 ) -> Section:
     metric, direction, level = settings.metric, settings.direction, 1 - settings.alpha
@@ -138,6 +150,9 @@ def _section(
         *audit(frame, metric=metric, direction=direction, planned=planned),
         *(finding for field in fields for finding in origin_findings(field.facts.name, field.compared, configs)),
     ]
+    best, over_workloads = contenders_of(
+        fields, sources, endpoint=endpoint, metric=metric, direction=direction, levels=levels, margin=settings.margin
+    )
     return Section(
         title=title,
         schedulers=tuple(schedulers),
@@ -180,6 +195,8 @@ def _section(
             seed=seed,
             num_resamples=num_resamples,
         ),
+        contenders=tuple(best),
+        over_workloads=over_workloads,
         robustness=robustness_of(fields, all_cells, finals, schedulers=schedulers, direction=direction, level=level),
         costs=tuple(costs_of(fields)),
     )

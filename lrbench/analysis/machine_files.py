@@ -82,6 +82,8 @@ def verdict_document(analysis: Analysis, said: Verdict) -> dict[str, object]:
                 "findings": to_plain(section.findings),
                 "pairs": to_plain(section.pairs),
                 "across": to_plain(section.across),
+                "contenders": to_plain(section.contenders),
+                "over_workloads": to_plain(section.over_workloads),
             }
             for section in analysis.sections
         ],
@@ -89,9 +91,15 @@ def verdict_document(analysis: Analysis, said: Verdict) -> dict[str, object]:
 
 
 def _ranked(section: Section) -> Iterator[Row]:
+    words = {
+        (item.workload, contender.schedule): contender
+        for item in section.contenders
+        if not isinstance(item.found, Unavailable)
+        for contender in item.found.ranked
+    }
     front = {(point.workload, point.scheduler): point for point in section.front}
     for cell in by_rank(section):
-        point = front[cell.workload, cell.scheduler]
+        point, word = front[cell.workload, cell.scheduler], words.get((cell.workload, cell.scheduler))
         steps = cell.steps if isinstance(cell.steps, TimeSummary) else None
         share = steps.share if steps is not None and isinstance(steps.share, Share) else None
         mean = (
@@ -102,6 +110,8 @@ def _ranked(section: Section) -> Iterator[Row]:
             "workload": cell.workload,
             "rank": _known(cell.rank),
             "scheduler": cell.scheduler,
+            "state": None if word is None else word.state,
+            "may_be_best": None if word is None else word.is_contender,
             "origin": cell.origin,
             "rate": cell.rate,
             "num_runs": cell.num_runs,

@@ -17,7 +17,9 @@ from lrbench.analysis.audit.findings import Finding
 from lrbench.analysis.statistics.across import Friedman
 from lrbench.analysis.statistics.aggregates import Estimate
 from lrbench.analysis.statistics.cells import MeanOfSeeds
+from lrbench.analysis.statistics.contenders import Contenders
 from lrbench.analysis.statistics.improvements import Improvement
+from lrbench.analysis.statistics.over_workloads import OverWorkloads
 from lrbench.analysis.statistics.pairs import Difference, SeedsNeeded
 from lrbench.analysis.statistics.pareto import Relation
 from lrbench.analysis.statistics.profiles import SpeedUp
@@ -44,6 +46,7 @@ class Question:
         direction: of both.
         rate: column of the base learning rate.
         alpha: level of all tests; intervals have 1 - alpha.
+        margin: of equivalence, .1 = 10 % of the error or loss.
         bootstrap_seed: of every bootstrap, with B resamples (`num_resamples`).
         versions: (name, version) of lrbench, Python and the libraries that computed this.
     """
@@ -54,6 +57,7 @@ class Question:
     direction: Direction
     rate: str
     alpha: float
+    margin: float
     bootstrap_seed: int
     num_resamples: int
     versions: tuple[tuple[str, str], ...]
@@ -535,6 +539,14 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class WorkloadContenders:
+    """Who may be the best of one workload, or why nothing is claimed."""
+
+    workload: str
+    found: Contenders | Unavailable
+
+
+@dataclass(frozen=True)
 class Section:
     """Everything about one budget; nothing in it mixes planned lengths of one task.
 
@@ -546,6 +558,8 @@ class Section:
             runs that are compared, or "valid for this workload".
         overall_front: FrontPoint with workload None, empty for one workload.
         shared_rates: by workload, then rate; empty unless schedules share rates.
+        contenders: who may be the best of each workload, in the order of `workloads`.
+        over_workloads: who may be the best of these workloads, and of workloads like these.
     """
 
     title: str
@@ -564,6 +578,8 @@ class Section:
     profiles: tuple[Profile, ...] | Unavailable
     pairs: tuple[Pair, ...]
     across: Across | Unavailable
+    contenders: tuple[WorkloadContenders, ...]
+    over_workloads: OverWorkloads | Unavailable
     robustness: Robustness
     costs: tuple[Cost, ...]
 

@@ -61,6 +61,16 @@ def leave_out_unmeasured(frame: pd.DataFrame, *, metric: str) -> tuple[pd.DataFr
     return frame[~absent], [Finding("unmeasured workloads", "warning", sentence, concerned(left_out))]
 
 
+def sources_of(frame: pd.DataFrame) -> dict[str, str]:
+    """Name the data source of every workload: its dataset, or itself where that is not recorded."""
+    heads = frame.drop_duplicates("workload")
+    datasets = heads["dataset"] if "dataset" in heads else heads["workload"]
+    return {
+        str(workload): str(workload if is_missing(dataset) else dataset)
+        for workload, dataset in zip(heads["workload"], datasets, strict=True)
+    }
+
+
 def tasks_of(frame: pd.DataFrame) -> dict[str, str]:
     """Name the task of every workload: what it is apart from its budget.
 
