@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 from test_tracking_mlflow import uri_of
 from test_tracking_record import evaluation, make_record
 
+from lrbench.runs.destination import report_unsent
 from lrbench.spec import RunState
 from lrbench.tracking import client as client_module
 from lrbench.tracking import send_queue as send_queue_module
@@ -14,7 +15,7 @@ from lrbench.tracking.client import Store
 from lrbench.tracking.lock import try_lock
 from lrbench.tracking.record import Record
 from lrbench.tracking.send_queue import SendQueue
-from lrbench.tracking.send_state import find_unsent, is_complete, load_state
+from lrbench.tracking.send_state import Unsent, find_unsent, is_complete, load_state
 
 
 class Clock:
@@ -208,3 +209,13 @@ def test_what_a_killed_sender_left_in_the_same_folder_is_taken_along(results):
     assert statuses(results) == {"left-0": "FINISHED", "left-1": "FINISHED", "new": "FINISHED"}
     assert all(map(is_complete, left))
     assert not is_complete(elsewhere)
+
+
+def test_many_records_unsent_for_one_reason_are_one_sentence(results, caplog):
+    unsent = [Unsent(results / "runs" / name, reason) for name, reason in [("a", "full"), ("b", "gone"), ("c", "full")]]
+    report_unsent(unsent)
+    assert caplog.messages == [
+        f"not in MLflow yet: {results}/runs/a and 1 more: full",
+        f"not in MLflow yet: {results}/runs/b: gone",
+        f"send it with: lrbench sync results_dir='{results}'",
+    ]

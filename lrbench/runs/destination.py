@@ -51,9 +51,13 @@ def tracking_uri(plan: Plan) -> str:
 
 
 def report_unsent(unsent: Sequence[Unsent]) -> None:
-    """Name every record that MLflow lacks something of, and the command that sends it."""
+    """Name what MLflow lacks something of, of many records for one reason the first, and the command that sends it."""
+    records: dict[str, list[Path]] = {}
     for item in unsent:
-        _log.warning("not in MLflow yet: %s: %s", item.record, item.reason)
+        records.setdefault(item.reason, []).append(item.record)
+    for reason, paths in records.items():
+        others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        _log.warning("not in MLflow yet: %s%s: %s", paths[0], others, reason)
     for results_dir in sorted({str(item.record.parents[1]) for item in unsent}):
         _log.warning("send it with: lrbench sync results_dir=%s", shlex.quote(results_dir))
 

@@ -130,7 +130,7 @@ def _superseded(runs: pd.DataFrame) -> npt.NDArray[np.bool_]:
     if "fingerprint" not in runs:
         return np.zeros(len(runs), bool)
     facts = runs.reindex(columns=["fingerprint", *_ORIGIN, "status", "start_time"])
-    facts[[*_ORIGIN]] = facts[[*_ORIGIN]].fillna("")
+    facts[[*_ORIGIN]] = facts[[*_ORIGIN]].astype(object).fillna("")  # a column that no run has is one of floats
     # Of equal times the finished one is the newer: it went on where the other one ended.
     facts = facts.assign(is_finished=facts["status"] == "FINISHED")
     newest = facts.sort_values(["start_time", "is_finished"], kind="stable").drop_duplicates("fingerprint", keep="last")

@@ -235,7 +235,8 @@ def _suspend(connection: _Connection, records: Sequence[Path], error: BaseExcept
 
 def _note_failure(records: Sequence[Path], error: BaseException) -> None:
     """Say why records were not sent, in the log and in their own directories, where the parent finds it."""
-    reason = str(error) or type(error).__name__
+    # SQLAlchemy's own words add the statement and a link.
+    reason = str(getattr(error, "orig", None) or error) or type(error).__name__
     for record in records:
         print(f"{time.strftime('%F %T')} {record}: {reason}", file=sys.stderr, flush=True)
         try:
