@@ -294,7 +294,9 @@ def test_of_points_stored_twice_the_later_one_counts(results):
 
 def test_metrics_beyond_the_schema_come_back_and_config_values_that_all_runs_share_can_stay_away(results):
     for lr in (0.1, 0.2):
-        with make_record(results, params={"optimizer.lr": lr, "model.depth": 3}) as record:
+        of_its_own = f"{round(10 * lr):016x}"  # else the later run would take the place of the first
+        params = {"optimizer.lr": lr, "model.depth": 3}
+        with make_record(results, fingerprint=of_its_own, params=params) as record:
             record.append(Evaluation(0, 0.0, {"val/loss": 1.0, "val/f1 of a": lr}, [(1, lr, None)]))
             record.append(Evaluation(2, 0.5, {"val/loss": 0.5}))
         send(results, record, abandoned=True)
