@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 class LocalLauncher(Launcher):
@@ -89,6 +89,7 @@ class GridSweeper(BasicSweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Let other launchers have only what is not recorded yet."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.config = _masked(config)  # which it writes into multirun.yaml
         if not isinstance(self.launcher, LocalLauncher):
             self.launcher = MissingOnlyLauncher(self.launcher)
             self.launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
@@ -141,6 +142,16 @@ class OptunaSweeper(Sweeper):
             config=self.config,
             launcher=self.launcher,
         )
+
+
+def _masked(config: DictConfig) -> DictConfig:
+    """A config without passwords."""
+    from lrbench.addresses import masked
+
+    copy = OmegaConf.create(masked(OmegaConf.to_yaml(config)))
+    assert isinstance(copy, DictConfig)
+    OmegaConf.copy_cache(from_config=config, to_config=copy)  # the same `now`
+    return copy
 
 
 def _returned(overrides: Sequence[str], result: Any) -> JobReturn:

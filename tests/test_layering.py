@@ -13,7 +13,7 @@ import lrbench
 PACKAGE = Path(lrbench.__file__).parent
 # Ground floor first. Rooms on one floor do not import each other, except where a pair is named below.
 FLOORS = [
-    {"spec", "typos", "delimited"},
+    {"spec", "typos", "delimited", "addresses"},
     {"schedules", "models", "data", "optimizers", "results", "databases"},
     {"training", "analysis", "lint"},
     {"checkpoints"},

@@ -29,6 +29,7 @@ from lrbench.analysis.prepare import (
     configs_of,
     judged,
     parameters_of,
+    printable_names,
     runs_of,
     slim,
 )
@@ -79,7 +80,7 @@ def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
             has two rows of one step.
     """
     check_needed(frame, metric=settings.metric)
-    frame, mixed = separate_workloads(frame)
+    frame, mixed = separate_workloads(printable_names(frame))
     frame, unmeasured = leave_out_unmeasured(frame, metric=settings.metric)
     sources = sources_of(frame)
     tasks, parameters, configs = tasks_of(frame), parameters_of(frame), configs_of(frame)

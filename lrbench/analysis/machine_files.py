@@ -16,6 +16,7 @@ from lrbench.analysis.statistics.terms import Interval, Share, Unavailable
 from lrbench.analysis.verdict.verdict import Verdict
 
 Row = dict[str, object]
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_machine_files(analysis: Analysis, said: Verdict, directory: Path) -> list[Path]:
@@ -26,8 +27,8 @@ def write_machine_files(analysis: Analysis, said: Verdict, directory: Path) -> l
     """
     directory.mkdir(parents=True, exist_ok=True)
     ranking, metrics = directory / "ranking.csv", directory / "metrics.csv"
-    ranking_table(analysis).to_csv(ranking, index=False)
-    metrics_table(analysis).to_csv(metrics, index=False)
+    no_formulas(ranking_table(analysis)).to_csv(ranking, index=False)
+    no_formulas(metrics_table(analysis)).to_csv(metrics, index=False)
     document = directory / "verdict.json"
     document.write_text(
         json.dumps(verdict_document(analysis, said), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -35,6 +36,11 @@ def write_machine_files(analysis: Analysis, said: Verdict, directory: Path) -> l
     page = directory / "report.md"
     page.write_text(markdown(analysis, said), encoding="utf-8")
     return [ranking, metrics, document, page]
+
+
+def no_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Put a `'` before texts that a spreadsheet would compute: a name of somebody else's may be `=cmd|...`."""
+    return table.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell)
 
 
 def ranking_table(analysis: Analysis) -> pd.DataFrame:

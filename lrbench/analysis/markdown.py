@@ -1,5 +1,7 @@
 """The report for a pull request: the verdict line, a table a budget, the rest folded away."""
 
+import re
+
 from lrbench.analysis.model import Analysis, Cell, Section
 from lrbench.analysis.statistics.terms import Unavailable
 from lrbench.analysis.verdict.verdict import Verdict
@@ -11,7 +13,7 @@ def markdown(analysis: Analysis, said: Verdict) -> str:
     question = analysis.question
     lines = ["# Learning-rate schedules compared", ""]
     for section, words in zip(analysis.sections, said.sections, strict=True):
-        lines += [f"## {section.title}", "", f"**{words.headline}**", ""]
+        lines += [f"## {plain(section.title)}", "", f"**{plain(words.headline)}**", ""]
         lines += [
             "| workload | rank | schedule | runs ok | " + _cell(question.endpoint) + " | steps to target | rate |"
         ]
@@ -25,15 +27,15 @@ def markdown(analysis: Analysis, said: Verdict) -> str:
             ]  # fmt: skip
             lines.append(f"| {' | '.join(_cell(text) for text in columns)} |")
         lines += ["", "<details><summary>What can be said, and how sure it is</summary>", ""]
-        lines += [f"- {claim.sentence}" for claim in words.claims]
-        lines += [f"- {item.sentence}" for item in words.recommendations]
+        lines += [f"- {plain(claim.sentence)}" for claim in words.claims]
+        lines += [f"- {plain(item.sentence)}" for item in words.recommendations]
         lines += ["", "</details>", ""]
-    lines += [f"- {claim.sentence}" for claim in said.budgets]
+    lines += [f"- {plain(claim.sentence)}" for claim in said.budgets]
     versions = ", ".join(f"{name} {version}" for name, version in question.versions)
     lines += [
         "",
-        f"Curves and targets: {question.metric} ({question.direction}). Intervals {1 - question.alpha:.0%}; bootstrap "
-        f"of {question.num_resamples} resamples, seed {question.bootstrap_seed}. {versions}.",
+        f"Curves and targets: {plain(question.metric)} ({question.direction}). Intervals {1 - question.alpha:.0%}; "
+        f"bootstrap of {question.num_resamples} resamples, seed {question.bootstrap_seed}. {versions}.",
         "",
     ]
     return "\n".join(lines)
@@ -58,4 +60,12 @@ def _steps(cell: Cell) -> str:
 
 def _cell(text: str) -> str:
     """Text in a table of Markdown, where a bar would begin a new column."""
-    return text.replace("|", "\\|")
+    return plain(text).replace("|", "\\|")
+
+
+def plain(text: str) -> str:
+    """Text that stays text in Markdown: names in it begin no HTML, link, picture or code, and no new line."""
+    text = "".join(character if character.isprintable() else " " for character in text)
+    text = re.sub(r"[\\`]", r"\\\g<0>", text)
+    text = re.sub(r"<(?=[A-Za-z/!?])", r"\\<", text)
+    return re.sub(r"\](?=[(\[:])", r"\\]", text)

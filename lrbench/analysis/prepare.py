@@ -79,6 +79,16 @@ def test_twin(metric: str) -> str | None:
     return f"test/{metric.removeprefix('val/')}" if metric.startswith("val/") else None
 
 
+def printable_names(frame: pd.DataFrame) -> pd.DataFrame:
+    """Show characters in names that would end a line or steer a terminal as their escapes."""
+    wrong = {}
+    for name in (c.name for c in COLUMNS if c.dtype == "string" and c.name in frame.columns):
+        escapes = {text: repr(text)[1:-1] for text in frame[name].dropna().unique() if not str(text).isprintable()}
+        if escapes:
+            wrong[name] = frame[name].replace(escapes)
+    return frame.assign(**wrong) if wrong else frame
+
+
 def check_needed(frame: pd.DataFrame, *, metric: str) -> None:
     """Refuse a frame that cannot be analysed.
 

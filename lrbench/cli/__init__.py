@@ -142,12 +142,22 @@ def _run(name: str, words: list[str]) -> int:
     return 0
 
 
+class _Shown(logging.Formatter):
+    """Messages fit for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `lrbench.runs.errors.shown`."""
+        from lrbench.runs.errors import shown
+
+        return shown(super().format(record))
+
+
 @contextmanager
 def _messages() -> Iterator[None]:
     """Print what the package logs and what libraries warn of, a line each on stderr, without a line of our source."""
     log = logging.getLogger("lrbench")
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("lrbench: %(message)s"))
+    handler.setFormatter(_Shown("lrbench: %(message)s"))
     before = log.level, log.propagate
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -4,8 +4,11 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from lrbench.addresses import masked
+from lrbench.runs.errors import shown
 from lrbench.runs.result import Result, format_metric
 from lrbench.tracking.send_state import load_state
 from lrbench.tracking.view import chart_link, server_command
@@ -41,10 +44,10 @@ def print_results(results: Sequence[Result]) -> None:
 
 def _table_of_one(result: Result) -> Table:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    rows = {"run": result.name, "state": str(result.state)}
+    rows = {"run": shown(result.name), "state": str(result.state)}
     rows |= {name: format_metric(name, value) for name, value in result.found.items()}
     for name, value in {**rows, "record": str(result.record)}.items():
-        table.add_row(f"[cyan]{name}", value)
+        table.add_row(f"[cyan]{escape(name)}", escape(value))
     return table
 
 
@@ -57,7 +60,7 @@ def _table_of_many(results: Sequence[Result]) -> Table:
     for result in results:
         values = [format_metric(name, result.found[name]) if name in result.found else "" for name in columns]
         record = "" if result.record is None else result.record.name
-        table.add_row(result.name, str(result.state), *values, record)
+        table.add_row(escape(shown(result.name)), str(result.state), *values, record)
     return table
 
 
@@ -67,5 +70,6 @@ def _how_to_look(result: Result) -> list[tuple[str, str]]:
     experiment_id = load_state(result.record).experiment_id
     if not experiment_id:
         return []
-    server = server_command(result.tracking_uri)
-    return [*([("server", server)] if server else []), ("charts", chart_link(result.tracking_uri, experiment_id))]
+    uri = masked(result.tracking_uri)
+    server = server_command(uri)
+    return [*([("server", server)] if server else []), ("charts", chart_link(uri.replace("***@", ""), experiment_id))]

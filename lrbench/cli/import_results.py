@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from lrbench.addresses import masked, sqlite_uri
 from lrbench.config.plan import absolute_folder
 from lrbench.results.files import SUFFIXES, write_file
 from lrbench.results.formats import formats, read_format
 from lrbench.results.schema import BY_NAME
+from lrbench.runs.errors import shown
 from lrbench.runs.imported import record_runs
 from lrbench.typos import did_you_mean
 
@@ -91,17 +93,17 @@ def _describe(frame: pd.DataFrame) -> None:
     states = runs["state"].value_counts().sort_index()
     print(f"runs\t{len(runs)}\nevaluations\t{len(frame)}")
     print("states\t" + ", ".join(f"{state} {count}" for state, count in states.items()))
-    print("schedulers\t" + ", ".join(sorted(set(runs["scheduler"]))))
-    print("workloads\t" + ", ".join(sorted(set(runs["workload"]))))
+    print("schedulers\t" + shown(", ".join(sorted(set(runs["scheduler"])))))
+    print("workloads\t" + shown(", ".join(sorted(set(runs["workload"])))))
 
 
 def _send(frame: pd.DataFrame, options: dict[str, str]) -> int:
     results_dir = Path(absolute_folder("results_dir", options.get("results_dir", "results")))
-    uri = options.get("tracking.uri", f"sqlite:///{results_dir}/mlflow.db")
+    uri = options.get("tracking.uri", sqlite_uri(results_dir / "mlflow.db"))
     num_known, unsent = record_runs(
         frame, results_dir=results_dir, tracking_uri=uri, experiment=options.get("tracking.experiment")
     )
-    print(f"recorded before\t{num_known}\nrecords\t{results_dir / 'runs'}\nmlflow\t{uri}")
+    print(f"recorded before\t{num_known}\nrecords\t{results_dir / 'runs'}\nmlflow\t{masked(uri)}")
     for item in unsent:
         print(f"lrbench: not in MLflow yet: {item.record}: {item.reason}", file=sys.stderr)
     return 3 if unsent else 0

@@ -47,6 +47,8 @@ def main(arguments: list[str]) -> int:
 
     check(plan)
     sender = Sender(Path(plan.values["results_dir"]) / "sender.log") if uri else None
+    if sender is not None:
+        sender.allow(uri)
     try:
         record, suggestion = run_range_test(
             plan, settings, tracking_uri=uri, on_record=sender.follow if sender else lambda _: None

@@ -15,11 +15,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lrbench import api
 from lrbench.cli.results_source import parse
 from lrbench.reporting.report import Report
+from lrbench.tracking.received import refuse_links
 from lrbench.tracking.sender import Sender
 
 _SHOWN = (
@@ -58,6 +60,7 @@ def show(report: Report, directory: Path, *, log_to: tuple[Path, str] | None) ->
     Returns:
         See `main`.
     """
+    refuse_links(directory)
     with ExitStack() as stack:
         # It loads MLflow, which takes seconds, while the page is drawn.
         sender = None if log_to is None else stack.enter_context(Sender(log_to[0] / "sender.log"))
@@ -84,7 +87,7 @@ def print_summary(report: Report) -> None:
         sys.stdout.writelines(f"verdict\t{line}\n" for line in report.verdict.lines)
         return
     for budget, rows in table.groupby("budget", sort=False):
-        shown = Table(title=str(budget), title_justify="left")
+        shown = Table(title=escape(str(budget)), title_justify="left")
         for name in _SHOWN:
             shown.add_column(name.replace("_", " "), justify="left" if name in ("workload", "scheduler") else "right")
         for row in rows[[name for name in _SHOWN if name in rows]].astype(object).itertuples(index=False):
@@ -97,4 +100,4 @@ def print_summary(report: Report) -> None:
 def _text(value: object) -> str:
     if value is None or value != value:
         return ""
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    return f"{value:.5g}" if isinstance(value, float) else escape(str(value))

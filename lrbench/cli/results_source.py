@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lrbench.addresses import sqlite_uri
 from lrbench.config.plan import absolute_folder
 from lrbench.typos import did_you_mean
 
@@ -39,7 +40,7 @@ class Words:
     @property
     def uri(self) -> str:
         """MLflow's tracking URI."""
-        return self.options.get("tracking.uri", f"sqlite:///{self.results_dir / 'mlflow.db'}")
+        return self.options.get("tracking.uri", sqlite_uri(self.results_dir / "mlflow.db"))
 
     @property
     def source(self) -> str | Path:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from lrbench.runs.destination import report_unsent
-from lrbench.runs.errors import explain
+from lrbench.runs.errors import explain, shown
 from lrbench.runs.hydra_app import run_app
 from lrbench.runs.session import Session
 
@@ -47,9 +47,9 @@ def _report(session: Session, arguments: Sequence[str]) -> None:
         )
     for result in session.failed:
         assert result.error is not None
-        print(f"lrbench: failed: {result.name}: {explain(result.error)}", file=sys.stderr)
+        print(f"lrbench: failed: {shown(result.name)}: {explain(result.error)}", file=sys.stderr)
     if session.stop_code:
         print(
-            f"lrbench: stopped; the same command continues: {shlex.join(['lrbench', *arguments])}",
+            f"lrbench: stopped; the same command continues: {shown(shlex.join(['lrbench', *arguments]))}",
             file=sys.stderr,
         )

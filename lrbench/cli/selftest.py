@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lrbench.addresses import sqlite_uri
 from lrbench.analysis.analyse import Settings, analyse
 from lrbench.analysis.statistics.cells import median
 from lrbench.analysis.statistics.curves import Curve, censoring_step, curves_of, final_value, time_to_target
@@ -78,7 +79,7 @@ def train_and_read_back(directory: Path) -> pd.DataFrame:
     """
     from lrbench.runs.train import check, train
 
-    uri = f"sqlite:///{directory}/mlflow.db"
+    uri = sqlite_uri(directory / "mlflow.db")
     with Sender(directory / "sender.log") as sender:
         for problem in PROBLEMS:
             for plan in compose_plans(problem.words(directory)):

@@ -9,8 +9,10 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+from lrbench.addresses import sqlite_uri
 from lrbench.config.plan import absolute_folder
 from lrbench.runs.compose import split_options
+from lrbench.runs.errors import shown
 from lrbench.runs.signals import StopRequest
 from lrbench.tracking.database import absolute_uri, check_tracking, database_path, scheme_of
 from lrbench.tracking.moved import follow_move
@@ -57,7 +59,7 @@ def _uri_of(options: dict[str, str]) -> str:
     if "tracking.uri" in options and "results_dir" in options:
         raise ValueError("give either results_dir=DIRECTORY or tracking.uri=URI")
     results_dir = Path(absolute_folder("results_dir", options.get("results_dir", "results")))
-    uri = absolute_uri(options.get("tracking.uri", f"sqlite:///{results_dir / 'mlflow.db'}"), Path.cwd())
+    uri = absolute_uri(options.get("tracking.uri", sqlite_uri(results_dir / "mlflow.db")), Path.cwd())
     if scheme_of(uri) in ("http", "https"):
         raise ValueError(f"tracking.uri={uri} is a server already: open it in the browser")
     path = database_path(uri) if scheme_of(uri) == "sqlite" else None
@@ -75,7 +77,7 @@ def _uri_of(options: dict[str, str]) -> str:
 def _print_links(uri: str, port: int) -> None:
     experiments = recorded_experiments(uri)
     for experiment_id, name in experiments[:_MOST_LINKS]:
-        print(f"{name}\t{chart_link(uri, experiment_id, port=port)}")
+        print(f"{shown(name)}\t{chart_link(uri, experiment_id, port=port)}")
     if len(experiments) > _MOST_LINKS:
         print(f"... and {len(experiments) - _MOST_LINKS} older experiments; the list is on the left of the page")
     if not experiments:

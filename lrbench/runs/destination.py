@@ -6,8 +6,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from lrbench.addresses import masked
 from lrbench.config import Plan
 from lrbench.tracking.database import check_tracking
+from lrbench.tracking.facts import read_facts
+from lrbench.tracking.received import is_inside
 from lrbench.tracking.send_state import Unsent
 
 _log = logging.getLogger(__name__)
@@ -32,7 +35,7 @@ def check_destination(plan: Plan) -> str:
     except ValueError as error:
         if plan.values["tracking"]["required"]:
             raise ValueError(f"{error}; with tracking.required=false it trains now and sends later") from error
-        _log.warning("%s; the record waits for `lrbench sync`", error)
+        _log.warning("%s; the record waits for `lrbench sync`", masked(str(error)))
     return uri
 
 
@@ -54,12 +57,22 @@ def report_unsent(unsent: Sequence[Unsent]) -> None:
     """Name what MLflow lacks something of, of many records for one reason the first, and the command that sends it."""
     records: dict[str, list[Path]] = {}
     for item in unsent:
-        records.setdefault(item.reason, []).append(item.record)
+        records.setdefault(masked(item.reason), []).append(item.record)
     for reason, paths in records.items():
         others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         _log.warning("not in MLflow yet: %s%s: %s", paths[0], others, reason)
-    for results_dir in sorted({str(item.record.parents[1]) for item in unsent}):
-        _log.warning("send it with: lrbench sync results_dir=%s", shlex.quote(results_dir))
+    for words in sorted({_sync_words(item.record) for item in unsent}):
+        _log.warning("send it with: %s", shlex.join(words))
+
+
+def _sync_words(record: Path) -> tuple[str, ...]:
+    results_dir = record.parents[1]
+    words = ("lrbench", "sync", f"results_dir={results_dir}")
+    try:
+        uri = read_facts(record).tracking_uri
+        return words if is_inside(uri, results_dir) else (*words, f"tracking.uri={uri}")
+    except ValueError:  # damaged, as its reason says
+        return words
 
 
 def check_results_dir(directory: Path) -> None:

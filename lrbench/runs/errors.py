@@ -10,6 +10,7 @@ from omegaconf.errors import (
 )
 from yaml import MarkedYAMLError, YAMLError
 
+from lrbench.addresses import masked
 from lrbench.typos import did_you_mean
 
 # What a wrong config, file, server or disk raises; anything else is a bug of ours and keeps its traceback.
@@ -17,7 +18,16 @@ USER_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OS
 
 
 def explain(error: BaseException) -> str:
-    """Word an error of `USER_ERRORS` in one message."""
+    """Word an error of `USER_ERRORS` in one message, fit for a terminal."""
+    return shown(_words(error))
+
+
+def shown(text: str) -> str:
+    """A text as a terminal may show it: without passwords, and without what would move its cursor or colour it."""
+    return masked("".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text))
+
+
+def _words(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         hint = did_you_mean(name.removesuffix(".yaml"), error.options)

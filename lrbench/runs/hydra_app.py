@@ -27,6 +27,8 @@ def run_app(arguments: Sequence[str], session: Session) -> None:
     app = hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")(job)
     with guarded(arguments), current_session(session), _hydra_raises(), _argv(arguments), _own_singletons():
         app()
+    if session.failure is not None:
+        raise session.failure
 
 
 def _replace_basic_sweeper() -> None:

@@ -182,7 +182,7 @@ def _destinations(plans: Iterable[Plan], session: "Session") -> dict[str, str]:
         if _place(plan) not in uris:
             uris[_place(plan)] = check_destination(plan)
             if uris[_place(plan)]:
-                session.start_sender(Path(plan.values["results_dir"]))
+                session.start_sender(Path(plan.values["results_dir"]), uris[_place(plan)])
     return uris
 
 

@@ -83,6 +83,8 @@ def run(train: Train, words: Sequence[str], *, name: str) -> list[Path]:
     results_dir = Path(plans[0].values["results_dir"])
     with Sender(results_dir / "sender.log") if uri else nullcontext() as sender:
         records = []
+        if sender is not None:
+            sender.allow(uri)
         for plan, rates in zip(plans, tables, strict=True):
             with _new_record(plan, results_dir / "runs", uri, name) as record:
                 if sender is not None:

@@ -14,6 +14,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from lrbench.addresses import masked
 from lrbench.config import Plan
 from lrbench.config.plan import flat_values
 from lrbench.data import Splits
@@ -160,9 +161,9 @@ def write_curve(path: Path, evaluations: list[Evaluation]) -> None:
 
 
 def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
-    """Write plain values as OmegaConf.save does, in a tenth of the time; OmegaConf.load reads them back."""
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(values, file, Dumper=_ConfigDumper, allow_unicode=True, sort_keys=False)
+    """Write plain values as OmegaConf.save does, in a tenth of the time and without passwords."""
+    text = yaml.dump(values, Dumper=_ConfigDumper, allow_unicode=True, sort_keys=False)
+    path.write_text(masked(text), encoding="utf-8")
 
 
 class _ConfigDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]

@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from lrbench.addresses import masked
 from lrbench.config import Plan
 from lrbench.config.plan import bind_model, plain_values, plan_of
 from lrbench.launch import Pool
@@ -19,6 +20,7 @@ from lrbench.runs.destination import check_destination, tracking_uri
 from lrbench.runs.errors import USER_ERRORS
 from lrbench.runs.progress import OnProgress, progress_bar
 from lrbench.runs.result import Result, portable
+from lrbench.tracking.received import foreign
 from lrbench.tracking.send_state import Unsent
 from lrbench.tracking.sender import Sender
 
@@ -36,6 +38,7 @@ class Session:
     def __init__(self, on_progress: OnProgress | None = None) -> None:
         self.on_progress = on_progress
         self.results: list[Result] = []
+        self.failure: Exception | None = None  # of a single run
         self.stop_code = 0  # of the signal that stopped the jobs, as shells have it
         self.study: Sequence[Any] = ()  # contestants of a finished study, see lrbench.studies
         self.wants_report = False
@@ -45,6 +48,7 @@ class Session:
         self._notes: set[str] = set()
         self._collected: set[int] = set()  # ids; `results` keeps their objects alive
         self._sender: Sender | None = None
+        self._addresses: dict[str, str] = {}  # those configured here, as records say them, and in full
         self._pool: Pool | None = None
 
     @property
@@ -88,11 +92,15 @@ class Session:
         self.stop_code = self.stop_code or code
 
     def follow(self, record: Path, tracking_uri: str) -> None:
-        """Have a record copied into MLflow from now on."""
+        """Have a record copied into MLflow from now on, if that is where this command sends records."""
         if not tracking_uri or record in self._followed:
             return
         self._followed.add(record)
-        self.start_sender(record.parents[1]).follow(record)
+        uri = self._addresses.get(masked(tracking_uri))
+        if uri is None:
+            self.note(f"{record} is not sent: {foreign(tracking_uri)}")
+        else:
+            self.start_sender(record.parents[1], uri).follow(record)
 
     def note(self, text: str) -> None:
         """Say something once."""
@@ -100,10 +108,17 @@ class Session:
             self._notes.add(text)
             _log.info(text)
 
-    def start_sender(self, results_dir: Path) -> Sender:
-        """Start the process that copies; early, since it loads MLflow while the data are loaded here."""
+    def start_sender(self, results_dir: Path, tracking_uri: str) -> Sender:
+        """Start the process that copies; early, since it loads MLflow while the data are loaded here.
+
+        Args:
+            results_dir: gets its log.
+            tracking_uri: of this command; others, which only records name, are not sent to.
+        """
         if self._sender is None:
             self._sender = Sender(results_dir / "sender.log")
+        self._sender.allow(tracking_uri)
+        self._addresses[masked(tracking_uri)] = tracking_uri
         return self._sender
 
     def pool(self, num_workers: int) -> Pool:
@@ -143,21 +158,21 @@ def get_session() -> Session:
 def job(cfg: DictConfig) -> Result:
     """Train what one composed config asks for: the task that Hydra's launchers call, here or in another process.
 
-    Raises:
-        What the user did wrong, unless other jobs wait: in a sweep it is in the result.
+    What the user did wrong is in the result, of a single run in the session too, which `run_app` raises: were it raised
+    here, Hydra would print the whole command line, passwords and all.
     """
     session = _current.get()
     is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         result = _train(plan_of(plain_values(cfg)), session)
     except USER_ERRORS as error:
-        if not is_sweep:
-            raise
         result = Result(HydraConfig.get().job.override_dirname, error=portable(error))
+        if session is not None and not is_sweep:
+            session.failure = error
+            return result
     if session is not None:
         session.collect(result)
-    if not is_sweep and result.error is not None:
-        raise result.error
+        session.failure = None if is_sweep else result.error
     return result
 
 
@@ -175,7 +190,7 @@ def _train(plan: Plan, session: Session | None) -> Result:
 
     check(plan)
     if uri and session is not None:
-        session.start_sender(Path(plan.values["results_dir"]))
+        session.start_sender(Path(plan.values["results_dir"]), uri)
     try_out(plan)
     signals = SIGNALS_ELSEWHERE if session is None else SIGNALS
     on_progress = None if session is None else session.on_progress

@@ -7,7 +7,6 @@ on PostgreSQL an advisory lock keeps others out, and the server undoes what a ki
 import functools
 import importlib.util
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, Dialect, Engine, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
+from lrbench.addresses import split_sqlite
 from lrbench.databases import check_place, create_database, is_made, lock_beside
 from lrbench.search.quiet import quiet_optuna
 from lrbench.spec import derived_seed
@@ -53,8 +53,8 @@ def parse_url(url: str) -> URL:
     Raises:
         ValueError: naming hydra.sweeper.storage, the rule and the value, without a password.
     """
-    file = re.fullmatch(r"sqlite(?:\+pysqlite)?:///(/[^?]+)", url)
-    if file is not None:
+    file = split_sqlite(url)
+    if file is not None and file[1].startswith("/") and not file[2]:
         # Not through make_url, which would decode a % in the path.
         return URL.create("sqlite", database=file[1])
     try:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lrbench.addresses import sqlite_uri
 from lrbench.search.storage import open_storage
 from lrbench.search.study import Storage, TunedStudy
 from lrbench.studies.contestants import Contestant, Settings, document_of, finals_of
@@ -55,7 +56,7 @@ def run_sweep(contestants: Sequence[Contestant], settings: Settings, world: Surr
         Interrupted: the trials in hand stay running, and are taken up by the same command.
     """
     results_dir = Path(contestants[0].values["results_dir"])
-    url = settings.storage or f"sqlite:///{results_dir}/studies.db"
+    url = settings.storage or sqlite_uri(results_dir / "studies.db")
     storage = open_storage(url)  # a second, in which the workers' server goes on importing
     digests = world.digests()
     with ExitStack() as held:

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt, Lt, MinLen
@@ -84,6 +85,8 @@ def optuna_sweep(
     arguments = read_arguments([*given, *defaults])
     contestants = make_contestants(arguments, chosen, partial(compose_values, loader, config))
     uri = check_destination(contestants[0].plan)
+    if uri:
+        session.start_sender(Path(contestants[0].values["results_dir"]), uri)
     for contestant in {dataset_key(contestant.values): contestant for contestant in contestants}.values():
         contestant.plan.dataset.check()  # of a folder of images it looks at every name
     try:

@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
-from urllib.parse import unquote, urlsplit
 
 from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlRun, SqlTag
 from mlflow.utils.uri import append_to_uri_path
@@ -20,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from lrbench.tracking.bulk_rows import NAME_TAG, write_rows
 from lrbench.tracking.names import RECORD_TAG
+from lrbench.tracking.received import local_path, puts_inside
 from lrbench.tracking.send_state import save_state
 from lrbench.tracking.upload import Upload
 
@@ -33,8 +33,9 @@ _RUNS, _TAGS, _EXPERIMENTS = SqlRun.__table__, SqlTag.__table__, SqlExperiment._
 class Bulk:
     """A database that takes many runs at once; see `open`."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, database: Path) -> None:
         self._engine = engine
+        self._database = database
         with engine.connect() as connection:
             # Runs that the client made have ids of their own; they are known by the id of their record.
             query = select(_TAGS.c.value).where(_TAGS.c.key == RECORD_TAG)
@@ -57,7 +58,7 @@ class Bulk:
         engine = create_engine("sqlite://", creator=connect)
         with engine.connect() as connection:
             revision = connection.execute(select(column("version_num")).select_from(table("alembic_version"))).scalar()
-        return cls(engine) if revision in SCHEMAS else None
+        return cls(engine, database) if revision in SCHEMAS else None
 
     def write(self, uploads: Sequence[Upload]) -> list[Path]:
         """Write what can be written without the client, all or nothing, and note it in the records.
@@ -87,7 +88,7 @@ class Bulk:
             # The client will find out which record is to blame.
             for upload in accepted:
                 if upload.is_first:
-                    shutil.rmtree(_local_path(uris[upload.record]).parent, ignore_errors=True)
+                    shutil.rmtree(_folder(uris[upload.record]).parent, ignore_errors=True)
             return [upload.record for upload in uploads]
         for upload in accepted:
             save_state(upload.record, upload.state)
@@ -118,18 +119,20 @@ class Bulk:
                 continue
             else:
                 uri = runs[state.run_id].artifact_uri
-            if urlsplit(uri).scheme in ("", "file"):
+            if local_path(uri) is not None and puts_inside(uri, self._database, upload.record):
                 state.run_id = state.run_id or record_id
                 uris[upload.record] = uri
         return uris
 
 
-def _local_path(uri: str) -> Path:
-    return Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri)
+def _folder(uri: str) -> Path:
+    folder = local_path(uri)
+    assert folder is not None
+    return folder
 
 
 def _copy_files(upload: Upload, uri: str) -> None:
-    folder = _local_path(uri)
+    folder = _folder(uri)
     for subfolder in {file.parent for file in upload.files}:
         (folder / subfolder).mkdir(parents=True, exist_ok=True)
     for file in upload.files:

@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.exc import SQLAlchemyError
 
+from lrbench.addresses import quoted_uri
 from lrbench.databases import create_database
 from lrbench.tracking.bulk import Bulk
 from lrbench.tracking.database import check_tracking, database_path
@@ -23,6 +24,7 @@ from lrbench.tracking.facts import DatasetFacts, Facts, read_facts
 from lrbench.tracking.lock import try_lock
 from lrbench.tracking.moved import artifact_root, follow_move
 from lrbench.tracking.names import PARENT_TAG, RECORD_TAG
+from lrbench.tracking.received import puts_inside
 from lrbench.tracking.record import RecordBusyError
 from lrbench.tracking.send_state import SendState, load_state, save_state
 from lrbench.tracking.upload import DATASET_TAG, Upload, birth_tags, dataset_row, next_upload
@@ -59,7 +61,7 @@ class Store:
         if self._database is not None:
             create_database(self._database, _build_database)
             follow_move(self._database)
-        self._client = MlflowClient(uri)
+        self._client = MlflowClient(uri if self._database is None else quoted_uri(self._database))
         self._bulk = None if self._database is None else Bulk.open(self._database)
         self._experiments: dict[str, str] = {}
 
@@ -129,6 +131,10 @@ class Store:
         )
         if upload.dataset is not None:
             self._client.log_inputs(state.run_id, datasets=[_dataset_input(upload.dataset)])
+        if upload.files and self._database is not None:
+            place = self._client.get_run(state.run_id).info.artifact_uri
+            if not puts_inside(place, self._database, upload.record):
+                raise ValueError(f"{self._database} has artifacts put into {place}, which is not in its folder")
         for file in upload.files:
             folder = None if file.parent == Path() else str(file.parent)
             self._client.log_artifact(state.run_id, str(upload.record / "artifacts" / file), folder)
@@ -246,5 +252,5 @@ def _dataset_input(facts: DatasetFacts) -> DatasetInput:
 
 
 def _build_database(path: Path) -> None:
-    store = SqlAlchemyStore(f"sqlite:///{path}", artifact_root(path))
+    store = SqlAlchemyStore(quoted_uri(path), artifact_root(path))
     store.engine.dispose()

@@ -5,6 +5,7 @@ import configparser
 import importlib.util
 import os
 import re
+import shlex
 import socket
 import sqlite3
 import urllib.error
@@ -14,6 +15,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lrbench.addresses import quoted_uri, split_sqlite
 from lrbench.databases import check_place, is_made
 
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
@@ -28,13 +30,16 @@ def scheme_of(uri: str) -> str:
 
 def absolute_uri(uri: str, base: Path) -> str:
     """Make the path of a `sqlite:///` URI absolute, starting from `base`; other URIs stay as they are."""
-    match = re.match(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)$", uri)
-    return f"{match[1]}{base / match[2]}{match[3]}" if match else uri
+    parts = split_sqlite(uri)
+    return uri if parts is None else f"{parts[0]}{base / parts[1]}{parts[2]}"
 
 
 def relative_uri(uri: str, base: Path) -> str:
     """The reverse of `absolute_uri`, for a file inside `base`; other URIs stay as they are."""
-    return re.sub(rf"^(sqlite(?:\+\w+)?:///){re.escape(str(base))}/(?=[^/?])", r"\1", uri)
+    parts = split_sqlite(uri)
+    if parts is None or not parts[1].startswith(f"{base}/"):
+        return uri
+    return f"{parts[0]}{parts[1].removeprefix(f'{base}/')}{parts[2]}"
 
 
 def database_path(uri: str) -> Path | None:
@@ -45,10 +50,10 @@ def database_path(uri: str) -> Path | None:
     """
     if scheme_of(uri) != "sqlite":
         return None
-    match = re.match(r"sqlite(?:\+\w+)?:///(/[^?]+)", uri)
-    if match is None:
+    parts = split_sqlite(uri)
+    if parts is None or not parts[1].startswith("/"):
         raise ValueError(f"tracking.uri must be sqlite:/// and an absolute path, got {uri!r}")
-    return Path(match[1])
+    return Path(parts[1])
 
 
 def check_tracking(uri: str) -> None:
@@ -107,7 +112,7 @@ def _check_schema(path: Path, revision: str | None) -> None:
     if revision in known:
         raise ValueError(
             f"tracking.uri: {path} was made by an older MLflow (schema {revision}); "
-            f"back it up, then run: mlflow db upgrade sqlite:///{path}"
+            f"back it up, then run: mlflow db upgrade {shlex.quote(quoted_uri(path))}"
         )
     raise ValueError(
         f"tracking.uri: {path} has the schema {revision}, which the installed MLflow does not know; "

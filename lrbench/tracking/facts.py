@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lrbench.addresses import masked
 from lrbench.tracking.database import absolute_uri, relative_uri
+from lrbench.tracking.received import check_names
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Facts:
         record_id: unique, 32 hex digits; the tag by which MLflow's copy is found again.
         name: readable, e.g. `cosine-s0`.
         experiment: name of the MLflow experiment.
-        tracking_uri: absolute MLflow tracking URI. In the file, that of a database in the results folder is relative to
-            it, so that the folder can be moved.
+        tracking_uri: absolute MLflow tracking URI, without what is secret in it. In the file, that of a database in the
+            results folder is relative to it, so that the folder can be moved.
         fingerprint: digest of everything in the config that shapes the curve, >= 8 hex digits.
         tags: short strings to group and filter by.
         params: config values under their dotted names.
@@ -68,8 +70,10 @@ def read_facts(path: Path) -> Facts:
         document = json.loads(file.read_text(encoding="utf-8"))
         if document["dataset"] is not None:
             document["dataset"] = DatasetFacts(**document["dataset"])
+        replaces = tuple(document.get("replaces", ()))
+        check_names([document["record_id"], *replaces], document.get("parent", ""))
         uri = absolute_uri(document["tracking_uri"], path.absolute().parents[1])
-        return Facts(**{**document, "tracking_uri": uri, "replaces": tuple(document.get("replaces", ()))})
+        return Facts(**{**document, "tracking_uri": uri, "replaces": replaces})
     except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is not the description of a run: {error}") from error
 
@@ -83,7 +87,9 @@ def write_facts(path: Path, facts: Facts) -> None:
 
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:
-    """Replace a JSON file in one step, so that a reader or a kill never meets half of it."""
+    """Replace a JSON file in one step, so that a reader or a kill never meets half of it; passwords are left out."""
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
+    temporary.unlink(missing_ok=True)  # one that is a link would be written through
+    text = masked(json.dumps(document, indent=1, ensure_ascii=False, default=str))
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)

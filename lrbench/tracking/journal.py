@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lrbench.addresses import masked
 from lrbench.spec import Evaluation, RunState
 
 EndStatus = Literal["FINISHED", "FAILED", "KILLED"]
@@ -59,7 +60,7 @@ Entry = Evaluated | Resumed | Described | Ended
 
 
 def encode(entry: Entry) -> bytes:
-    """Write an entry as one line of JSON, with its newline."""
+    """Write an entry as one line of JSON, with its newline; passwords in addresses are left out of texts."""
     document: dict[str, object]
     match entry:
         case Evaluated(time, evaluation):
@@ -79,7 +80,10 @@ def encode(entry: Entry) -> bytes:
             document = {"describe": {"time": time, "params": dict(params), "tags": dict(tags), "note": note}}
         case Ended(time, status, state, message):
             document = {"end": {"time": time, "status": status, "state": state, "message": message}}
-    return json.dumps(document, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    line = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    if not isinstance(entry, Evaluated):
+        line = masked(line)
+    return line.encode() + b"\n"
 
 
 def decode(line: bytes) -> Entry:

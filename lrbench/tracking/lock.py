@@ -64,7 +64,7 @@ def try_lock(path: Path, *, patience: float = 0.0) -> Lock | None:
         None when it could not be had.
     """
     deadline = time.monotonic() + patience
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         while not _flock(file):
             if time.monotonic() >= deadline:

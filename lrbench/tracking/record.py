@@ -23,11 +23,13 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
+from lrbench.addresses import masked
 from lrbench.spec import Evaluation, RunState
 from lrbench.tracking.facts import DatasetFacts, Facts, read_facts, write_facts
 from lrbench.tracking.journal import Described, Ended, EndStatus, Evaluated, Journal, Resumed, last_entry, read_all
 from lrbench.tracking.lock import Lock, is_locked, try_lock
 from lrbench.tracking.names import format_param
+from lrbench.tracking.received import refuse_links
 from lrbench.tracking.send_state import has_lost_lines, is_complete
 
 
@@ -80,6 +82,7 @@ class Record:
             OSError: the directory cannot be made or written.
             ValueError: the parent is no record under `root`, or goes to another experiment or tracking store.
         """
+        tracking_uri = masked(tracking_uri)
         if parent is not None:
             _check_parent(parent, root, experiment, tracking_uri)
         # Characters that some file system or shell would trip over; unicode letters are fine.
@@ -112,6 +115,7 @@ class Record:
             RecordBusyError: another process trains it.
             ValueError: it is finished, or damaged.
         """
+        refuse_links(path)
         read_facts(path)  # says what is wrong when it is no record
         lock = _lock(path)
         try:
@@ -142,6 +146,7 @@ class Record:
             RecordBusyError: another process writes it, or a sender has been at it for a minute.
             ValueError: it is damaged.
         """
+        refuse_links(path)
         read_facts(path)  # says what is wrong when it is no record
         lock = _lock(path)
         try:

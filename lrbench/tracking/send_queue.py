@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrbench.addresses import masked
 from lrbench.tracking.facts import Facts, read_facts
 from lrbench.tracking.lock import try_lock
+from lrbench.tracking.received import foreign, is_inside, refuse_links
 from lrbench.tracking.record import RecordBusyError, copy_anew, is_busy, left_behind
 from lrbench.tracking.send_state import SendState, has_all_lines, has_lost_lines, is_complete, load_state, save_state
 
@@ -55,10 +57,21 @@ class _Followed:
 
 @dataclass
 class SendQueue:
-    """The loop's state: the records still followed, their stores, and the CPU seconds that the last round took."""
+    """The loop's state.
 
+    Attributes:
+        addresses: where records may be sent, as the records say it, without secrets, and in full. What a record says
+            does not count by itself, but for a database in its own results folder.
+        followed: the records on the list.
+        swept: directories of records and stores, see `_sweep`.
+        connections: their stores, by address.
+        num_refused: records that were given up.
+        last_cost: CPU seconds that the last round took.
+    """
+
+    addresses: dict[str, str] = field(default_factory=dict)
     followed: dict[Path, _Followed] = field(default_factory=dict)
-    swept: set[tuple[Path, str]] = field(default_factory=set)  # directories of records and stores, see `_sweep`
+    swept: set[tuple[Path, str]] = field(default_factory=set)
     connections: dict[str, _Connection] = field(default_factory=dict)
     num_refused: int = 0
     last_cost: float = 0.0
@@ -66,12 +79,26 @@ class SendQueue:
     def follow(self, record: Path) -> None:
         """Put a record on the list; one that is there already may have been restarted and is looked at anew."""
         try:
+            refuse_links(record)
             facts = read_facts(record)
+            uri = self._address_of(record, facts)
             young_until = time.monotonic() + _YOUNG_SECONDS
-            self.followed[record] = _Followed(facts.tracking_uri, _depth(record, facts), young_until)
+            self.followed[record] = _Followed(uri, _depth(record, facts), young_until)
             self._sweep(record.parent, facts.tracking_uri)
         except (ValueError, OSError) as error:  # damaged, deleted or unreadable
             self._refuse(record, error)
+
+    def allow(self, uri: str) -> None:
+        """Let records be sent to an address that was configured here."""
+        self.addresses[masked(uri)] = uri
+
+    def _address_of(self, record: Path, facts: Facts) -> str:
+        uri = self.addresses.get(facts.tracking_uri)
+        if uri is None and is_inside(facts.tracking_uri, record.parents[1]):
+            uri = facts.tracking_uri
+        if uri is None:
+            raise ValueError(foreign(facts.tracking_uri))
+        return uri
 
     def _sweep(self, root: Path, uri: str) -> None:
         """Take along, once, what an earlier sender that was killed has left in the same directory for this store."""
@@ -220,8 +247,14 @@ def _size(record: Path) -> int:
 
 def _depth(record: Path, facts: Facts) -> int:
     """How many records a record is inside of."""
-    parent = record.parent / facts.parent
-    return 1 + _depth(parent, read_facts(parent)) if facts.parent and parent.exists() else 0
+    depth, seen = 0, {record.name}
+    while facts.parent and (record.parent / facts.parent).exists():
+        if facts.parent in seen:
+            raise ValueError(f"{record} is inside of itself")
+        seen.add(facts.parent)
+        facts = read_facts(record.parent / facts.parent)
+        depth += 1
+    return depth
 
 
 def _suspend(connection: _Connection, records: Sequence[Path], error: BaseException) -> None:
@@ -236,7 +269,7 @@ def _suspend(connection: _Connection, records: Sequence[Path], error: BaseExcept
 def _note_failure(records: Sequence[Path], error: BaseException) -> None:
     """Say why records were not sent, in the log and in their own directories, where the parent finds it."""
     # SQLAlchemy's own words add the statement and a link.
-    reason = str(getattr(error, "orig", None) or error) or type(error).__name__
+    reason = masked(str(getattr(error, "orig", None) or error)) or type(error).__name__
     for record in records:
         print(f"{time.strftime('%F %T')} {record}: {reason}", file=sys.stderr, flush=True)
         try:
@@ -245,4 +278,4 @@ def _note_failure(records: Sequence[Path], error: BaseException) -> None:
                 state.error = reason
                 save_state(record, state)
         except OSError as another:  # the disk is full, or the record was deleted
-            print(f"{time.strftime('%F %T')} {record}: {another}", file=sys.stderr, flush=True)
+            print(f"{time.strftime('%F %T')} {record}: {masked(str(another))}", file=sys.stderr, flush=True)

@@ -48,12 +48,19 @@ class Sender:
     def __init__(self, log_path: Path) -> None:
         self._log_path = log_path
         self._records: list[Path] = []
+        self._addresses: list[str] = []
         self._process = self._start()
+
+    def allow(self, uri: str) -> None:
+        """Let records be sent to an address, in full; that of a database in their results folder need not be said."""
+        if uri not in self._addresses:
+            self._addresses.append(uri)
+            self._tell([f"@{uri}"])
 
     def follow(self, record: Path) -> None:
         """Copy this record from now on; it must be open (locked), else it looks like one that was killed."""
         self._records.append(record)
-        self._tell([record])
+        self._tell([str(record.resolve())])
 
     def close(
         self, patience: float | None = 60.0, *, on_wait: Callable[[int], None] = lambda num_waiting: None
@@ -121,7 +128,8 @@ class Sender:
         # The same modules as here, wherever this process found them.
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self._log_path.open("ab") as log:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW  # a link would lead to somebody's file
+        with open(os.open(self._log_path, flags, 0o644), "ab") as log:
             # A session of its own: Ctrl-C in the terminal is for the training, whose end must still be sent.
             return subprocess.Popen(
                 [sys.executable, "-P", "-m", "lrbench.tracking.sender_process"],
@@ -132,12 +140,13 @@ class Sender:
                 env={**_ENVIRONMENT, **home(), **os.environ, "PYTHONPATH": path},
             )
 
-    def _tell(self, records: list[Path]) -> None:
+    def _tell(self, lines: list[str]) -> None:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(b"".join(os.fsencode(record.resolve()) + b"\n" for record in records))
+            self._process.stdin.write(b"".join(os.fsencode(line) + b"\n" for line in lines))
             self._process.stdin.flush()
         except BrokenPipeError:
             # Somebody killed it. In a sweep of thousands of runs it is worth a new one.
             self._process = self._start()
-            self._tell([record for record in self._records if not is_complete(record)])
+            records = [str(record.resolve()) for record in self._records if not is_complete(record)]
+            self._tell([*(f"@{uri}" for uri in self._addresses), *records])

@@ -1,8 +1,8 @@
 """The sender's process, `python -m lrbench.tracking.sender_process`: follows records and copies them into MLflow.
 
-It reads the paths of records from stdin, one a line; an empty line or the end of stdin means that no more will come:
-it sends what is left and exits, with 1 when something stays unsent. When its parent dies, stdin ends too, and a record
-without an end becomes KILLED in MLflow.
+It reads the paths of records from stdin, one a line, and before them, behind `@`, the addresses to which they may be
+sent; an empty line or the end of stdin means that no more will come: it sends what is left and exits, with 1 when
+something stays unsent. When its parent dies, stdin ends too, and a record without an end becomes KILLED in MLflow.
 
 Training comes first: while it goes on, the rounds have a low priority, and after each the process rests for ten times
 as long as it took, but not so long that much is left for the end, where somebody waits.
@@ -34,7 +34,7 @@ def main() -> int:
     # sent.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     atexit.register(gc.freeze)  # the last collections of all that MLflow imports take as long as sending fifty runs
-    lines: SimpleQueue[Path | None] = SimpleQueue()
+    lines: SimpleQueue[str | None] = SimpleQueue()
     # A thread of its own, so that the parent never waits at a full pipe for a slow store.
     threading.Thread(target=_read_paths, args=[lines], daemon=True).start()
     importlib.import_module("lrbench.tracking.client")  # seconds, while the parent loads its data
@@ -45,7 +45,7 @@ def main() -> int:
     return _finish(queue)
 
 
-def _follow(queue: SendQueue, lines: "SimpleQueue[Path | None]") -> None:
+def _follow(queue: SendQueue, lines: "SimpleQueue[str | None]") -> None:
     """Serve the records while the training goes on, which has the cores first."""
     if sys.platform == "linux":  # elsewhere it is the whole process that would be nice, to its end
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _NICENESS)
@@ -82,7 +82,7 @@ def _weigh_session(niceness: int) -> None:
             return
 
 
-def _read_paths(lines: "SimpleQueue[Path | None]") -> None:
+def _read_paths(lines: "SimpleQueue[str | None]") -> None:
     """Pass on the paths from stdin, then None; a line without its end is of a parent that was killed meanwhile."""
     pending = b""
     # Not through sys.stdin, whose lock this thread would hold when the process exits.
@@ -92,21 +92,24 @@ def _read_paths(lines: "SimpleQueue[Path | None]") -> None:
             if not line:
                 lines.put(None)
                 return
-            lines.put(Path(os.fsdecode(line)))
+            lines.put(os.fsdecode(line))
     lines.put(None)
 
 
-def _take_paths(queue: SendQueue, lines: "SimpleQueue[Path | None]", *, seconds: float) -> bool:
+def _take_paths(queue: SendQueue, lines: "SimpleQueue[str | None]", *, seconds: float) -> bool:
     """Wait for so long, taking in more paths; whether more may come."""
     until = time.monotonic() + seconds
     while True:
         try:
-            path = lines.get(timeout=max(0.0, until - time.monotonic()))
+            line = lines.get(timeout=max(0.0, until - time.monotonic()))
         except Empty:
             return True
-        if path is None:
+        if line is None:
             return False
-        queue.follow(path)
+        if line.startswith("@"):
+            queue.allow(line[1:])
+        else:
+            queue.follow(Path(line))
 
 
 if __name__ == "__main__":

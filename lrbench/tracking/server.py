@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from lrbench.addresses import quoted_uri
+from lrbench.tracking.database import database_path
 from lrbench.tracking.sender import home
 from lrbench.tracking.server_process import STOP_SECONDS
 
@@ -60,15 +62,18 @@ def serving(
     Raises:
         ValueError: the server ended by itself, or did not answer in time; shows the end of what it said.
     """
-    words = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
+    database = database_path(uri)
+    words = ["--host", HOST, "--port", str(port), "--workers", "1"]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "lrbench.tracking.server_process", *words],
+            [sys.executable, "-P", "-m", "lrbench.tracking.server_process", *words],
             env={
                 **home(),
                 **os.environ,
                 **LIGHT,
                 "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+                # Not as a word, which every user of the machine can read: it may hold a password.
+                "MLFLOW_BACKEND_STORE_URI": uri if database is None else quoted_uri(database),
             },
             stdin=subprocess.PIPE,  # never written to: its end tells of ours
             stdout=log,

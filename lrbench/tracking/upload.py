@@ -11,6 +11,7 @@ from lrbench.spec import RunState
 from lrbench.tracking.facts import DatasetFacts, Facts, read_facts
 from lrbench.tracking.journal import Described, Ended, Entry, Evaluated, complete_bytes, read_entries
 from lrbench.tracking.names import MAX_TAG_LENGTH, NOTE_TAG, RECORD_TAG, cut, escape_key, format_param
+from lrbench.tracking.received import refuse_links
 from lrbench.tracking.send_state import SendState, load_state
 
 DATASET_TAG = ("mlflow.data.context", "training")
@@ -145,6 +146,7 @@ def _ending(state: SendState) -> Ended:
 def _take_files(root: Path, state: SendState) -> list[Path]:
     """Files that are new or have changed, which the state then takes for sent."""
     files = []
+    refuse_links(root)  # some may have come since the record was looked at
     for file in sorted(path for path in root.rglob("*") if path.is_file()):
         name, facts = file.relative_to(root), file.stat()
         version = [facts.st_size, facts.st_mtime_ns]
