@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 import lrbench
@@ -30,3 +31,10 @@ def test_hooks_are_local_and_run_what_make_runs():
 
 def test_the_changelog_has_a_place_for_what_is_not_released():
     assert "\n## [Unreleased]\n" in (REPO / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.xdist_group("known")
+def test_pytest_and_xdist_agree_on_groups(request):
+    """Where they do not, kills that need quiet run side by side, and nothing says so."""
+    if hasattr(request.config, "workerinput"):
+        assert request.node.nodeid.endswith("@known")

@@ -37,6 +37,22 @@ def command(tmp_path):
     return run
 
 
+@pytest.fixture
+def in_process(tmp_path, monkeypatch, capsys):
+    """The same without the seconds in which a process imports torch."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LRBENCH_CACHE_DIR", str(tmp_path / "cache"))
+
+    def run(*words, check=True):
+        capsys.readouterr()
+        code = main(words)
+        said = capsys.readouterr()
+        assert not check or code == 0, said.err
+        return subprocess.CompletedProcess(words, code, said.out, said.err)
+
+    return run
+
+
 def start(tmp_path, *words):
     return subprocess.Popen(
         [sys.executable, "-m", "lrbench", *words],
@@ -91,18 +107,16 @@ def test_a_run_reports_what_it_found_and_leaves_a_whole_record(command, tmp_path
     assert repr(float(curve[-1]["val/accuracy"])) == said["val/accuracy"]
 
 
-@pytest.mark.slow
-def test_the_same_command_twice_gives_the_same_curve_and_weights(command, tmp_path):
-    command(*QUICK)
-    command(*QUICK)
+def test_the_same_command_twice_gives_the_same_curve_and_weights(in_process, tmp_path):
+    in_process(*QUICK)
+    in_process(*QUICK)
     first, second = records(tmp_path)
     assert metrics(first) == metrics(second)
     assert outcome(first)["weights_sha256"] == outcome(second)["weights_sha256"]
 
 
-@pytest.mark.slow
-def test_a_diverged_run_is_a_result(command, tmp_path):
-    said = found(command("optimizer.lr=1e6", *QUICK))
+def test_a_diverged_run_is_a_result(in_process, tmp_path):
+    said = found(in_process("optimizer.lr=1e6", *QUICK))
     assert said["state"] == "diverged"
     assert said["val/accuracy"] == said["test/accuracy"] == said["val/loss"] == "nan"
     (record,) = records(tmp_path)
@@ -119,11 +133,10 @@ def test_a_grid_goes_on_after_a_failing_job_and_lists_the_failure(command, tmp_p
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
-def test_the_lint_warns_and_stops_when_strict(command, tmp_path):
+def test_the_lint_warns_and_stops_when_strict(in_process, tmp_path):
     plateau = ["scheduler=plateau", "scheduler.patience_fraction=1.0", *QUICK]
-    assert "lrbench: warning: " in command(*plateau).stderr
-    stopped = command(*plateau, "strict=true", check=False)
+    assert "lrbench: warning: " in in_process(*plateau).stderr
+    stopped = in_process(*plateau, "strict=true", check=False)
     assert stopped.returncode == 1
     assert "scheduler=plateau is set up wrongly" in stopped.stderr
     assert len(records(tmp_path)) == 1
@@ -141,12 +154,11 @@ def test_the_lint_warns_and_stops_when_strict(command, tmp_path):
         (["dataset=mnist", "dataset.root=nowhere"], "dataset.root must hold MNIST/raw/train-images"),
     ],
 )
-def test_bad_input_ends_with_one_message_before_any_training(tmp_path, monkeypatch, capsys, words, message):
-    monkeypatch.chdir(tmp_path)
-    assert main(words) != 0
-    said = capsys.readouterr().err
-    assert message in said
-    assert "Traceback" not in said
+def test_bad_input_ends_with_one_message_before_any_training(in_process, tmp_path, words, message):
+    done = in_process(*words, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("results/runs/*"))
 
 
@@ -165,7 +177,7 @@ def test_the_traceback_of_a_process_is_shown_when_asked_for(command, monkeypatch
 
 
 @pytest.mark.slow
-def test_a_users_own_model_in_the_working_directory(command, tmp_path):
+def test_a_users_own_model_in_the_working_directory(command, in_process, tmp_path):
     (tmp_path / "my_models.py").write_text(
         "from torch import nn\n"
         "class Net(nn.Sequential):\n"
@@ -173,7 +185,7 @@ def test_a_users_own_model_in_the_working_directory(command, tmp_path):
         "        super().__init__(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, num_outputs))\n"
     )
     words = ["model=own/custom", "model._target_=my_models.Net", "+model.width=16", *QUICK]
-    assert "must lie in a trusted module" in command(*words, check=False).stderr
+    assert "must lie in a trusted module" in in_process(*words, check=False).stderr
     assert found(command(*words, "trusted_modules=[my_models]"))["state"] == "ok"
 
 
@@ -200,6 +212,17 @@ def test_a_closed_loop_schedule_that_goes_wrong_fails_its_own_run_only(command, 
 LONG = ["tracking=none", "budget=steps", "budget.steps=6000", "training.checkpoint_seconds=0.2", "scheduler=plateau"]
 
 
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The record of a run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    process = start(folder, *LONG)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    (record,) = records(folder)
+    return record
+
+
 def wait_for_checkpoint(tmp_path, process):
     deadline = time.monotonic() + 180
     while not list(tmp_path.glob("results/runs/*/checkpoints/*.pt")):
@@ -214,7 +237,7 @@ def wait_for_checkpoint(tmp_path, process):
     ("how", "code", "status"),
     [(signal.SIGKILL, -9, None), (signal.SIGINT, 130, "KILLED"), (signal.SIGTERM, 143, "KILLED")],
 )
-def test_an_interrupted_run_continues_bit_for_bit_with_the_same_command(command, tmp_path, how, code, status):
+def test_an_interrupted_run_continues_bit_for_bit_with_the_same_command(command, tmp_path, unbroken, how, code, status):
     process = start(tmp_path, *LONG)
     wait_for_checkpoint(tmp_path, process)
     process.send_signal(how)
@@ -227,11 +250,9 @@ def test_an_interrupted_run_continues_bit_for_bit_with_the_same_command(command,
             assert opened.last_step < 6000
     command(*LONG)
     assert records(tmp_path) == [record], "resumed, not started anew"
-    command(*LONG)
-    resumed, unbroken = records(tmp_path)
-    assert not (resumed / "checkpoints").exists()
-    assert metrics(resumed) == metrics(unbroken)
-    assert outcome(resumed)["weights_sha256"] == outcome(unbroken)["weights_sha256"]
+    assert not (record / "checkpoints").exists()
+    assert metrics(record) == metrics(unbroken)
+    assert outcome(record)["weights_sha256"] == outcome(unbroken)["weights_sha256"]
 
 
 @pytest.mark.slow
@@ -252,14 +273,14 @@ def test_the_record_reaches_mlflow_and_comes_back_as_the_frame(command, tmp_path
 
 
 @pytest.mark.slow
-def test_budgets_of_one_point_share_their_first_steps_and_end_as_alone(command, tmp_path):
+def test_budgets_of_one_point_share_their_first_steps_and_end_as_alone(command, in_process, tmp_path):
     words = ["scheduler=wsd", "model.dropout=0.2", "tracking=none"]
     grid = command("-m", *words, "budget.epochs=2,4,8")
     assert "steps (" in grid.stderr, "the steps saved are shown"
     together = {read_facts(path).tags["budget"]: outcome(path) for path in records(tmp_path)}
     assert sum(run.get("steps_shared", 0) for run in together.values()) > 0
     for epochs in (2, 4, 8):
-        command(*words, f"budget.epochs={epochs}", f"results_dir=alone{epochs}")
+        in_process(*words, f"budget.epochs={epochs}", f"results_dir=alone{epochs}")
         (alone,) = (tmp_path / f"alone{epochs}" / "runs").iterdir()
         same = together[read_facts(alone).tags["budget"]]
         assert outcome(alone)["weights_sha256"] == same["weights_sha256"]
