@@ -1,5 +1,6 @@
 """`lrbench check`: what it prints, how it exits, what it loads."""
 
+import json
 import subprocess
 import sys
 
@@ -116,14 +117,49 @@ def test_wrong_words_and_files_are_refused(tmp_path):
         main(["--code"])
     with pytest.raises(ValueError, match="strict must be true or false, got 'yes'"):
         main(["strict=yes"])
-    with pytest.raises(FileNotFoundError):
-        main(["--code", str(tmp_path / "absent.py")])
-    (tmp_path / "binary.py").write_bytes(b"\x80\x81\xff")
-    with pytest.raises(ValueError, match=r"binary\.py: not text"):
-        main(["--code", str(tmp_path / "binary.py")])
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_from_being_checked(bad_file, tmp_path, capsys):
+    (tmp_path / "binary.py").write_bytes(b"x = '\x80\x81\xff'\n")
     (tmp_path / "broken.py").write_text("x = 1\nif x\n")
-    with pytest.raises(ValueError, match=r"broken\.py:2: not valid Python"):
-        main(["--code", str(tmp_path / "broken.py")])
+    (tmp_path / "clean.py").write_text("")
+    names = ["absent.py", "binary.py", "broken.py", "clean.py"]
+    assert main(["--code", *(str(tmp_path / name) for name in names)]) == 1
+    said = capsys.readouterr()
+    assert "absent.py" in said.err
+    assert "binary.py: not text in the encoding it declares" in said.err
+    assert "broken.py:2: not valid Python" in said.err
+    assert said.err.endswith("1 file checked: nothing found\n")
+    assert main(["--code", str(tmp_path / "broken.py"), str(bad_file)]) == 1
+    assert capsys.readouterr().out.startswith(f"{bad_file}:4: error: step-order")
+
+
+@pytest.mark.parametrize(("declared", "encoding"), [("", "utf-8-sig"), ("# -*- coding: latin-1 -*-\n", "latin-1")])
+def test_python_is_read_in_the_encoding_it_declares(tmp_path, declared, encoding):
+    path = tmp_path / "train.py"
+    path.write_text(f"{declared}# r\u00e9sum\u00e9\nprint('\u00fc')\n", encoding=encoding)
+    assert main(["--code", str(path)]) == 0
+
+
+def test_the_code_cells_of_a_notebook_are_checked(tmp_path, capsys):
+    """Magics are left out; a line of Python that begins with % is not one."""
+    cells = [
+        ("markdown", "if x"),
+        ("code", "%pip install torch\nif x:\n    !ls\nhelp?\nfiles = !ls"),
+        ("code", "%%bash\nls -l"),
+        ("code", "%%time\nprint('%d'\n    % 3)"),
+        ("code", "for x in loader:\n    opt.zero_grad()\n    f(x).backward()\n    scheduler.step()\n    opt.step()"),
+    ]
+    path = tmp_path / "train.ipynb"
+    path.write_text(json.dumps({"cells": [{"cell_type": t, "source": s.splitlines(True)} for t, s in cells]}))
+    assert main(["--code", str(path)]) == 1
+    assert capsys.readouterr().out.startswith(f"{path}:cell 5, line 4: error: step-order")
+    path.write_text(json.dumps({"cells": [{"cell_type": "code", "source": ["x = 1\n", "if x"]}]}))
+    assert main(["--code", str(path)]) == 1
+    assert f"{path}:cell 1, line 2: not valid Python" in capsys.readouterr().err
+    path.write_text("{}")
+    assert main(["--code", str(path)]) == 1
+    assert "not a notebook" in capsys.readouterr().err
 
 
 def test_code_is_checked_without_torch_and_hydra(bad_file):

@@ -2,11 +2,12 @@
 
     lrbench check scheduler=cosine,step optimizer=adamw
     lrbench check strict=true 'scheduler=glob(*)'
-    lrbench check --code train.py
+    lrbench check --code train.py notebook.ipynb
     lrbench check dataset=table dataset.file=data.csv dataset.target=kind
 
 Of a dataset made of your files it prints what was understood. Every finding says what is wrong and how to fix it. The
-exit code is 1 when one is an error, and with strict=true when one is a warning; otherwise 0.
+exit code is 1 when one is an error, with strict=true when one is a warning, and when a file cannot be read, which does
+not keep the others from being checked; otherwise 0. Of a notebook the code cells are read.
 """
 
 import sys
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from lrbench.data.splits import Described
 from lrbench.lint import Finding
 from lrbench.lint.code import lint_code
+from lrbench.lint.source import read_source
 from lrbench.runs.lint import fails, findings_of
 
 if TYPE_CHECKING:
@@ -30,16 +32,15 @@ def main(arguments: list[str]) -> int:
     """Print what there is to say about configurations or files.
 
     Raises:
-        ValueError: wrong words, or a file that is no Python.
-        OSError: a file that cannot be read.
+        ValueError: wrong words.
     """
     chosen = [word.removeprefix("strict=") for word in arguments if word.startswith("strict=")]
     strict = chosen[-1] if chosen else "false"
     if strict not in ("true", "false"):
         raise ValueError(f"strict must be true or false, got {strict!r}")
     words = [word for word in arguments if not word.startswith("strict=")]
-    findings = _check_files(words) if "--code" in words else _check_plans(words)
-    return 1 if fails(findings, strict=strict == "true") else 0
+    findings, unread = _check_files(words) if "--code" in words else (_check_plans(words), 0)
+    return 1 if unread or fails(findings, strict=strict == "true") else 0
 
 
 def _check_plans(words: list[str]) -> list[Finding]:
@@ -71,26 +72,28 @@ def _check_plans(words: list[str]) -> list[Finding]:
     return everything
 
 
-def _check_files(words: list[str]) -> list[Finding]:
+def _check_files(words: list[str]) -> tuple[list[Finding], int]:
+    """Print findings file by file; returns them and the number of files that could not be read."""
     files = [word for word in words if word != "--code"]
     flags = [word for word in files if word.startswith("-")]
     if not files or flags:
         raise ValueError(f"lrbench check --code takes the files to look at, got {' '.join(files) or 'none'}")
     everything = []
+    unread = 0
     for name in files:
-        findings = lint_code(_source(name), name)
+        try:
+            source = read_source(Path(name))
+            findings = lint_code(source.text, name)
+        except (OSError, ValueError) as error:
+            print(f"lrbench: {error}", file=sys.stderr)
+            unread += 1
+            continue
         everything += findings
         # The shape that editors and CI turn into links.
-        sys.stdout.writelines(f"{name}:{f.line}: {f.severity}: {f.rule}: {f.message}\n" for f in findings)
-    _summarize(f"{len(files)} file{'s' * (len(files) != 1)}", everything)
-    return everything
-
-
-def _source(name: str) -> str:
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name}: not text in UTF-8: {error.reason} at byte {error.start}") from error
+        sys.stdout.writelines(f"{source.place(f.line)}: {f.severity}: {f.rule}: {f.message}\n" for f in findings)
+    checked = len(files) - unread
+    _summarize(f"{checked} file{'s' * (checked != 1)}", everything)
+    return everything, unread
 
 
 def _summarize(what: str, findings: Sequence[Finding]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from lrbench.lint.checkpoint import state_not_saved
 from lrbench.lint.events import Event, Loop, Scope, callee, scopes_of
 from lrbench.lint.findings import Finding
+from lrbench.lint.source import parsed
 from lrbench.lint.units import epochs_and_steps_mixed, is_accumulation
 
 __all__ = ["lint_code"]
@@ -33,7 +34,7 @@ def lint_code(source: str, filename: str) -> list[Finding]:
         ValueError: the source is not Python; names file and line.
     """
     try:
-        tree = ast.parse(source, filename)
+        tree = parsed(source)
     except SyntaxError as error:
         raise ValueError(f"{filename}:{error.lineno}: not valid Python: {error.msg}") from error
     zeroing = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and _ZEROES.search(ast.unparse(n))}
