@@ -5,10 +5,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lrbench.api import check, export, preview, read, recommend, report, run, scheduler, sweep
+    from lrbench.api import check, compare, export, preview, read, recommend, report, run, scheduler, sweep
 
 __version__ = "0.1.0"
-__all__ = ["check", "export", "preview", "read", "recommend", "report", "run", "scheduler", "schedules", "sweep"]
+__all__ = [
+    "check",
+    "compare",
+    "export",
+    "preview",
+    "read",
+    "recommend",
+    "report",
+    "run",
+    "scheduler",
+    "schedules",
+    "sweep",
+]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # who imports us decides what is shown
 

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from lrbench.config import Plan
     from lrbench.lint import Finding
     from lrbench.reporting.report import Report
+    from lrbench.runs.own_loop import TrainLoop
     from lrbench.runs.run import Run
     from lrbench.runs.session import Session
     from lrbench.studies.study import Study
 
     Source = Study | Run | Sequence[Run] | pd.DataFrame | Path | str
 
-__all__ = ["check", "export", "preview", "read", "recommend", "report", "run", "scheduler", "sweep"]
+__all__ = ["check", "compare", "export", "preview", "read", "recommend", "report", "run", "scheduler", "sweep"]
 _SNIPPETS = ("torch", "optax", "transformers")
 
 
@@ -81,6 +82,66 @@ def sweep(
     if search is not None:
         words += ["hydra/sweeper=optuna", *(f"hydra.sweeper.{name}={literal(value)}" for name, value in search.items())]
     with _session(on_progress) as session:
+        run_app(words, session)
+    return Study.of(session)
+
+
+def compare(
+    train: "TrainLoop",
+    *,
+    schedules: Sequence[str],
+    total_steps: int,
+    tune: int | None = 10,
+    seeds: int = 5,
+    tuning_seeds: int = 3,
+    lr: Sequence[float] = (1e-3, 1.0),
+    name: str | None = None,
+    metric: str = "val/loss",
+    on_progress: OnProgress | None = None,
+    **config: object,
+) -> "Study":
+    """Compare schedules in a training loop of your own, by the whole protocol: tuned alike, then on fresh paired seeds.
+
+    Args:
+        train: `train(lr, total_steps, seed)` yields (updates completed, metrics); see `lrbench.runs.own_loop`. It runs
+            in worker processes.
+        schedules: names of schedules.
+        total_steps: updates of every run.
+        tune: trials of each schedule, which search its rate and its parameters; None trains at the rates in `lr`.
+        seeds: fresh seeds on which the best point of each schedule is trained; without tuning, those of the runs.
+        tuning_seeds: seeds of every trial.
+        lr: the lowest and the highest rate of the search; without tuning, the rates to train at.
+        name: of the workload; None for that of the function.
+        metric: by which runs are judged: val/loss or val/accuracy.
+        on_progress: see `run`.
+        config: `warmup`, `results_dir`, `tracking`, `budget.eval_every` and the like; see `run`.
+
+    Returns:
+        Finished runs are not trained again by the same call; a changed `train` is another workload.
+
+    Raises:
+        ValueError: see `run`, or `train` cannot be sent to a worker process. What it raises is in `Study.failed`.
+        KeyboardInterrupt: see `run`.
+    """
+    from lrbench.runs.hydra_app import run_app
+    from lrbench.runs.own_loop import pickled, words_of
+    from lrbench.runs.words import override_words
+    from lrbench.studies.study import Study
+
+    loop = words_of(train, name=name or train.__name__, metric=metric, total_steps=total_steps)
+    words = ["-m", *loop, *override_words({"scheduler": list(schedules), **config})]
+    if tune is None:
+        words += override_words({"optimizer.lr": list(lr), "seed": list(range(seeds))})
+    else:
+        low, high = lr
+        words += [
+            "hydra/sweeper=optuna",
+            f"hydra.sweeper.num_trials={tune}",
+            f"hydra.sweeper.final_seeds={seeds}",
+            f"optimizer.lr=tag(log,interval({low!r},{high!r}))",
+            *override_words({"seed": list(range(tuning_seeds))}),
+        ]
+    with _session(on_progress, loop=pickled(train)) as session:
         run_app(words, session)
     return Study.of(session)
 
@@ -306,7 +367,7 @@ def _one_plan(config: Mapping[str, object], rule: str) -> "Plan":
 
 
 @contextmanager
-def _session(on_progress: OnProgress | None) -> "Iterator[Session]":
+def _session(on_progress: OnProgress | None, *, loop: bytes | None = None) -> "Iterator[Session]":
     """A session of one call.
 
     Raises:
@@ -315,7 +376,7 @@ def _session(on_progress: OnProgress | None) -> "Iterator[Session]":
     from lrbench.runs.destination import report_unsent
     from lrbench.runs.session import Session
 
-    session = Session(on_progress)
+    session = Session(on_progress, loop=loop)
     try:
         yield session
     finally:

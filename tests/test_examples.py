@@ -44,7 +44,7 @@ def test_every_example_is_tested_here():
 @pytest.mark.slow
 def test_a_loop_of_ones_own_is_compared(followed):
     folder = followed("own_loop")
-    with (folder / "results" / "report" / "ranking.csv").open() as file:
+    with (folder / "own_loop_report" / "ranking.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["scheduler"] for row in rows} == {"constant", "linear", "cosine"}
     assert all(float(row["final"]) > 0.8 for row in rows), "the network of the example learns digits"

@@ -5,6 +5,7 @@ from lrbench.data.digits import Digits
 from lrbench.data.image_folder import ImageFolder
 from lrbench.data.lines import Lines
 from lrbench.data.mnist1d import Mnist1d
+from lrbench.data.own_loop import OwnLoop
 from lrbench.data.splits import Augmentation, Dataset, Split, Splits, StreamedSplit
 from lrbench.data.synthetic import LinearRegression, NoisyQuadratic
 from lrbench.data.table import Table
@@ -27,6 +28,7 @@ __all__ = [
     "Mnist",
     "Mnist1d",
     "NoisyQuadratic",
+    "OwnLoop",
     "Split",
     "Splits",
     "StreamedSplit",

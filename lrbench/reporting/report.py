@@ -60,7 +60,7 @@ class Report:
         ]
         return any(sum(workload == other for other, _ in finished) > 1 for workload, _ in finished)
 
-    def save(self, directory: Path) -> list[Path]:
+    def save(self, directory: str | Path) -> list[Path]:
         """Write report.html with its pictures, report.md, ranking.csv, metrics.csv and verdict.json.
 
         Returns:
@@ -68,8 +68,9 @@ class Report:
         """
         from lrbench.reporting.page import write_html  # matplotlib and jinja take a while
 
-        files = write_machine_files(self.analysis, self.verdict, directory)
-        return [write_html(self.analysis, self.verdict, directory), *files]
+        folder = Path(directory)
+        files = write_machine_files(self.analysis, self.verdict, folder)
+        return [write_html(self.analysis, self.verdict, folder), *files]
 
     def _repr_html_(self) -> str:
         lines = "".join(f"<li>{html.escape(line)}</li>" for line in self.verdict.lines)

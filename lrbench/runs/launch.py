@@ -292,7 +292,11 @@ class _Training:
         function = f"lrbench.runs.worker.{group.function}"
         key = group.indices, is_retry
         self._begun_at[key] = time.monotonic()
-        self._pool.submit(key, function, (values, self._uri(group.indices[0])))
+        uri = self._uri(group.indices[0])
+        if self._session.loop is None:
+            self._pool.submit(key, function, (values, uri))
+        else:
+            self._pool.submit(key, "lrbench.runs.worker.train_loops", (values, uri, self._session.loop))
 
     def _uri(self, index: int) -> str:
         return self._destinations[_place(self._plans[index])]

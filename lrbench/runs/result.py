@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrbench.runs.errors import explain
-from lrbench.spec import Evaluation, RunState, Task
+from lrbench.spec import Evaluation, RunState, Task, run_state
 
 _PERCENT = ("val/accuracy", "test/accuracy")
 
@@ -68,6 +68,23 @@ def summarize(evaluations: Sequence[Evaluation], task: Task, *, batch_size: int)
     if last.seconds > 0:
         found["time/samples_per_second"] = last.step * batch_size / last.seconds
     return found
+
+
+def judge(evaluations: Sequence[Evaluation], task: Task, *, total_steps: int) -> RunState:
+    """Say how a run ended, see `run_state`."""
+    first, last = evaluations[0].metrics, evaluations[-1].metrics
+    return run_state(
+        first_loss=first["val/loss"],
+        last_loss=last["val/loss"],
+        last_step=evaluations[-1].step,
+        total_steps=total_steps,
+        has_improved=task.objective == "val/accuracy" and last[task.objective] > first[task.objective],
+    )
+
+
+def curve_of(evaluations: Sequence[Evaluation], task: Task) -> dict[int, float]:
+    """Pick the headline metric of every evaluation."""
+    return {evaluation.step: evaluation.metrics[task.objective] for evaluation in evaluations}
 
 
 def format_metric(name: str, value: float) -> str:

@@ -33,9 +33,11 @@ class Session:
 
     Args:
         on_progress: see `lrbench.runs.progress`; None for bars where a person can see them.
+        loop: a training loop of the user's, pickled; it trains all jobs. See `lrbench.runs.own_loop`.
     """
 
-    def __init__(self, on_progress: OnProgress | None = None) -> None:
+    def __init__(self, on_progress: OnProgress | None = None, *, loop: bytes | None = None) -> None:
+        self.loop = loop
         self.on_progress = on_progress
         self.results: list[Result] = []
         self.failure: Exception | None = None  # of a single run

@@ -33,10 +33,10 @@ from lrbench.runs.record_of_run import (
     write_json,
     write_rates,
 )
-from lrbench.runs.result import Result, summarize
+from lrbench.runs.result import Result, curve_of, judge, summarize
 from lrbench.schedules.factors import ScheduleError
 from lrbench.schedules.rates import Rates
-from lrbench.spec import Evaluation, RunState, run_state
+from lrbench.spec import Evaluation, RunState
 from lrbench.tracking.record import Record
 from lrbench.training import Training, common_steps, train_branches
 from lrbench.trials import build_training, call_model, data_on, run_training
@@ -289,14 +289,7 @@ def _finish(
 ) -> Result:
     """Write the end of one run; `num_shared` of its steps were taken by another one."""
     evaluations = record.evaluations()
-    first, last, headline = evaluations[0].metrics, evaluations[-1].metrics, plan.dataset.task.objective
-    state = run_state(
-        first_loss=first["val/loss"],
-        last_loss=last["val/loss"],
-        last_step=evaluations[-1].step,
-        total_steps=training.total_steps,
-        has_improved=headline == "val/accuracy" and last[headline] > first[headline],
-    )
+    state = judge(evaluations, plan.dataset.task, total_steps=training.total_steps)
     result = partial(
         Result, name=plan.run_name, tracking_uri=record.facts.tracking_uri, record=record.path, state=state
     )
@@ -314,12 +307,7 @@ def _finish(
     write_curve(record.artifacts / "curve.csv", evaluations)
     write_json(record.artifacts / "outcome.json", {"state": state, **found, "weights_sha256": digest_weights(weights)})
     record.end("FINISHED", state, "" if pruned is None else f"pruned at step {pruned} of {training.total_steps}")
-    return result(found=found, curve=curve_of(evaluations, plan), pruned=pruned)
-
-
-def curve_of(evaluations: Sequence[Evaluation], plan: Plan) -> dict[int, float]:
-    """Pick the headline metric of every evaluation."""
-    return {e.step: e.metrics[plan.dataset.task.objective] for e in evaluations}
+    return result(found=found, curve=curve_of(evaluations, plan.dataset.task), pruned=pruned)
 
 
 def _sync(records: Sequence[Record]) -> None:

@@ -15,10 +15,12 @@ import torch._dynamo  # noqa: F401  # the first optimizer imports it: once befor
 
 from lrbench.config import Plan
 from lrbench.config.plan import plan_of
+from lrbench.data import OwnLoop
 from lrbench.launch import Link
 from lrbench.runs.environment import resolve_device
 from lrbench.runs.errors import USER_ERRORS
 from lrbench.runs.loading import load_data
+from lrbench.runs.own_loop import train_loop
 from lrbench.runs.result import Result, portable
 from lrbench.runs.train import check, choose_learner, train, train_budgets
 from lrbench.runs.try_out import try_out
@@ -67,6 +69,25 @@ def train_at_budgets(job: Job, link: Link) -> None:
         _train(plans, job, link, train_budgets, steps_done=0)
 
 
+def train_loops(job: tuple[Sequence[dict[str, Any]], str, bytes], link: Link) -> None:
+    """Train by a loop of the user's, see `lrbench.runs.own_loop`, one config after the other."""
+    values, uri, loop = job
+    steps_done = 0
+    for position, plan in enumerate(map(plan_of, values)):
+        if link.is_stopping():
+            return
+        result = train_loop(
+            loop,
+            plan,
+            tracking_uri=uri,
+            on_record=lambda path: link.send(("record", path)),
+            say=lambda text: link.send(("note", text)),
+        )
+        steps_done += plan.budget.total_steps
+        link.send(("steps", steps_done))
+        link.send(("end", (position, result)))
+
+
 def device_type(name: str, link: Link) -> str:
     """Say what kind of device a name stands for, such as cpu or cuda."""
     return resolve_device(name).type
@@ -76,6 +97,8 @@ def prepare(values: dict[str, Any], link: Link) -> tuple[str, Exception | None]:
     """Try the parts of a config on its data and digest these; the second value is what the user did wrong."""
     try:
         plan = plan_of(values)
+        if isinstance(plan.dataset, OwnLoop):
+            return plan.dataset.load().digest, None
         try_out(plan, warn=lambda text: link.send(("note", text)))
         return load_data(plan).digest, None
     except USER_ERRORS as error:
