@@ -22,9 +22,9 @@ COMPONENTS = ("scheduler", "warmup", "optimizer", "model", "dataset")
 NOT_PARAMETERS = {"name", "purpose", "formula", "source", "libraries", "search", "_target_"}
 # Everything but the command line, which has a page of its own; the highest room first.
 ROOMS = (
-    "studies", "runs", "tracking", "launch", "search", "config", "reporting", "lr_range", "trials", "codegen",
-    "checkpoints", "lint", "analysis", "training", "databases", "results", "optimizers", "data", "models", "schedules",
-    "typos", "spec",
+    "api", "studies", "runs", "tracking", "launch", "search", "config", "reporting", "lr_range", "integrations",
+    "trials", "codegen", "checkpoints", "lint", "analysis", "training", "databases", "results", "optimizers", "data",
+    "models", "schedules", "typos", "spec",
 )  # fmt: skip
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "Example")
 

@@ -14,7 +14,7 @@ PACKAGE = Path(lrbench.__file__).parent
 # Ground floor first. Rooms on one floor do not import each other, except where a pair is named below.
 FLOORS = [
     {"spec", "typos", "delimited", "addresses"},
-    {"schedules", "models", "data", "optimizers", "results", "databases"},
+    {"integrations", "schedules", "models", "data", "optimizers", "results", "databases"},
     {"training", "analysis", "lint"},
     {"checkpoints"},
     {"trials", "codegen"},
