@@ -160,6 +160,9 @@ def _examples(workload: Workload) -> tuple[Tensor, Tensor]:
     if not isinstance(split, Split):
         split = replace(split, num_workers=0)
     index = torch.arange(min(_EXAMPLES, workload.batch_size))
+    if isinstance(split, Split) and not split.inputs.is_floating_point():
+        # The largest number at each of the first positions, which may be beyond the end of a model's embedding.
+        index = torch.cat([index, split.inputs.flatten(1)[:, :_EXAMPLES].argmax(dim=0).cpu()])
     ((inputs, targets),) = split.to(workload.device).batches([index])
     return inputs, targets
 

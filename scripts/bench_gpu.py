@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lrbench.data import Split, Splits
-from lrbench.models import CNN, LeNet, ResNet20
+from lrbench.models import CNN, CifarResNet, LeNet
 from lrbench.optimizers import sgd
 from lrbench.schedules import cosine
 from lrbench.spec import Budget, Task
@@ -63,8 +63,12 @@ CASES = {
     "mnist mlp 256-128, batch 128": Case(mlp(256, 128), IMAGE, 128, 64, PLAIN),
     "mnist lenet, batch 128": Case(LeNet, IMAGE, 128, 32, PLAIN),
     "digits cnn 8-16, batch 32": Case(partial(CNN, channels=[8, 16], batch_norm=True), (1, 8, 8), 32, 64, PLAIN),
-    "cifar10 resnet20, batch 128": Case(ResNet20, (3, 32, 32), 128, 16, PLAIN),
-    "cifar10 resnet20, batch 128, bf16, channels last": Case(ResNet20, (3, 32, 32), 128, 16, FAST),
+    "cifar10 resnet20, batch 128": Case(
+        partial(CifarResNet, blocks_per_stage=3, channels=16), (3, 32, 32), 128, 16, PLAIN
+    ),
+    "cifar10 resnet20, batch 128, bf16, channels last": Case(
+        partial(CifarResNet, blocks_per_stage=3, channels=16), (3, 32, 32), 128, 16, FAST
+    ),
 }
 Advance = Callable[[int], None]  # takes n steps with every trial, and waits for them
 

@@ -48,7 +48,7 @@ def mlp(**options):
 
 def make_workload(make_model=None, input_shape=(10,), task=Task.CLASSIFICATION, **changes):
     settings = {
-        "data": make_data(input_shape, task),
+        "data": changes.get("data") or make_data(input_shape, task),
         "task": task,
         "make_model": make_model or mlp(),
         "input_shape": input_shape,
@@ -133,6 +133,62 @@ def test_row_k_equals_the_sequential_trial_k(name):
     workload = make_workload(make_model, input_shape, task)
     ours, theirs = both(workload, make_trials(rates=(0.003, 0.01, 0.03)))
     assert_close(ours, theirs, rel=1e-5)
+
+
+def token_data(input_shape, *, every_token):
+    """Tokens of three kinds; what follows is the kind before, at every position or after the last."""
+    generator = torch.Generator().manual_seed(0)
+
+    def split(n):
+        inputs = torch.randint(3, (n, *input_shape), generator=generator)
+        targets = (inputs + 2) % 3
+        return Split(inputs, targets if every_token else targets[:, -1])
+
+    return Splits(split(100), split(50), split(40), None, "digest")
+
+
+TRANSFORMER = {"width": 8, "layers": 1, "heads": 2}
+FAMILIES = {
+    "gpt": (partial(models.GPT, **TRANSFORMER, tied=False), token_data((5,), every_token=True)),
+    "gpt tied": (partial(models.GPT, **TRANSFORMER, tied=True), token_data((5,), every_token=True)),
+    "char_mlp": (partial(models.CharMLP, width=4, hidden_size=8), token_data((5,), every_token=False)),
+    "distmult": (partial(models.DistMult, width=8, num_relations=3), token_data((2,), every_token=False)),
+    "vit": (partial(models.ViT, **TRANSFORMER, patch=4), make_data((1, 8, 8))),
+    "tabular_mlp": (
+        partial(models.TabularMLP, frequencies=3, frequency_scale=0.1, width=4, hidden=[8], dropout=0.2),
+        make_data(),
+    ),
+    "tcn": (partial(models.TCN, channels=[4, 6], kernel_size=3), make_data((2, 9))),
+    "text_cnn": (partial(models.TextCNN, kernel_sizes=[2, 3], channels=4), make_data((2, 9))),
+    "resnet8": (partial(models.CifarResNet, blocks_per_stage=1, channels=4), make_data((1, 8, 8))),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_of_models_train_alike_alone_and_stacked(name):
+    make_model, data = FAMILIES[name]
+    shape = tuple(data.train.inputs.shape[1:])
+    workload = make_workload(
+        make_model,
+        shape,
+        data=data,
+        budget=Budget(total_steps=8, steps_per_epoch=6),
+        eval_every=0.5,
+        eval_batch_size=50,
+    )
+    ours, theirs = both(workload, make_trials(optimizers.adamw, rates=(0.003, 0.01)))
+    assert_close(ours, theirs, rel=1e-3)
+    assert all(run[-1][1]["val/loss"] != run[0][1]["val/loss"] for run in theirs.values())
+
+
+def test_a_gru_trains_alone_only():
+    data = token_data((5,), every_token=True)
+    make_model = partial(models.GRULM, width=4, hidden_size=8, layers=1)
+    workload = make_workload(make_model, (5,), data=data, budget=Budget(total_steps=25, steps_per_epoch=6))
+    with pytest.raises(NotStackableError, match=r"GRULM cannot be stacked: .*torch.vmap refuses it \(Batching rule"):
+        build_training(workload, make_trials(), seed=SEED, learner="fused")
+    runs = metrics_of(build_training(workload, make_trials(optimizers.adamw, rates=(0.01,)), seed=SEED))
+    assert runs[0][-1][1]["val/loss"] < 0.8 * runs[0][0][1]["val/loss"]
 
 
 OPTIMIZERS = {

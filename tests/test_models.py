@@ -25,9 +25,20 @@ TAKES = {
     "cnn": [DIGITS, MNIST, CIFAR],
     "cnn1d": [MNIST1D, (2, 3)],
     "gru": [MNIST1D, (2, 5)],
+    "resnet8": [DIGITS, CIFAR],
     "resnet20": [DIGITS, MNIST, CIFAR],
+    "gpt": [(6,), (1,)],
+    "gru_lm": [(6,)],
+    "char_mlp": [(6,)],
+    "distmult": [(2,)],
+    "tabular_mlp": [VECTOR, (1,)],
+    "tcn": [MNIST1D, (2, 1)],
+    "text_cnn": [MNIST1D, (2, 7)],
+    "vit": [DIGITS, (3, 4, 6)],
     "torchvision": [DIGITS, CIFAR],
 }
+TOKENS = ("gpt", "gru_lm", "char_mlp", "distmult")
+EVERY_TOKEN = ("gpt", "gru_lm")  # outputs at every position
 CASES = [(name, shape) for name, shapes in TAKES.items() for shape in shapes]
 FILES = sorted((REPO / "conf" / "model").glob("*.yaml"))
 
@@ -44,6 +55,13 @@ def make(name, shape, num_outputs=10, **changes):
 
 def outputs_of(name, shape):
     return math.prod(shape) if name == "diagonal" else 10
+
+
+def inputs_for(name, shape, num_examples=5):
+    """Enough tokens of ten kinds that each one is among them."""
+    if name in TOKENS:
+        return torch.arange(math.prod(shape) * 20).mul(7).view(20, *shape) % 10
+    return torch.randn(num_examples, *shape)
 
 
 def num_parameters(model):
@@ -69,8 +87,9 @@ def test_outputs_have_one_row_an_example_and_gradients_reach_every_parameter(nam
     num_outputs = outputs_of(name, shape)
     model = make(name, shape, num_outputs)
     assert model.training
-    outputs = model(torch.randn(5, *shape))
-    assert outputs.shape == (5, num_outputs)
+    inputs = inputs_for(name, shape)
+    outputs = model(inputs)
+    assert outputs.shape == (len(inputs), num_outputs, *(shape if name in EVERY_TOKEN else ()))
     outputs.square().sum().backward()
     if name not in ("linear", "diagonal"):  # their zero weights predict zero
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
@@ -112,6 +131,15 @@ def test_the_global_seed_and_only_it_fixes_the_initial_weights(name, shape):
         ("cnn", DIGITS, {}, 288 + 18_432 + 73_728 + 448 + 1_290),
         ("cnn", MNIST, {}, 288 + 18_432 + 73_728 + 448 + 1_290),
         ("cnn", DIGITS, {"channels": [4], "batch_norm": False}, 9 * 4 + 4 + 50),
+        # Embeddings 10*64 and 6*64; a block 4*64 of norms, 64*192+192, 64*64+64, 64*256+256, 256*64+64; the norm.
+        ("gpt", (6,), {}, 640 + 384 + 2 * (256 + 12_480 + 4_160 + 16_640 + 16_448) + 128),
+        ("gpt", (6,), {"tied": False}, 640 + 384 + 2 * (256 + 12_480 + 4_160 + 16_640 + 16_448) + 128 + 640),
+        ("char_mlp", (6,), {}, 10 * 10 + 60 * 200 + 200 + 200 * 10 + 10),
+        ("distmult", (2,), {}, 10 * 64 + 25 * 64),
+        ("tabular_mlp", VECTOR, {}, 20 * 8 + 16 * 8 + 8 + 160 * 128 + 128 + 128 * 128 + 128 + 1_290),
+        ("text_cnn", MNIST1D, {}, 32 * (3 + 5 + 7 + 3) + 96 * 10 + 10),
+        # Twelve convolutions fewer than ResNet-20: 4 of 16, 4 of 32, 4 of 64 channels, each with its BatchNorm.
+        ("resnet8", CIFAR, {}, 269_722 - 4 * 9 * (256 + 1024 + 4096) - 4 * 2 * (16 + 32 + 64)),
         # "0.27M" in table 6 of arXiv 1512.03385.
         ("resnet20", CIFAR, {}, 269_722),
     ],
@@ -176,6 +204,150 @@ def test_gru_reads_forty_steps_of_one_channel():
         state = (1 - update) * new + update * state
         states.append(state)
     torch.testing.assert_close(model(inputs), model.output(torch.cat(states, dim=1)))
+
+
+def test_gru_lm_reads_embeddings_and_looks_at_no_later_token():
+    model = make("gru_lm", (6,), layers=2)
+    tokens = inputs_for("gru_lm", (6,))
+    states, _ = model.gru(model.tokens.weight[tokens])
+    torch.testing.assert_close(model(tokens)[:, :, 3], model.output(states[:, 3]))
+    assert torch.equal(model(tokens)[..., :3], model(torch.cat([tokens[:, :3], tokens[:, :3]], dim=1))[..., :3])
+
+
+def randomised(model):
+    """Weights far from any initial ones, biases and norms included."""
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_gpt_is_gpt2_of_transformers(tied):
+    transformers = pytest.importorskip("transformers")
+    model = randomised(make("gpt", (6,), width=8, heads=2, layers=2, tied=tied))
+    config = transformers.GPT2Config(
+        vocab_size=10, n_positions=6, n_embd=8, n_layer=2, n_head=2, activation_function="gelu",
+        tie_word_embeddings=tied, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0,
+    )  # fmt: skip
+    theirs = transformers.GPT2LMHeadModel(config).eval()
+    names = {
+        "attention_norm": "ln_1", "attention_in": "attn.c_attn", "attention_out": "attn.c_proj",
+        "mlp_norm": "ln_2", "mlp_in": "mlp.c_fc", "mlp_out": "mlp.c_proj", "norm": "ln_f", "tokens": "wte",
+        "positions": "wpe.weight", "output": "lm_head",
+    }  # fmt: skip
+    state = {}
+    for name, value in model.state_dict().items():
+        first, *rest = name.replace("blocks.", "h.").rsplit(".", 2) if "blocks" in name else name.split(".")
+        words = [names.get(word, word) for word in (first, *rest)]
+        # GPT-2 keeps the weights of its blocks transposed.
+        transposed = "h." in name.replace("blocks.", "h.") and value.ndim == 2
+        prefix = "" if words[0] == "lm_head" else "transformer."
+        state[prefix + ".".join(words)] = value.t() if transposed else value
+    theirs.load_state_dict(state, strict=True)
+    tokens = inputs_for("gpt", (6,))
+    torch.testing.assert_close(model(tokens), theirs(tokens).logits.transpose(1, 2), rtol=1e-4, atol=1e-4)
+
+
+def test_gpt_starts_with_gpt2s_variances_and_no_opinion():
+    torch.manual_seed(0)
+    model = make("gpt", (6,), layers=8, tied=False)
+    assert model.tokens.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert model.blocks[3].mlp_out.weight.std().item() == pytest.approx(0.02 / 4, rel=0.05)
+    assert model.blocks[3].mlp_in.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    tokens = inputs_for("gpt", (6,))
+    assert F.cross_entropy(model(tokens), tokens).item() == pytest.approx(math.log(10), rel=0.05)
+
+
+def test_vit_is_torchvisions():
+    from torchvision.models import VisionTransformer
+
+    model = randomised(make("vit", (3, 8, 8), patch=4, width=8, heads=2, layers=2)).eval()
+    theirs = VisionTransformer(
+        image_size=8, patch_size=4, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=32, num_classes=10,
+        norm_layer=nn.LayerNorm,
+    ).eval()  # fmt: skip
+    names = {
+        "patches": "conv_proj", "positions": "encoder.pos_embedding", "attention_norm": "ln_1", "mlp_norm": "ln_2",
+        "attention_out": "self_attention.out_proj", "mlp_in": "mlp.0", "mlp_out": "mlp.3", "norm": "encoder.ln",
+        "output": "heads.head", "blocks": "encoder.layers",
+    }  # fmt: skip
+    state = {}
+    for name, value in model.state_dict().items():
+        words = [names.get(word, word) for word in name.split(".")]
+        if words[0] == "encoder.layers":
+            words[1] = f"encoder_layer_{words[1]}"
+        ours = ".".join(words).replace("attention_in.", "self_attention.in_proj_")
+        state[ours] = value.unsqueeze(0) if name == "positions" else value
+    theirs.load_state_dict(state, strict=True)
+    images = torch.randn(3, 3, 8, 8)
+    torch.testing.assert_close(model(images), theirs(images), rtol=1e-4, atol=1e-4)
+
+
+def test_char_mlp_is_makemores():
+    model = make("char_mlp", (3,))
+    tokens = inputs_for("char_mlp", (3,))
+    embedded = torch.cat([model[0].weight[tokens[:, i]] for i in range(3)], dim=1)
+    hidden = torch.tanh(embedded @ model[2].weight.T + model[2].bias)
+    torch.testing.assert_close(model(tokens), hidden @ model[4].weight.T + model[4].bias)
+
+
+def test_distmult_multiplies_head_relation_and_tail():
+    model = make("distmult", (2,), width=3)
+    head, relation = 4, 7
+    expected = [
+        sum(model.entities.weight[head, i] * model.relations.weight[relation, i] * tail[i] for i in range(3)).item()
+        for tail in model.entities.weight
+    ]
+    scores = model(torch.tensor([[head, relation]]))
+    torch.testing.assert_close(scores[0], torch.tensor(expected))
+
+
+def test_tabular_mlp_embeds_every_feature_by_its_own_frequencies():
+    model = make("tabular_mlp", (3,), frequencies=2, width=4, hidden=[5])
+    inputs = torch.randn(7, 3)
+    parts = []
+    for feature in range(3):
+        angles = [2 * math.pi * c * inputs[:, feature] for c in model.frequencies[feature]]
+        waves = torch.stack([*(a.cos() for a in angles), *(a.sin() for a in angles)], dim=1)
+        parts.append((waves @ model.embedding.weight.T + model.embedding.bias).relu())
+    torch.testing.assert_close(model(inputs), model.mlp(torch.stack(parts, dim=1)))
+
+
+def test_tcn_sees_as_many_positions_as_it_says_and_none_after():
+    model = make("tcn", (1, 40), channels=[4, 4], kernel_size=3)
+    inputs = torch.randn(1, 1, 40, requires_grad=True)
+    model(inputs).sum().backward()
+    assert torch.nonzero(inputs.grad[0, 0]).flatten().tolist()[0] >= 40 - (1 + 2 * 2 * 3)
+    # The last position's features do not depend on zeros that come after it.
+    features = model.blocks(inputs)
+    torch.testing.assert_close(model.blocks(F.pad(inputs, (0, 5)))[..., :40], features)
+
+
+def test_tcn_is_its_sums_written_by_hand():
+    model = make("tcn", (2, 5), channels=[3], kernel_size=2)
+    block, inputs = model.blocks[0], torch.randn(1, 2, 5)
+
+    def convolved(values, conv, dilation=1):
+        before = torch.cat([torch.zeros(len(values), dilation), values[:, :-dilation]], dim=1)
+        return conv.weight[..., 0] @ before + conv.weight[..., 1] @ values + conv.bias[:, None]
+
+    features = convolved(convolved(inputs[0], block.first).relu(), block.second).relu()
+    shortcut = block.shortcut.weight[..., 0] @ inputs[0] + block.shortcut.bias[:, None]
+    expected = model.output((features + shortcut).relu()[:, -1])
+    torch.testing.assert_close(model(inputs)[0], expected)
+
+
+def test_text_cnn_takes_the_largest_response_wherever_it_is():
+    model = make("text_cnn", (4, 9), kernel_sizes=[2, 3], channels=5)
+    inputs = F.one_hot(torch.randint(4, (6, 9)), 4).float().transpose(1, 2)
+    responses = [
+        torch.stack(
+            [torch.einsum("ncl,ocl->no", inputs[..., i : i + size], conv.weight) for i in range(10 - size)], dim=2
+        ).amax(dim=2)
+        + conv.bias
+        for size, conv in zip([2, 3], model.convolutions, strict=True)
+    ]
+    torch.testing.assert_close(model(inputs), model.output(torch.cat(responses, dim=1).relu()))
 
 
 # Table 6 and section 4.2 of arXiv 1512.03385: (convolutions in, out, stride, output size), layer by layer.
@@ -248,6 +420,16 @@ def test_resnet20_starts_with_the_variance_of_he_et_al():
         ("cnn1d", DIGITS, r"model=cnn1d needs sequences \(channels, length\) .* \(1, 8, 8\)"),
         ("cnn1d", (1, 2), r"model=cnn1d needs sequences of at least 3 positions, got .* \(1, 2\)"),
         ("gru", CIFAR, r"model=gru needs sequences .* \(3, 32, 32\)"),
+        ("resnet8", MNIST1D, r"model=resnet8 needs images"),
+        ("gpt", MNIST1D, r"model=gpt needs rows of tokens .* dataset=text .* \(1, 40\)"),
+        ("gru_lm", DIGITS, "model=gru_lm needs rows of tokens"),
+        ("char_mlp", DIGITS, "model=char_mlp needs rows of tokens"),
+        ("distmult", VECTOR, r"model=distmult needs pairs of head and relation, as dataset=triples .* \(20,\)"),
+        ("tabular_mlp", DIGITS, r"model=tabular_mlp needs rows of features.* \(1, 8, 8\)"),
+        ("tcn", VECTOR, "model=tcn needs sequences"),
+        ("text_cnn", (4, 6), "model=text_cnn needs sequences of at least 7 positions"),
+        ("vit", MNIST1D, "model=vit needs images"),
+        ("vit", (1, 8, 7), r"model.patch=2 must divide height and width of dataset inputs of \(1, 8, 7\)"),
         ("diagonal", DIGITS, r"model=diagonal needs one output for each input.* \(1, 8, 8\) and 10 outputs"),
         ("torchvision", MNIST1D, r"model=torchvision .* needs images .* \(1, 40\)"),
         ("torchvision", (2, 32, 32), r"model=torchvision needs images of 1 or 3 channels.* \(2, 32, 32\)"),
@@ -256,6 +438,12 @@ def test_resnet20_starts_with_the_variance_of_he_et_al():
 def test_inputs_that_a_model_cannot_take_are_refused_when_it_is_built(name, shape, message):
     with pytest.raises(ValueError, match=message):
         make(name, shape)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("gpt", (6,)), ("vit", DIGITS)])
+def test_a_width_that_the_heads_do_not_divide_is_refused(name, shape):
+    with pytest.raises(ValueError, match=r"model.width must be a multiple of model.heads=3, got 32"):
+        make(name, shape, width=32, heads=3)
 
 
 def test_unknown_torchvision_names_are_refused_with_close_ones():
@@ -296,7 +484,7 @@ def test_torchvision_is_imported_by_its_own_model_only():
     assert subprocess.run([sys.executable, "-c", code], cwd=REPO, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["logistic", "linear", "diagonal", "mlp", "lenet", "cnn", "cnn1d", "resnet20"])
+@pytest.mark.parametrize("name", sorted(TAKES.keys() - {"gru", "gru_lm", "torchvision"}))
 def test_stacked_copies_compute_what_each_computes_alone(name):
     shape = TAKES[name][-1]
     num_outputs = outputs_of(name, shape)
@@ -306,7 +494,7 @@ def test_stacked_copies_compute_what_each_computes_alone(name):
         for parameter in copy.parameters():
             nn.init.normal_(parameter, std=0.1)
     parameters, buffers = stack_module_state(copies)
-    inputs = torch.randn(4, *shape)
+    inputs = inputs_for(name, shape, 4)
 
     def forward(parameters, buffers):
         return functional_call(copies[0], (parameters, buffers), (inputs,))

@@ -386,6 +386,20 @@ def tokens_of(inputs):
     return (inputs[:, :4] > 0).long() + (inputs[:, 2:] > 1).long()
 
 
+def test_numbers_beyond_an_embedding_are_found_wherever_they_are(lrbench, tmp_path):
+    """A relation that only the last facts have: no first batch shows it."""
+    names = "abcdefghijklmnopqrstuvwxyz"
+    facts = [f"{head}\tlikes\t{tail}\n" for head in names for tail in names[:3]]
+    (tmp_path / "train.tsv").write_text("".join([*facts, "a\tzzz\tb\n"]))
+    for name in ("valid", "test"):
+        (tmp_path / f"{name}.tsv").write_text(facts[0])
+    words = ["dataset=triples", f"dataset.root={tmp_path}", "model=distmult", "training.batch_size=16"]
+    code, said = lrbench(*words, "model.num_relations=1")
+    assert code == 1
+    assert "the model fails on a batch of shape (10, 2), torch.int64: IndexError: index out of range" in said
+    assert lrbench(*words, "model.num_relations=2")[0] == 0
+
+
 @pytest.mark.parametrize("learner", ["sequential", "fused"])
 def test_losses_and_accuracies_of_sequences_are_means_over_tokens(learner):
     workload = workload_of(Tagger, tokens_of, num_outputs=3)

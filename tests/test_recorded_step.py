@@ -186,7 +186,7 @@ MODELS = {
     "mlp": (layered_forward, mlp(hidden=[300, 100], batch_norm=True, dropout=0.3), IMAGES),
     "mlp vmap": (vmap_forward, mlp(batch_norm=True, dropout=0.3), IMAGES),
     "cnn": (layered_forward, partial(models.CNN, channels=[4, 8], batch_norm=True), IMAGES),
-    "resnet20": (vmap_forward, models.ResNet20, (3, 32, 32)),
+    "resnet20": (vmap_forward, partial(models.CifarResNet, blocks_per_stage=3, channels=16), (3, 32, 32)),
 }
 
 

@@ -8,19 +8,30 @@ come from torch's global random stream only, so a seed set before construction f
 from lrbench.models.convnets import CNN, CNN1d, LeNet
 from lrbench.models.linear import Diagonal, Linear, Logistic
 from lrbench.models.mlp import MLP
-from lrbench.models.resnet import ResNet20
-from lrbench.models.sequence import GRU
+from lrbench.models.resnet import CifarResNet
+from lrbench.models.sequence import GRU, TCN, TextCNN
+from lrbench.models.tabular import TabularMLP
+from lrbench.models.tokens import GRULM, CharMLP, DistMult
 from lrbench.models.torchvision_zoo import TorchvisionClassifier
+from lrbench.models.transformer import GPT, ViT
 
 __all__ = [
     "CNN",
+    "GPT",
     "GRU",
+    "GRULM",
     "MLP",
+    "TCN",
     "CNN1d",
+    "CharMLP",
+    "CifarResNet",
     "Diagonal",
+    "DistMult",
     "LeNet",
     "Linear",
     "Logistic",
-    "ResNet20",
+    "TabularMLP",
+    "TextCNN",
     "TorchvisionClassifier",
+    "ViT",
 ]

@@ -1,34 +1,40 @@
-"""The residual network of 20 layers for CIFAR (He et al. 2016, arXiv 1512.03385, section 4.2)."""
+"""Residual networks for CIFAR (He et al. 2016, arXiv 1512.03385, section 4.2)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrbench.models.shapes import image_shape
-
-_BLOCKS_PER_STAGE = 3  # 6n + 2 layers
-_WIDTHS = (16, 32, 64)
+from lrbench.spec import Count
 
 
-class ResNet20(nn.Module):
-    """Three stages of three residual blocks with 16, 32 and 64 channels; global average; linear output.
+class CifarResNet(nn.Module):
+    """Three stages of residual blocks, each twice as wide as the one before; global average; linear output.
 
-    Maps (batch, channels, height, width) to (batch, num_outputs). 0.27 M parameters on CIFAR-10, as in the
-    paper: its shortcuts have none (option A), BatchNorm included.
+    Maps (batch, channels, height, width) to (batch, num_outputs). ResNet-20 has 0.27 M parameters on CIFAR-10, as in
+    the paper: its shortcuts have none (option A), BatchNorm included.
     """
 
-    def __init__(self, *, input_shape: tuple[int, ...], num_outputs: int) -> None:
+    def __init__(
+        self, *, input_shape: tuple[int, ...], num_outputs: int, blocks_per_stage: Count, channels: Count
+    ) -> None:
         """Build the layers, with the initialisation of He et al. 2015 (arXiv 1502.01852).
+
+        Args:
+            input_shape: (channels, height, width).
+            num_outputs: classes, or values to regress.
+            blocks_per_stage: n, which gives 6n + 2 layers.
+            channels: of the first stage; 16 in the paper.
 
         Raises:
             ValueError: the inputs are not images.
         """
         super().__init__()
-        width, _, _ = image_shape("resnet20", input_shape)
-        self.stem = nn.Sequential(*_conv_norm(width, _WIDTHS[0], stride=1), nn.ReLU())
+        colours, _, _ = image_shape(f"resnet{6 * blocks_per_stage + 2}", input_shape)
+        self.stem = nn.Sequential(*_conv_norm(colours, channels, stride=1), nn.ReLU())
         blocks: list[nn.Module] = []
-        width = _WIDTHS[0]
-        for next_width in _WIDTHS:
-            for _ in range(_BLOCKS_PER_STAGE):
+        width = channels
+        for next_width in (channels, 2 * channels, 4 * channels):
+            for _ in range(blocks_per_stage):
                 blocks.append(_ResidualBlock(width, next_width))
                 width = next_width
         self.blocks = nn.Sequential(*blocks)

@@ -49,3 +49,21 @@ def sequence_shape(model: str, input_shape: tuple[int, ...], *, min_length: int 
             f"{input_shape}; model=mlp takes any length"
         )
     return channels, length
+
+
+def token_shape(model: str, input_shape: tuple[int, ...]) -> tuple[int]:
+    """Unpack `(context,)`.
+
+    Args:
+        model: name in the config, for the message.
+        input_shape: of one example.
+
+    Raises:
+        ValueError: the inputs are not rows of tokens.
+    """
+    if len(input_shape) != 1:
+        raise ValueError(
+            f"model={model} needs rows of tokens (context,) such as dataset=text has, or dataset=lines with "
+            f"dataset.encoding=indices, got dataset inputs of shape {input_shape}"
+        )
+    return (input_shape[0],)

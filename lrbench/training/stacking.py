@@ -4,6 +4,7 @@ What a module does is only known by running it, so a candidate is compared with 
 same outputs in training mode, same use of the random stream.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -69,6 +70,10 @@ def layered_forward(model: nn.Module) -> Forward:
 def vmap_forward(model: nn.Module) -> Forward:
     """Build the forward pass with torch.func; every trial draws the same random numbers, as it would alone."""
     module = deepcopy(model)
+    # Attention on a CPU is one; whether stacking pays all the same is measured.
+    warnings.filterwarnings(
+        "ignore", "There is a performance drop because we have not yet implemented the batching rule"
+    )
 
     def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
         outputs: Tensor = torch.func.functional_call(module, (parameters, buffers), (inputs,))
