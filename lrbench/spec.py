@@ -1,6 +1,6 @@
 """The words every other module uses: tasks, budgets, run states, evaluations, and the domains of parameters.
 
-Nothing here imports torch, pandas, hydra or mlflow; this is the ground floor.
+Nothing here imports torch, pandas, hydra or mlflow; this is the lowest layer.
 """
 
 import hashlib

@@ -20,8 +20,8 @@ from lrbench.config import CONFIG_DIR
 PACKAGE = Path(__file__).resolve().parent.parent / "lrbench"
 COMPONENTS = ("scheduler", "warmup", "optimizer", "model", "dataset")
 NOT_PARAMETERS = {"name", "purpose", "formula", "source", "libraries", "search", "_target_"}
-# Everything but the command line, which has a page of its own; the highest room first.
-ROOMS = (
+# Everything but the command line, which has a page of its own; the highest layer first.
+PACKAGES = (
     "api", "studies", "runs", "tracking", "launch", "search", "config", "reporting", "lr_range", "integrations",
     "trials", "codegen", "checkpoints", "lint", "analysis", "training", "databases", "results", "optimizers", "data",
     "models", "schedules", "typos", "spec",
@@ -46,7 +46,7 @@ def pages() -> dict[str, str]:
     """Text of every page, by its file name."""
     found = {"commands.md": commands(), "configuration.md": configuration(), "python.md": python_index()}
     found |= {f"conf-{group}.md": components(group) for group in COMPONENTS}
-    return found | {f"python-{room}.md": "\n".join(room_page(room)) + "\n" for room in ROOMS}
+    return found | {f"python-{package}.md": "\n".join(package_page(package)) + "\n" for package in PACKAGES}
 
 
 def commands() -> str:
@@ -134,29 +134,29 @@ def plain(value: object) -> str:
 
 
 def python_index() -> str:
-    """The rooms of the package with their purposes."""
-    lines = ["# Python", "", "The package from the top floor down; imports go downwards only.", ""]
-    for room in ROOMS:
-        path = PACKAGE / room / "__init__.py"
-        purpose = docstring(ast.parse((path if path.exists() else PACKAGE / f"{room}.py").read_text()))
+    """The packages with their purposes."""
+    lines = ["# Python", "", "The package from the top layer down; imports go downwards only.", ""]
+    for package in PACKAGES:
+        path = PACKAGE / package / "__init__.py"
+        purpose = docstring(ast.parse((path if path.exists() else PACKAGE / f"{package}.py").read_text()))
         first = re.split(r"(?<=\.)\s|\n\n", purpose)[0].replace("\n", " ")
-        lines.append(f"- [`lrbench.{room}`](python-{room}.md): {escape(first)}")
+        lines.append(f"- [`lrbench.{package}`](python-{package}.md): {escape(first)}")
     return "\n".join(lines) + "\n"
 
 
-def room_page(room: str) -> Iterator[str]:
-    """Every public function and class of a room, module by module."""
-    yield f"# lrbench.{room}"
-    folder = PACKAGE / room
-    files = sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{room}.py"]
+def package_page(package: str) -> Iterator[str]:
+    """Every public function and class of a package, module by module."""
+    yield f"# lrbench.{package}"
+    folder = PACKAGE / package
+    files = sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{package}.py"]
     for path in files:
         tree = ast.parse(path.read_text())
         name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
         public = [node for node in tree.body if isinstance(node, Definition) and not node.name.startswith("_")]
-        if name != f"lrbench.{room}":
+        if name != f"lrbench.{package}":
             if not public:
                 continue
-            yield from ("", f"## {name.removeprefix(f'lrbench.{room}.')}")
+            yield from ("", f"## {name.removeprefix(f'lrbench.{package}.')}")
         yield from ("", *rendered(docstring(tree)))
         for node in public:
             yield from ("", f"### {node.name}", "", "```python", signature(node), "```", "", *rendered(docstring(node)))

@@ -143,8 +143,8 @@ def test_every_config_and_every_room_has_its_reference(site):
     schedulers = _Page((site / "reference" / "conf-scheduler.html").read_text())
     assert {path.stem for path in (REPO / "conf" / "scheduler").glob("*.yaml")} <= schedulers.ids
     python = (site / "reference" / "python.html").read_text()
-    rooms = {path.stem for path in (REPO / "lrbench").iterdir() if not path.name.startswith("_")} - {"cli", "conf"}
-    assert not [room for room in rooms if f"lrbench.{room}" not in python]
+    packages = {path.stem for path in (REPO / "lrbench").iterdir() if not path.name.startswith("_")} - {"cli", "conf"}
+    assert not [package for package in packages if f"lrbench.{package}" not in python]
 
 
 def test_every_page_is_in_the_navigation():

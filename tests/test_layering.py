@@ -11,8 +11,8 @@ import pytest
 import lrbench
 
 PACKAGE = Path(lrbench.__file__).parent
-# Ground floor first. Rooms on one floor do not import each other, except where a pair is named below.
-FLOORS = [
+# Lowest layer first. Packages of one layer do not import each other.
+LAYERS = [
     {"spec", "typos", "delimited", "addresses"},
     {"integrations", "schedules", "models", "data", "optimizers", "results", "databases"},
     {"training", "analysis", "lint"},
@@ -25,8 +25,8 @@ FLOORS = [
     {"api"},
     {"cli"},
 ]
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-EDGES = {  # library -> the rooms that may import it
+LAYER_OF = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}
+EDGES = {  # library -> the packages that may import it
     "hydra": {"config", "search", "launch", "runs", "studies", "cli"},
     "omegaconf": {"config", "search", "launch", "runs", "studies", "cli"},
     "optuna": {"search"},
@@ -40,7 +40,7 @@ FILES = sorted(
 )
 
 
-def room_of(path):
+def package_of(path):
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
@@ -50,23 +50,25 @@ def imports_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative imports hide which floor they go to"
+            assert node.level == 0, f"{path}: relative imports hide which layer they go to"
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "lrbench")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_downwards_and_libraries_stay_at_their_edges(path):
-    room = room_of(path)
-    if room == "__init__":
+    package = package_of(path)
+    if package == "__init__":
         return
-    assert room in FLOOR_OF, f"{path}: give lrbench/{room} a floor"
+    assert package in LAYER_OF, f"{path}: give lrbench/{package} a layer"
     for module in imports_of(path):
         library, *rest = module.split(".")
-        if library == "lrbench" and rest and rest[0] in FLOOR_OF:
-            assert rest[0] == room or FLOOR_OF[rest[0]] < FLOOR_OF[room], f"{path} imports {module}, which is not below"
+        if library == "lrbench" and rest and rest[0] in LAYER_OF:
+            assert rest[0] == package or LAYER_OF[rest[0]] < LAYER_OF[package], (
+                f"{path} imports {module}, which is not below"
+            )
         elif library in EDGES:
-            assert room in EDGES[library], f"{path} imports {library}, whose place is {EDGES[library]}"
+            assert package in EDGES[library], f"{path} imports {library}, whose place is {EDGES[library]}"
 
 
 @pytest.mark.parametrize(
@@ -88,14 +90,14 @@ def test_a_light_import_stays_light(imported, absent):
     assert done.stdout.strip() == "[]"
 
 
-def test_the_map_for_contributors_shows_every_room_on_its_floor():
+def test_the_map_for_contributors_shows_every_package_in_its_layer():
     lines = (PACKAGE.parent / "CONTRIBUTING.md").read_text().splitlines()
     rows = [line.split("|")[1:3] for line in lines if re.match(r"\| *\d* *\| `", line)]
-    mapped, floor = {}, 0
-    for number, rooms in rows:
-        floor = int(number) if number.strip() else floor
-        mapped |= dict.fromkeys(re.findall(r"`(\w+)`", rooms), floor - 1)
-    assert mapped == FLOOR_OF
+    mapped, layer = {}, 0
+    for number, packages in rows:
+        layer = int(number) if number.strip() else layer
+        mapped |= dict.fromkeys(re.findall(r"`(\w+)`", packages), layer - 1)
+    assert mapped == LAYER_OF
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import lrbench
 from lrbench.runs.own_sources import own_targets, source_digests
 
 # The code that shapes a curve; what reports, tracks or launches does not.
-_SHAPING_ROOMS = ("spec.py", "schedules", "models", "data", "optimizers", "training", "trials.py")
+_SHAPING_PACKAGES = ("spec.py", "schedules", "models", "data", "optimizers", "training", "trials.py")
 
 
 def code_facts(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,8 +57,8 @@ def _digest(facts: Mapping[str, Any]) -> str:
 def _package_digest() -> str:
     package = Path(lrbench.__file__).parent
     digest = hashlib.sha256()
-    for room in _SHAPING_ROOMS:
-        path = package / room
+    for package_name in _SHAPING_PACKAGES:
+        path = package / package_name
         for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
             digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
