@@ -44,8 +44,14 @@ def test_two_schedules_with_shared_seeds_are_the_paired_t_test() -> None:
     assert result.ranked[1].beaten_by == ("a",)
 
 
+def test_three_seeds_against_more_have_the_degrees_of_freedom_of_the_three() -> None:
+    a, b = np.array([-1.0, 0, 1, 0.5, 0.2]), np.array([2.0, 2.5, 4])
+    error = np.sqrt(a.var(ddof=1) / 5 + b.var(ddof=1) / 3)
+    assert half_widths(noise_of([a, b]), alpha=0.05)[0, 1] == pytest.approx(stats.t.isf(0.025, 2) * error)
+
+
 def test_two_schedules_of_other_seeds_are_welchs_test() -> None:
-    a, b = np.array([0.10, 0.12, 0.09, 0.11, 0.13]), np.array([0.2, 0.21, 0.25])
+    a, b = np.array([0.10, 0.12, 0.09, 0.11, 0.13]), np.array([0.2, 0.21, 0.25, 0.22])
     result = found({"a": seeds(*a), "b": seeds(*b, first=7)}, alpha=0.05)
     truth = stats.ttest_ind(np.log(b), np.log(a), equal_var=False).confidence_interval(0.95)
     interval = result.ranked[1].interval
@@ -57,7 +63,7 @@ def test_half_widths_of_three_equal_variances_are_bonferroni_over_all_pairs() ->
     values = np.array([-1.0, -1, 0, 1, 1])
     half = half_widths(noise_of([values] * 3), alpha=0.05)
     c4 = np.sqrt(2 / 4) * np.exp(lgamma(2.5) - lgamma(2.0))
-    own = stats.t.isf(0.05 / 4, 8) * np.sqrt(2 / 5)
+    own = stats.t.isf(0.05 / 6, 8) * np.sqrt(2 / 5)
     typical = stats.t.isf(0.05 / 6, 12) / c4 * np.sqrt(2 / 5)
     assert half[0, 1] == pytest.approx(max(own, typical), rel=1e-9)
     assert half[0, 1] == half[1, 0]
@@ -246,7 +252,7 @@ def test_sets_of_the_published_study_are_those_of_ten_lines() -> None:
         v, df = min(options, key=lambda o: np.sqrt(o[0]).sum())
         c4 = np.sqrt(2 / df) * np.exp(lgamma((df + 1) / 2) - lgamma(df / 2))
         typical = stats.t.isf(0.05 / k / (k - 1), k * df) * np.sqrt(v).mean() / c4 * np.sqrt(2 / n)
-        own = lambda a, b: stats.t.isf(0.025 / (k - 1), df * (v[a] + v[b]) ** 2 / (v[a] ** 2 + v[b] ** 2)) * np.sqrt((v[a] + v[b]) / n)  # noqa: B023, E501, E731  # fmt: skip
+        own = lambda a, b: stats.t.isf(0.05 / 3 / (k - 1), df * (v[a] + v[b]) ** 2 / (v[a] ** 2 + v[b] ** 2)) * np.sqrt((v[a] + v[b]) / n)  # noqa: B023, E501, E731  # fmt: skip
         beats = lambda a, b: m[b] - m[a] > max(typical, own(a, b))  # noqa: B023, E731
         assert sets[workload] == {b for b in x if not any(beats(a, b) for a in x if a != b)}
     assert sum(map(len, sets.values())) < 18 * 10

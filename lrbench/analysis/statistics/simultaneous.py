@@ -3,13 +3,13 @@
 Every claim about a workload follows from them, so all of them are right when the intervals are, and false claims of
 any kind together stay below alpha. Two scales are needed at a handful of seeds:
 
-*own*: the variances of the two schedules (Welch 1947), at one-sided level alpha / 2(k - 1), because comparing one with
+*own*: the variances of the two schedules (Welch 1947), at one-sided level alpha / 3(k - 1), because comparing one with
 all others is k - 1 comparisons. It guards against schedules of different noise, but has few degrees of freedom.
 
 *typical*: the mean standard deviation of the workload's schedules, at alpha / k(k - 1), because the best and the worst
 of k equals are the extremes of k(k - 1) / 2 pairs. It guards against a variance that is small by chance.
 
-The interval is the wider of both. Neither is enough alone: `scripts/simulate_claims.py within` has the rates.
+The interval is the wider of both. Neither is enough alone: `scripts/simulate_claims.py report` has the rates.
 """
 
 from collections.abc import Sequence
@@ -102,13 +102,20 @@ def own_errors(noise: Noise) -> tuple[FloatArray, FloatArray]:
     weight = share**2 / noise.degrees
     with np.errstate(invalid="ignore"):
         degrees = total**2 / (weight[..., :, None] + weight[..., None, :])
+    numbers = noise.num_seeds
+    if numbers.min() < FEWEST_PAIRED and (numbers.size == 2 or numbers.min() < numbers.max()):
+        # Welch's degrees of freedom are too many where the noisier side has three seeds; the smaller side's hold.
+        fewer = np.minimum.outer(numbers, numbers)
+        short = (fewer < FEWEST_PAIRED) & ~noise.paired[..., None, None]
+        degrees = np.where(short, fewer - 1.0, degrees)
     # Two schedules without any variance: no noise at all, whatever the degrees of freedom.
     return np.sqrt(total), np.where(total > 0, degrees, 1.0)
 
 
 def own_level(alpha: float, num_schedules: int) -> float:
     """One-sided level of a comparison by the own variances."""
-    return alpha / (2 * (num_schedules - 1))
+    # Of three schedules this is the level of all pairs; with more, the typical variance is there as well.
+    return alpha / ((2 if num_schedules == 2 else 3) * (num_schedules - 1))
 
 
 def typical_level(alpha: float, num_schedules: int) -> float:
