@@ -14,6 +14,8 @@ from lrbench.cli import COMMANDS, main
 from lrbench.cli.help import page
 from lrbench.config import CONFIG_DIR
 from lrbench.config.schema import TrainingConfig
+from lrbench.runs.compose import compose_plans
+from lrbench.runs.words import settled
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -122,3 +124,33 @@ def test_bash_offers_every_command_at_the_first_word(complete):
 @pytest.mark.slow
 def test_a_command_without_overrides_offers_none(complete):
     assert not [word for word in complete("lrbench report ") if "=" in word]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lr=0.1"], "no key 'lr'; did you mean optimizer.lr?"),
+        (["epochs=5"], "no key 'epochs'; did you mean budget.epochs?"),
+        (["reprot"], "no command 'reprot'; did you mean report? There are: run, preview"),
+    ],
+)
+def test_a_near_miss_is_told_what_was_meant(words, said, capsys):
+    assert main(words) == 1
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert "Error executing job" not in printed
+
+
+def test_one_length_takes_the_place_of_the_other(caplog):
+    assert settled(["budget.steps=100"]) == ["budget.steps=100", "budget.epochs=null"]
+    assert settled(["-m", "budget.epochs=1,2"])[-1] == "budget.steps=null"
+    both = ["budget.steps=100", "budget.epochs=3"]
+    assert settled(both) == both
+    assert settled(["budget=steps", "budget.steps=9"]) == ["budget=steps", "budget.steps=9"]
+    (plan,) = compose_plans(["budget.steps=7"])
+    assert plan.budget.total_steps == 7
+
+
+def test_a_key_that_is_given_twice_is_said(caplog):
+    assert settled(["seed=0", "seed=1"]) == ["seed=0", "seed=1"]
+    assert "seed is given 2 times; the last counts: seed=1" in caplog.text

@@ -9,6 +9,7 @@ import gc
 import importlib
 import logging
 import os
+import re
 import signal
 import sys
 import warnings
@@ -18,6 +19,7 @@ from types import FrameType
 
 import lrbench
 from lrbench.cli.outputs import lasting_outputs
+from lrbench.typos import did_you_mean
 
 COMMANDS = {
     "run": "train one run, or a grid with -m (the default command)",
@@ -51,6 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     name, rest = (words[0], words[1:]) if words and words[0] in COMMANDS else ("run", words)
+    if name == "run" and rest[:1] != ["run"] and re.fullmatch(r"[a-z][a-z-]*", "".join(rest[:1])):
+        print(
+            f"lrbench: no command {rest[0]!r}{did_you_mean(rest[0], COMMANDS)} There are: {', '.join(COMMANDS)}; "
+            "without a command come overrides, such as scheduler=cosine",
+            file=sys.stderr,
+        )
+        return 1
     with lasting_outputs() as output:
         code = _guarded(name, rest)
     if output.error is None or isinstance(output.error, BrokenPipeError):

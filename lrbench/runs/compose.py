@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lrbench.config import CONFIG_DIR, Plan, make_plan, register_schema
 from lrbench.config.trust import guarded
+from lrbench.runs.words import settled
 
 
 def compose_plans(arguments: list[str]) -> list[Plan]:
@@ -20,6 +21,7 @@ def compose_plans(arguments: list[str]) -> list[Plan]:
     Raises:
         What Hydra raises for wrong words, and `make_plan` for wrong values.
     """
+    arguments = settled(arguments)
     register_schema()
     with guarded(arguments), initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()

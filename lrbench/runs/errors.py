@@ -55,4 +55,9 @@ def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
     parent = error.parent_node
     existing = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
     where = f" in {group}" if group else ""
-    return f"{path}: no key {key!r}{where}{did_you_mean(key, existing)} There are: {', '.join(sorted(existing))}"
+    near = list(existing)
+    if not group and isinstance(parent, DictConfig):
+        # `lr=0.1`, `epochs=5`: the name of a value without its group.
+        nodes = {name: parent._get_node(name) for name in existing if name not in ("hydra", "study")}
+        near += [f"{name}.{k!s}" for name, node in nodes.items() if isinstance(node, DictConfig) for k in node]
+    return f"{path}: no key {key!r}{where}{did_you_mean(key, near)} There are: {', '.join(sorted(existing))}"

@@ -14,6 +14,7 @@ from hydra.core.plugins import Plugins
 from lrbench.config import CONFIG_DIR, register_schema
 from lrbench.config.trust import guarded
 from lrbench.runs.session import Session, current_session, job
+from lrbench.runs.words import settled
 
 
 def run_app(arguments: Sequence[str], session: Session) -> None:
@@ -22,6 +23,7 @@ def run_app(arguments: Sequence[str], session: Session) -> None:
     Raises:
         What Hydra, OmegaConf or the training raise, unwrapped.
     """
+    arguments = settled(arguments)
     register_schema()
     _replace_basic_sweeper()
     app = hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")(job)

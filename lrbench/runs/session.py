@@ -136,8 +136,8 @@ class Session:
             self._pool.__exit__(None, None, None)
         if self._sender is None:
             return []
-        waiting = "%d records are still being sent to MLflow; Ctrl-C leaves the rest to `lrbench sync`"
-        return self._sender.close(on_wait=lambda num: _log.info(waiting, num))
+        waiting = "%s still being sent to MLflow; Ctrl-C leaves the rest to `lrbench sync`"
+        return self._sender.close(on_wait=lambda n: _log.info(waiting, "1 record is" if n == 1 else f"{n} records are"))
 
 
 @contextmanager

@@ -7,12 +7,14 @@ scheduler=["cosine", "wsd"], seed=[0, 1]           choices, where several runs a
 **{"optimizer.lr": [0.1, 0.2]}                     choices of a value inside a group
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lrbench.config.component import group_files
 from lrbench.runs.jobs import literal
 
+_log = logging.getLogger(__name__)
 _LISTS = ("trusted_modules",)  # values that are lists themselves
 
 
@@ -26,6 +28,24 @@ def override_words(config: Mapping[str, object]) -> list[str]:
         ValueError: a group's value is neither a file of it nor a mapping, or a list of choices is empty.
     """
     return [word for name, value in config.items() for word in _words(name, value)]
+
+
+def settled(words: Sequence[str]) -> list[str]:
+    """Let the last word of a key count, saying so, and one length of the budget take the place of the other.
+
+    Args:
+        words: overrides, and flags.
+    """
+    last = {word.partition("=")[0]: word for word in words if "=" in word and not word.startswith("-")}
+    for key, word in last.items():
+        given = [other for other in words if other.startswith(f"{key}=")]
+        if len(given) > 1:
+            _log.warning("%s is given %d times; the last counts: %s", key, len(given), word)
+    for given_length, other in (("steps", "epochs"), ("epochs", "steps")):
+        is_set = last.get(f"budget.{given_length}", "=null").partition("=")[2] != "null"
+        if is_set and not {f"budget.{other}", "budget"} & set(last):
+            return [*words, f"budget.{other}=null"]
+    return list(words)
 
 
 def _words(name: str, value: object) -> Iterator[str]:
