@@ -3,6 +3,7 @@ import math
 import random
 import sys
 import warnings
+from typing import get_args
 
 import numpy as np
 import optuna
@@ -17,7 +18,7 @@ from lrbench.search.grid import grid_point, grid_size
 from lrbench.search.points import quasi_random_point, random_point, value_at
 from lrbench.search.ranges import contains
 from lrbench.search.space import Dimension
-from lrbench.search.suggest import suggest, uses_history, visible_history
+from lrbench.search.suggest import SamplerName, suggest, uses_history, visible_history
 from lrbench.spec import derived_seed
 
 RATE = Dimension("optimizer.lr", FloatDistribution(1e-4, 1.0, log=True), {})
@@ -46,7 +47,9 @@ def finished(suggestion, number, value):
     return trial
 
 
-def run(space, sampler, num_trials, *, seed=0, objective=loss, directions=("minimize",), batch_size=1):
+def run(
+    space, sampler, num_trials, *, seed=0, objective=loss, directions=("minimize",), batch_size=1, shares_rate=True
+):
     """A study whose trials finish as soon as they are asked for; in batches, when the batch is complete."""
     trials = []
     for number in range(num_trials):
@@ -58,6 +61,7 @@ def run(space, sampler, num_trials, *, seed=0, objective=loss, directions=("mini
             num_trials=num_trials,
             directions=directions,
             history=visible_history(trials, number=number, batch_size=batch_size),
+            shares_rate=shares_rate,
         )
         trials.append(finished(suggestion, number, objective(suggestion.params)))
     return trials
@@ -91,7 +95,7 @@ def test_shares_of_a_distribution_are_the_values_worked_out_by_hand(distribution
         assert found == (pytest.approx(value, rel=1e-12) if isinstance(value, float) and distribution else value)
 
 
-def test_quasi_random_points_are_the_sobol_sequence_of_the_seed():
+def test_quasi_random_points_of_older_studies_are_the_sobol_sequence_of_the_seed():
     space = (RATE, GAMMA, MODE)
     sequence = qmc.Sobol(3, scramble=True, rng=derived_seed("suggestion", 7)).random(8)
     for number, (u, v, w) in enumerate(sequence):
@@ -99,6 +103,24 @@ def test_quasi_random_points_are_the_sobol_sequence_of_the_seed():
         assert point[RATE.name] == pytest.approx(10 ** (-4 + 4 * u), rel=1e-12)
         assert point[GAMMA.name] == pytest.approx(0.1 + 0.8 * v, rel=1e-12)
         assert point[MODE.name] == "abc"[int(3 * w)]
+
+
+@pytest.mark.parametrize("sampler", ["qmc", "random", "tpe", pytest.param("gp", marks=pytest.mark.slow)])
+def test_contestants_of_every_sampler_are_offered_the_same_rates(sampler):
+    of_space = [run(space, sampler, 12, objective=lambda p: len(p)) for space in ((RATE,), PLAIN, CONDITIONAL)]
+    rates = [[trial.params[RATE.name] for trial in trials] for trials in of_space]
+    assert rates[0] == rates[1] == rates[2]
+    assert len(set(rates[0])) == 12
+    assert len({trial.params[GAMMA.name] for trial in of_space[1]}) == 12
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sixteen_points_at_shared_rates_have_one_in_each_cell_of_equal_size(seed):
+    """A net: one point in every sixteenth, quarter by quarter and so on of the square, as an independent count says."""
+    points = [quasi_random_point(PLAIN, seed=seed, number=number, shares_rate=True) for number in range(16)]
+    unit = [((math.log10(p[RATE.name]) + 4) / 4, (p[GAMMA.name] - 0.1) / 0.8) for p in points]
+    for columns in (1, 2, 4, 8, 16):
+        assert len({(int(columns * u), int(16 // columns * v)) for u, v in unit}) == 16
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -220,18 +242,20 @@ def test_visible_history_is_what_a_batch_could_know():
     failed.number = 0
     seen = visible_history([*trials[:0:-1], failed], number=5, batch_size=3)
     assert [(trial.number, trial.state) for trial in seen] == [
+        (0, TrialState.FAIL),
         (1, TrialState.COMPLETE),
         (2, TrialState.COMPLETE),
         (3, TrialState.RUNNING),
         (4, TrialState.RUNNING),
     ]
-    assert seen[2].params == trials[3].params
-    assert seen[2].values is None
+    assert seen[3].params == trials[3].params
+    assert seen[3].values is None
 
 
 def test_running_trials_of_the_batch_push_the_next_point_away():
     trials = run(PLAIN, "tpe", 20)
     asked = {"sampler": "tpe", "num_trials": 40, "directions": ["minimize"], "number": 21, "seed": 0}
+    asked["shares_rate"] = False
     alone = suggest(PLAIN, history=trials, **asked)
     crowd = [create_trial(state=TrialState.RUNNING, params=alone.params, distributions=alone.distributions)] * 8
     for trial in crowd:
@@ -251,7 +275,8 @@ def test_tpe_starts_quasi_random_and_auto_changes_over_beyond_sixteen_trials():
 
 
 def test_only_models_use_history():
-    assert [name for name in ("auto", "qmc", "random", "grid", "tpe", "gp", "cmaes") if uses_history(name, 16)] == [
+    assert [name for name in get_args(SamplerName) if uses_history(name, 16)] == [
+        "ladder",
         "tpe",
         "gp",
         "cmaes",
@@ -261,7 +286,9 @@ def test_only_models_use_history():
 
 def test_tpe_finds_a_smooth_optimum_better_than_chance():
     """Measured over 20 seeds of 40 trials: median of the best 0.003 against 0.042 at random."""
-    tpe, chance = ([best(run(PLAIN, name, 40, seed=seed)) for seed in range(3)] for name in ("tpe", "random"))
+    tpe, chance = (
+        [best(run(PLAIN, name, 40, seed=seed, shares_rate=False)) for seed in range(3)] for name in ("tpe", "random")
+    )
     assert np.median(tpe) < np.median(chance) / 3
     assert max(tpe) < 0.02
 
@@ -379,7 +406,7 @@ def suggest_with(space, sampler, directions=("minimize",), number=0):
 
 
 def test_samplers_that_cannot_be_are_refused(monkeypatch):
-    with pytest.raises(ValueError, match=r"hydra\.sweeper\.sampler must be one of auto, qmc, .*cmaes, got 'bayes'"):
+    with pytest.raises(ValueError, match=r"hydra\.sweeper\.sampler must be one of ladder, auto, .*cmaes, got 'bayes'"):
         suggest_with(PLAIN, "bayes")
     with pytest.raises(ValueError, match=r"sampler=cmaes takes one objective, got 2; tpe takes several"):
         suggest_with(PLAIN, "cmaes", ("minimize", "maximize"))

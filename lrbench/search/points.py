@@ -6,26 +6,42 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from lrbench.search.space import Dimension, parents_first
+from lrbench.search.space import RATE, Dimension, parents_first
 from lrbench.spec import derived_seed
 
 
-def quasi_random_point(space: Sequence[Dimension], *, seed: int, number: int) -> dict[str, Any]:
+def quasi_random_point(
+    space: Sequence[Dimension], *, seed: int, number: int, shares_rate: bool = False
+) -> dict[str, Any]:
     """Point `number` of a scrambled Sobol sequence (Owen 1998), a coordinate for each dimension, active or not.
 
     Any first 2^k points fill the space evenly, so a study that stops early still covered all of it.
+
+    Args:
+        space: what is searched.
+        seed: of the sequence.
+        number: from 0.
+        shares_rate: whether the base rate is the same in every space, see `shared_rate`.
     """
     if not space:
         return {}
-    from scipy.stats import qmc  # takes a second, and a word that is wrong shall be answered before
+    drawn = _sobol(len(space), derived_seed("suggestion", seed), number)
+    coordinates = dict(zip((dimension.name for dimension in space), drawn, strict=True))
+    if shares_rate and space[0].name == RATE:
+        coordinates[RATE] = _shared_coordinate(seed, number)
+    return point_of_values(space, lambda d: value_at(d.distribution, coordinates[d.name]))
 
-    sequence = qmc.Sobol(len(space), scramble=True, rng=derived_seed("suggestion", seed))
-    if number > 0:  # scipy's overflows at 0
-        sequence.fast_forward(number)
-    coordinates = dict(zip((dimension.name for dimension in space), sequence.random(1)[0], strict=True))
-    return _point(space, lambda d: value_at(d.distribution, coordinates[d.name]))
+
+def shared_rate(distribution: BaseDistribution, *, seed: int, number: int) -> Any:
+    """The base rate of a trial, whatever else is searched: contestants see the same rates.
+
+    A one-dimensional Sobol sequence with a scramble of its own is the first coordinate of a sequence of any dimension,
+    so points of which it is a part fill their space as evenly as before.
+    """
+    return value_at(distribution, _shared_coordinate(seed, number))
 
 
 def random_point(space: Sequence[Dimension], *, seed: int, number: int) -> dict[str, Any]:
@@ -35,7 +51,7 @@ def random_point(space: Sequence[Dimension], *, seed: int, number: int) -> dict[
         generator = np.random.default_rng(derived_seed("suggestion", seed, number, dimension.name))
         return value_at(dimension.distribution, generator.random())
 
-    return _point(space, draw)
+    return point_of_values(space, draw)
 
 
 def value_at(distribution: BaseDistribution, u: float) -> Any:
@@ -80,10 +96,24 @@ def value_number(distribution: BaseDistribution, index: int) -> Any:
     return float(Decimal(str(distribution.low)) + index * Decimal(str(distribution.step)))
 
 
-def _point(space: Sequence[Dimension], value_of: Callable[[Dimension], Any]) -> dict[str, Any]:
+def point_of_values(space: Sequence[Dimension], value_of: Callable[[Dimension], Any]) -> dict[str, Any]:
     """Give every active dimension a value; in the order of the space."""
     drawn: dict[str, Any] = {}
     for dimension in parents_first(space):
         if dimension.is_active(drawn):
             drawn[dimension.name] = value_of(dimension)
     return {dimension.name: drawn[dimension.name] for dimension in space if dimension.name in drawn}
+
+
+def _shared_coordinate(seed: int, number: int) -> float:
+    return float(_sobol(1, derived_seed("rate", seed), number)[0])
+
+
+def _sobol(num_dimensions: int, seed: int, number: int) -> npt.NDArray[np.float64]:
+    from scipy.stats import qmc  # takes a second, and a word that is wrong shall be answered before
+
+    sequence = qmc.Sobol(num_dimensions, scramble=True, rng=seed)
+    if number > 0:  # scipy's overflows at 0
+        sequence.fast_forward(number)
+    drawn: npt.NDArray[np.float64] = sequence.random(1)[0]
+    return drawn

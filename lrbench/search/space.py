@@ -6,7 +6,7 @@ are the component's own parameters. Conditions may be nested; what depends on an
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -30,11 +30,13 @@ class Dimension:
         distribution: its range; list-valued choices as JSON text, see lrbench.search.ranges.
         when: by name of another dimension, the values with which this one is active; empty = always active. Conditions
             on parameters that are not searched are resolved when the space is read.
+        default: its value in the config, in stored form.
     """
 
     name: str
     distribution: BaseDistribution
     when: Mapping[str, tuple[object, ...]]
+    default: object = field(default=None, compare=False)
 
     def is_active(self, params: Mapping[str, Any]) -> bool:
         """Whether this dimension counts in a point, given all active dimensions it depends on."""
@@ -105,6 +107,7 @@ class _Entry:
     path: str
     distribution: BaseDistribution
     when: dict[str, tuple[object, ...]]
+    default: object
 
 
 def _order(dimension: Dimension) -> tuple[bool, int, str]:
@@ -127,7 +130,7 @@ def _read_files(values: Mapping[str, Any]) -> dict[str, _Entry]:
             if key not in parameters:
                 raise ValueError(no_such(path, str(key), parameters, f"parameter of {node.get('name', group)}"))
             distribution = read_range(path, spec, name=f"{group}.{key}", default=node[key])
-            entries[f"{group}.{key}"] = _Entry(path, distribution, _read_when(path, spec, group))
+            entries[f"{group}.{key}"] = _Entry(path, distribution, _read_when(path, spec, group), stored(node[key]))
     return entries
 
 
@@ -142,7 +145,7 @@ def _read_added(values: Mapping[str, Any], entries: Mapping[str, _Entry], name: 
     when = _read_when(name, spec, group)
     if isinstance(spec, Mapping) and "when" not in spec and name in entries:
         when = entries[name].when
-    return _Entry(name, distribution, when)
+    return _Entry(name, distribution, when, stored(node[key]))
 
 
 def _parameters(node: Mapping[str, Any]) -> list[str]:
@@ -223,5 +226,5 @@ def _settle(
                     )
                 break
         else:
-            settled[name] = Dimension(name, entries[name].distribution, when)
+            settled[name] = Dimension(name, entries[name].distribution, when, entries[name].default)
     return list(settled.values())

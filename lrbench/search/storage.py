@@ -6,7 +6,8 @@ its results or not at all.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -174,6 +175,14 @@ def add_trials(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]
 def trials_of(study: Study) -> list[FrozenTrial]:
     """All trials of a study, as they are stored now; not to be changed."""
     return study.get_trials(deepcopy=False)
+
+
+def by_slot(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
+    """Trials by slot, numbered by it: where processes share a study, the numbers stored follow who came first."""
+    slots = {trial.user_attrs.get(_SLOT, trial.number): copy(trial) for trial in trials}
+    for slot, trial in slots.items():
+        trial.number = slot
+    return slots
 
 
 def find_slot(study: Study, slot: int) -> FrozenTrial | None:

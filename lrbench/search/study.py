@@ -1,7 +1,7 @@
 """One study: its trials asked in batches, told when their runs are done, the same after any number of kills."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -9,12 +9,14 @@ from optuna.storages import RDBStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from lrbench.search.ladder import NUM_RUNGS
 from lrbench.search.quiet import quiet_optuna
 from lrbench.search.ranges import config_value
 from lrbench.search.space import Dimension
 from lrbench.search.storage import (
     add_slot,
     add_trials,
+    by_slot,
     create_or_load_study,
     find_slot,
     finish_trial,
@@ -22,7 +24,7 @@ from lrbench.search.storage import (
     plan_of,
     trials_of,
 )
-from lrbench.search.suggest import SamplerName, Suggestion, suggest, uses_history, visible_history
+from lrbench.search.suggest import SamplerName, Suggestion, batch_start, suggest, uses_history, visible_history
 
 Trial: TypeAlias = FrozenTrial
 Storage: TypeAlias = RDBStorage
@@ -55,6 +57,11 @@ class Search:
             return self.at_once
         return max(1, self.num_trials // _BATCHES) if uses_history(self.sampler, self.num_trials) else self.num_trials
 
+    @property
+    def first_batch(self) -> int:
+        """Trials of the first batch where it has a size of its own, else 0: the rungs of a ladder run at once."""
+        return NUM_RUNGS if self.sampler == "ladder" and self.at_once is None else 0
+
 
 class TunedStudy:
     """A study in its database.
@@ -84,13 +91,20 @@ class TunedStudy:
         force_new: bool,
     ) -> None:
         # Raising the number of trials later must not move the points that were asked before.
-        plan = {"num_trials": search.num_trials, "batch_size": search.batch_size}
+        plan = {
+            "num_trials": search.num_trials,
+            "batch_size": search.batch_size,
+            "first_batch": search.first_batch,
+            "shares_rate": True,
+        }
         self.study: Study = create_or_load_study(storage, name, directions, document, plan=plan, force_new=force_new)
         self.space = space
         self._directions = directions
         self._search = search
         planned = plan_of(self.study)
-        self._planned_trials, self.batch_size = int(planned["num_trials"]), int(planned["batch_size"])
+        self._planned_trials = int(planned["num_trials"])
+        self._batches = {"batch_size": int(planned["batch_size"]), "first_batch": int(planned.get("first_batch", 0))}
+        self._shares_rate = bool(planned.get("shares_rate", False))  # studies that lack it go on as they began
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -107,13 +121,11 @@ class TunedStudy:
         unfinished = [number for number in range(self._search.num_trials) if not _is_finished(trials.get(number))]
         if not unfinished:
             return []
-        first = unfinished[0] // self.batch_size * self.batch_size
-        batch = range(first, min(first + self.batch_size, self._search.num_trials))
+        first = self.batch_start(unfinished[0])
+        batch = [n for n in range(first, self._search.num_trials) if self.batch_start(n) == first]
         asked = [number for number in batch if number not in trials]
         for number in asked:
-            history = visible_history(trials.values(), number=number, batch_size=self.batch_size)
-            trials[number] = new_trial(self._suggest(number, history), {})
-            trials[number].number = number
+            trials[number] = self._new(number, trials.values())
         added = add_trials(self.study, [trials[number] for number in asked]) if asked else []
         assert [trial.number for trial in added] == asked, "another process works on this study"
         trials |= dict(zip(asked, added, strict=True))
@@ -123,16 +135,24 @@ class TunedStudy:
         """Return the trial of a slot that this process has claimed: the one that a dead process left, or a new one.
 
         Between processes that share a study, numbers follow the order in which trials begin; the slot decides the
-        point, so that none is tried twice.
+        point, which is that of a study that nobody shared: earlier batches must be finished, and what others of this
+        batch have not added yet is worked out.
         """
         if (known := find_slot(self.study, slot)) is not None:
             return known
-        suggestion = self._suggest(slot, [t for t in self.trials if t.state is not TrialState.FAIL])
-        return add_slot(self.study, slot, suggestion)
+        trials = by_slot(self.trials)
+        for number in range(self.batch_start(slot), slot):
+            if number not in trials:
+                trials[number] = self._new(number, trials.values())
+        return add_slot(self.study, slot, self._suggest(slot, trials.values()))
+
+    def batch_start(self, number: int) -> int:
+        """The first trial of the batch that a trial, or slot, belongs to."""
+        return batch_start(number, **self._batches)
 
     def visible(self, number: int) -> list[FrozenTrial]:
         """What trial `number` may know of the others; see `visible_history`."""
-        return visible_history(self.trials, number=number, batch_size=self.batch_size)
+        return visible_history(self.trials, number=number, **self._batches)
 
     def finish(
         self,
@@ -193,7 +213,12 @@ class TunedStudy:
             sign = 1 if self.study.directions[0] is StudyDirection.MINIMIZE else -1
             return dict(get_param_importances(self.study, target=lambda trial: sign * trial.values[0]))
 
-    def _suggest(self, number: int, history: Sequence[Trial]) -> Suggestion:
+    def _new(self, number: int, trials: Iterable[Trial]) -> Trial:
+        trial = new_trial(self._suggest(number, trials), {})
+        trial.number = number
+        return trial
+
+    def _suggest(self, number: int, trials: Iterable[Trial]) -> Suggestion:
         return suggest(
             self.space,
             sampler=self._search.sampler,
@@ -201,7 +226,8 @@ class TunedStudy:
             number=number,
             num_trials=self._planned_trials,
             directions=self._directions,
-            history=history,
+            history=visible_history(trials, number=number, **self._batches),
+            shares_rate=self._shares_rate,
         )
 
 

@@ -17,12 +17,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lrbench.search.grid import grid_point
-from lrbench.search.points import quasi_random_point, random_point
+from lrbench.search.ladder import ladder_point
+from lrbench.search.points import quasi_random_point, random_point, shared_rate
 from lrbench.search.quiet import quiet_optuna
-from lrbench.search.space import Dimension, parents_first
+from lrbench.search.space import RATE, Dimension, parents_first
 from lrbench.spec import derived_seed
 
-SamplerName = Literal["auto", "qmc", "random", "grid", "tpe", "gp", "cmaes"]
+SamplerName = Literal["ladder", "auto", "qmc", "random", "grid", "tpe", "gp", "cmaes"]
 # Up to here, even coverage beats any model (init2winit, AlgoPerf).
 _MOST_QUASI_RANDOM = 16
 _MOST_START_UP = 10
@@ -52,54 +53,71 @@ def suggest(
     num_trials: int,
     directions: Sequence[str],
     history: Sequence[FrozenTrial],
+    shares_rate: bool = True,
 ) -> Suggestion:
     """Suggest the point of trial `number`.
 
     Args:
         space: see lrbench.search.space.read_space.
-        sampler: `qmc`, `random` and `grid` need no history; `tpe`, `gp` and `cmaes` start with quasi-random points and
-            then follow a model; `auto` is `qmc` for up to 16 trials and `tpe` beyond.
+        sampler: `ladder` tries the same rates for everyone and refines them; `qmc`, `random` and `grid` need no
+            history; `tpe`, `gp` and `cmaes` start with quasi-random points and then follow a model, but for the rate;
+            `auto` is `qmc` for up to 16 trials and `tpe` beyond.
         seed: of the study.
         number: of the trial, from 0.
         num_trials: of the study in the end, >= 1.
         directions: "minimize" or "maximize" for each objective.
         history: trials that this one may know of, see `visible_history`; in any order.
+        shares_rate: whether the base rate comes from one sequence, whatever else is searched. False for studies of the
+            time before, which go on as they began.
 
     Raises:
         ValueError: an unknown sampler, one that the space or the objectives do not allow, or a missing package.
     """
     name = _resolve(sampler, num_trials, directions)
+    if name == "ladder":
+        minimize = directions[0] == "minimize"
+        return _of_params(space, ladder_point(space, seed=seed, number=number, minimize=minimize, history=history))
     if name == "grid":
         return _of_params(space, grid_point(space, number=number))
     if name == "random":
         return _of_params(space, random_point(space, seed=seed, number=number))
     if name == "qmc" or number < _num_start_up(num_trials):
-        return _of_params(space, quasi_random_point(space, seed=seed, number=number))
+        return _of_params(space, quasi_random_point(space, seed=seed, number=number, shares_rate=shares_rate))
+    rate = next((d for d in space if d.name == RATE and shares_rate), None)
+    drawn = {} if rate is None else {RATE: shared_rate(rate.distribution, seed=seed, number=number)}
     seed_of_sampler = derived_seed("suggestion", seed, number) % 2**32  # numpy's old generator takes no more
     with quiet_optuna():
-        return _ask(space, _make_sampler(name, space, seed_of_sampler), directions, history)
+        return _ask(space, _make_sampler(name, space, seed_of_sampler), directions, history, drawn)
 
 
 def uses_history(sampler: SamplerName, num_trials: int) -> bool:
     """Whether later points depend on the results of earlier ones; if not, all trials may run at once."""
-    return (sampler == "auto" and num_trials > _MOST_QUASI_RANDOM) or sampler in ("tpe", "gp", "cmaes")
+    return (sampler == "auto" and num_trials > _MOST_QUASI_RANDOM) or sampler in ("ladder", "tpe", "gp", "cmaes")
 
 
-def visible_history(trials: Iterable[FrozenTrial], *, number: int, batch_size: int) -> list[FrozenTrial]:
+def batch_start(number: int, *, batch_size: int, first_batch: int = 0) -> int:
+    """The first trial of a trial's batch; the first batch may have a size of its own."""
+    return 0 if number < first_batch else first_batch + (number - first_batch) // batch_size * batch_size
+
+
+def visible_history(
+    trials: Iterable[FrozenTrial], *, number: int, batch_size: int, first_batch: int = 0
+) -> list[FrozenTrial]:
     """What trial `number` may know of the others, whatever has finished since: batches are asked as a whole.
 
     Args:
         trials: of the study, any.
         number: of the trial to suggest.
-        batch_size: trials `i` with equal i // batch_size run at the same time.
+        batch_size: trials with equal `batch_start` run at the same time.
+        first_batch: see `batch_start`.
 
     Returns:
         the finished trials of earlier batches, and those of the same batch with smaller numbers as if still running.
     """
-    start = number // batch_size * batch_size
+    start = batch_start(number, batch_size=batch_size, first_batch=first_batch)
     seen = []
     for trial in sorted(trials, key=lambda trial: trial.number):
-        if trial.number < start and trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+        if trial.number < start and trial.state.is_finished():
             seen.append(trial)
         elif start <= trial.number < number:
             seen.append(_as_running(trial))
@@ -145,15 +163,18 @@ def _make_sampler(name: str, space: Sequence[Dimension], seed: int) -> BaseSampl
 
 
 def _ask(
-    space: Sequence[Dimension], sampler: BaseSampler, directions: Sequence[str], history: Sequence[FrozenTrial]
+    space: Sequence[Dimension],
+    sampler: BaseSampler,
+    directions: Sequence[str],
+    history: Sequence[FrozenTrial],
+    drawn: dict[str, Any],
 ) -> Suggestion:
     study = optuna.create_study(sampler=sampler, directions=[StudyDirection[word.upper()] for word in directions])
     # By number: samplers break ties by age.
     study.add_trials(sorted(history, key=lambda trial: trial.number))
     trial = study.ask()
-    drawn: dict[str, Any] = {}
     for dimension in parents_first(space):
-        if dimension.is_active(drawn):
+        if dimension.name not in drawn and dimension.is_active(drawn):
             drawn[dimension.name] = _draw(trial, dimension)
     asked = study.get_trials(deepcopy=False)[-1]
     params = {dimension.name: drawn[dimension.name] for dimension in space if dimension.name in drawn}

@@ -12,12 +12,14 @@ from lrbench.runs.jobs import Job, Values, changed
 from lrbench.runs.launch import dataset_key
 from lrbench.runs.result import Result
 from lrbench.search.arguments import Arguments
+from lrbench.search.ladder import usual_document
 from lrbench.search.objective import Objective
 from lrbench.search.ranges import config_value, extremes
 from lrbench.search.space import Dimension, read_space, space_document
 from lrbench.search.study import Search, Trial, TunedStudy, point_of
 from lrbench.studies.record import StudyRecord
 
+NUM_TUNING_SEEDS = 3  # fewer choose a rate by its luck, see docs/protocol.md
 FIRST_FINAL_SEED = 1000  # far from the small numbers that people give as tuning seeds
 
 
@@ -122,7 +124,7 @@ def make_contestants(
                 raise ValueError(
                     f"two contestants are the same, {name}: an axis makes no difference to {' '.join(words) or 'them'}"
                 )
-            seeds = arguments.seeds or (values["seed"],)
+            seeds = arguments.seeds or tuple(range(values["seed"], values["seed"] + NUM_TUNING_SEEDS))
             of_budget[fraction] = contestants[name] = Contestant(name, words, scaled, changes, plan, space, seeds)
         if not settings.retune:
             longest = of_budget[max(of_budget)]
@@ -142,6 +144,7 @@ def document_of(contestant: Contestant, settings: Settings, *, digests: Mapping[
         "space": space_document(contestant.space),
         "config": {k: v for k, v in shaping.items() if k not in searched and k not in ("seed", "training.read_test")},
         "sampler": settings.search.sampler,
+        **({"usual": usual_document(contestant.space)} if settings.search.sampler == "ladder" else {}),
         "suggestion_seed": settings.search.seed,
         "tuning_seeds": list(contestant.seeds),
         "objectives": list(settings.objectives),

@@ -7,7 +7,7 @@ process with it again and again fails.
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lrbench.runs.signals import StopRequest
 from lrbench.search.claims import Claims
@@ -42,7 +42,7 @@ def share(contestants: Sequence[Contestant], settings: Settings, train: Train, u
         StopRequest() as stop,
         Claims(url, "lrbench", owner, interval=patience / 5, patience=patience) as claims,
     ):
-        for slots in claimed(claims, list(trials), stop):
+        for slots in claimed(claims, list(trials), stop, lambda remaining: _ready(remaining, trials)):
             asked = []
             for slot in slots:
                 contestant, number = trials[slot]
@@ -61,19 +61,27 @@ def share(contestants: Sequence[Contestant], settings: Settings, train: Train, u
             f"{c.name} final {job.values['seed']} of {job.values['study']['trial']}": job
             for c, job in finals_of(contestants, settings)
         }
-        for slots in claimed(claims, list(finals), stop):
+        for slots in claimed(claims, list(finals), stop, lambda remaining: remaining):
             train([finals[slot] for slot in slots])
 
 
-def claimed(claims: Claims, slots: Sequence[str], stop: StopRequest) -> Iterator[list[str]]:
+def claimed(
+    claims: Claims, slots: Sequence[str], stop: StopRequest, ready: Callable[[list[str]], list[str]]
+) -> Iterator[list[str]]:
     """Yield slots that are now ours, as many as there are cores at a time, and mark them done on the way back.
+
+    Args:
+        claims: of this process.
+        slots: all there are.
+        stop: asked while we wait for others.
+        ready: which of the remaining slots may begin.
 
     Raises:
         Interrupted: a signal came while we waited for others.
     """
     while remaining := claims.remaining(slots):
         mine: list[str] = []
-        while len(mine) < (os.cpu_count() or 1) and (slot := claims.claim(remaining)) is not None:
+        while len(mine) < (os.cpu_count() or 1) and (slot := claims.claim(ready(remaining))) is not None:
             mine.append(slot)
         if mine:
             yield mine
@@ -83,3 +91,13 @@ def claimed(claims: Claims, slots: Sequence[str], stop: StopRequest) -> Iterator
             raise Interrupted
         else:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _ready(remaining: list[str], trials: Mapping[str, tuple[Contestant, int]]) -> list[str]:
+    """The slots of each study's first unfinished batch: points of the next one follow from its results."""
+    starts = {slot: contestant.source.batch_start(number) for slot, (contestant, number) in trials.items()}
+    first: dict[str, int] = {}
+    for slot in remaining:
+        name = trials[slot][0].name
+        first[name] = min(first.get(name, starts[slot]), starts[slot])
+    return [slot for slot in remaining if starts[slot] == first[trials[slot][0].name]]
