@@ -17,7 +17,8 @@ from lrbench.cli import main
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.journal import Ended, read_all
 
-LONG = ["-m", "hydra/sweeper=optuna", "tracking=none", "model.hidden=[16]", "hydra.sweeper.report=false"]
+SEVERAL = ["-m", "hydra/sweeper=optuna", "tracking=none", "model.hidden=[16]", "hydra.sweeper.report=false"]
+LONG = [*SEVERAL, "seed=0"]
 SWEEP = [*LONG, "budget.epochs=2"]
 
 
@@ -86,7 +87,8 @@ def finals(folder):
 
 @pytest.mark.slow
 def test_every_contestant_gets_equal_trials_and_its_best_point_is_measured_on_fresh_seeds(tmp_path):
-    words = [*SWEEP, "scheduler=cosine,step", "seed=0,1", "hydra.sweeper.num_trials=3", "hydra.sweeper.final_seeds=3"]
+    words = [*SEVERAL, "budget.epochs=2", "scheduler=cosine,step", "seed=0,1"]
+    words += ["hydra.sweeper.num_trials=3", "hydra.sweeper.final_seeds=3"]
     done = run(tmp_path, *words)
     found = studies(tmp_path)
     assert [name.rpartition("/")[2] for name in sorted(found)] == ["cosine", "step"]
@@ -240,7 +242,14 @@ def test_the_report_of_a_sweep_is_about_all_of_it_and_only_it_whichever_call_tra
     shutil.copy(empty_database, tmp_path / "results" / "mlflow.db")
     run(tmp_path, "scheduler=linear", "model.hidden=[4]", "budget.epochs=2")
     run(tmp_path, "range-test", "num_steps=20", "seeds=1")
-    words = ["-m", "hydra/sweeper=optuna", "model.hidden=[16]", "budget.epochs=30", "scheduler=constant,cosine"]
+    words = [
+        "-m",
+        "hydra/sweeper=optuna",
+        "model.hidden=[16]",
+        "budget.epochs=30",
+        "scheduler=constant,cosine",
+        "seed=0",
+    ]
     words += ["hydra.sweeper.num_trials=3", "hydra.sweeper.final_seeds=4", "training.learner=sequential"]
     killed = start(tmp_path, *words)
     deadline = time.monotonic() + 240
@@ -290,6 +299,7 @@ def test_diverged_trials_are_the_worst_and_the_sweep_goes_on(tmp_path):
         *SWEEP,
         "scheduler=constant",
         "optimizer.lr=tag(log,interval(0.01,1e8))",
+        "hydra.sweeper.sampler=qmc",
         "hydra.sweeper.num_trials=6",
         "hydra.sweeper.final_seeds=1",
     )
@@ -303,7 +313,12 @@ def test_diverged_trials_are_the_worst_and_the_sweep_goes_on(tmp_path):
 @pytest.mark.slow
 def test_pruning_cuts_runs_at_equal_fractions_and_says_so(tmp_path):
     words = ["scheduler=constant", "optimizer.lr=tag(log,interval(1e-4,0.3))", "hydra.sweeper.num_trials=12"]
-    words += ["hydra.sweeper.at_once=4", "hydra.sweeper.prune_share=0.5", "hydra.sweeper.final_seeds=0"]
+    words += [
+        "hydra.sweeper.sampler=qmc",
+        "hydra.sweeper.at_once=4",
+        "hydra.sweeper.prune_share=0.5",
+        "hydra.sweeper.final_seeds=0",
+    ]
     run(tmp_path, *SWEEP, *words)
     (trials,) = studies(tmp_path).values()
     states = [state for state, *_ in trials.values()]

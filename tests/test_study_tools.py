@@ -22,7 +22,7 @@ from test_tracking_faults import free_port
 from lrbench.tracking.facts import read_facts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("study tools")]
-TINY = ["-m", "hydra/sweeper=optuna", "model.hidden=[16]", "budget.epochs=2", "hydra.sweeper.report=false"]
+TINY = ["-m", "hydra/sweeper=optuna", "model.hidden=[16]", "budget.epochs=2", "hydra.sweeper.report=false", "seed=0"]
 OF_ONE = [
     "contour",
     "edf",

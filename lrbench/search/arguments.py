@@ -3,7 +3,7 @@
     scheduler=cosine,step model=mlp,cnn budget.epochs=5,20     axes: every combination is a study
     optimizer.lr=tag(log,interval(1e-3,1))                     ranges: searched in every study that has the parameter
     scheduler.gamma=0.5                                        fixed: no longer searched
-    seed=0,1                                                   tuning seeds, three by default: trials are judged by the mean
+    seed=0,1                                                   tuning seeds, by default 3: an objective is their mean
 
 Parameters of schedule, warmup and optimizer are what studies search, so a choice of theirs is a range, not an axis.
 """
