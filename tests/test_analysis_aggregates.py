@@ -89,8 +89,19 @@ def test_a_schedule_that_was_not_run_is_refused():
         normalised_finals([[np.array([1.0]), np.empty(0)]], constant=0, direction="minimize")
 
 
+def test_headroom_is_relative_to_the_size_of_the_values():
+    cells = [[np.array([1e6]), np.array([1e6 * (1 - 1e-10)])], [np.array([1e-6]), np.array([1e-6 * (1 - 1e-6)])]]
+    assert normalised_finals(cells, constant=0, direction="minimize").headroom.tolist() == [False, True]
+
+
 def iqm(strata):
     return interquartile_mean(strata, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("strata", [[], [[1.0, 2.0], []]])
+def test_iqm_needs_a_workload_and_a_seed_on_each(strata):
+    with pytest.raises(ValueError, match="at least one workload, and a seed on each"):
+        iqm(strata)
 
 
 def test_iqm_drops_a_quarter_at_each_end():

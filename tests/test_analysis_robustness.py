@@ -39,6 +39,11 @@ def test_spread_that_cannot_be_tested_says_why(groups):
     assert isinstance(spread_test(groups), Unavailable)
 
 
+def test_one_diverged_seed_is_enough_to_refuse_a_test_of_spread():
+    with pytest.raises(ValueError, match="seeds that did not diverge"):
+        spread_test([[1.0, 2.0, INF], [1.0, 2.0, 3.0]])
+
+
 def test_sensitivity_by_hand():
     # Capped at 3: 2, 1.05, 1, 3; mean 1.7625 less the minimum 1.
     result = sensitivity()

@@ -87,6 +87,8 @@ def test_speed_up_counts_misses_as_one_evaluation_past_the_budget():
     assert result == SpeedUp(pytest.approx(np.sqrt(8)), 0, 1, 2)
     with pytest.raises(ValueError, match="common"):
         speed_up([NAN], [200.0], miss_times=[440.0])
+    with pytest.raises(ValueError, match="positive times"):
+        speed_up([0.0, 100.0], [200.0, 200.0], miss_times=[440.0, 440.0])
 
 
 def test_misses_are_infinite_but_unfinished_runs_are_neither():
