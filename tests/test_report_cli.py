@@ -4,10 +4,16 @@ import re
 
 import pandas as pd
 import pytest
-from analysis_frames import field, run, spread_out
+from analysis_frames import analysed, field, run, spread_out
+from rich.console import Console
 
+from lrbench.analysis.analyse import Settings
 from lrbench.analysis.declare import mixture_of
+from lrbench.analysis.short_names import short_names
+from lrbench.analysis.verdict.verdict import verdict
 from lrbench.cli import main
+from lrbench.cli.report import fitted, print_summary
+from lrbench.reporting.report import Report
 from lrbench.results.files import write_file
 from lrbench.results.schema import frame_from_rows
 from lrbench.spec import Evaluation, RunState
@@ -44,7 +50,7 @@ def refusal(capsys, *words):
 
 
 def test_the_machine_outputs_agree_with_each_other(results, without_page, tmp_path, capsys):
-    assert main(["report", results(spread_out(workloads=2)), "out=there", "bootstrap_seed=3"]) == 0
+    assert main(["report", results(spread_out(workloads=2)), "out=there", "bootstrap_seed=3", "--full"]) == 0
     with (tmp_path / "there" / "ranking.csv").open() as file:
         ranking = list(csv.DictReader(file))
     assert [(row["workload"], row["rank"], row["scheduler"]) for row in ranking if row["workload"] == "w0"] == [
@@ -59,6 +65,7 @@ def test_the_machine_outputs_agree_with_each_other(results, without_page, tmp_pa
     assert document["sections"][0]["workloads"][0]["target"]["value"] == pytest.approx(1.5, abs=0.05)
     page = (tmp_path / "there" / "report.md").read_text()
     printed = capsys.readouterr().out
+    assert document["verdict"]["sections"][0]["screen"]["rows"][0]["state"] == "best"
     for line in document["lines"]:
         assert f"verdict\t{line}\n" in printed
     assert document["verdict"]["sections"][0]["headline"] in page
@@ -69,17 +76,62 @@ def test_the_machine_outputs_agree_with_each_other(results, without_page, tmp_pa
     assert all((row["value"] == "") == (row["unavailable"] != "") for row in metrics)
 
 
-def test_the_summary_is_a_table_of_tab_separated_columns_when_piped(results, without_page, capsys):
-    main(["report", results(field({"constant": [1.0], "cosine": [0.5]}))])
+def test_the_summary_is_tab_separated_when_piped_and_with_full_the_whole_ranking(results, without_page, capsys):
+    file = results(field({"constant": [1.0, 1.1, 1.2], "cosine": [0.5, 0.6, 0.7]}))
+    main(["report", file])
+    header, first, *rest = capsys.readouterr().out.splitlines()
+    row = dict(zip(header.split("\t"), first.split("\t"), strict=True))
+    assert (row["schedule"], row["state"], row["speed"], row["failures"]) == ("cosine", "best", "1.25 x", "0 of 3")
+    assert rest[1].startswith("verdict\tUse cosine: constant is shown to end worse on w.")
+    main(["report", file, "--full"])
     header, first, *_ = capsys.readouterr().out.splitlines()
     row = dict(zip(header.split("\t"), first.split("\t"), strict=True))
-    assert (row["scheduler"], row["final"], row["num_ok"], row["steps_to_target"]) == ("cosine", "0.5", "1", "80")
+    assert (row["scheduler"], row["state"], row["num_ok"], row["steps_to_target"]) == ("cosine", "leader", "3", "80")
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_a_terminal_shows_one_screen_and_drops_columns_instead_of_cutting_them(width, capsys, monkeypatch):
+    finals = {f"schedule_of_a_long_name_{i}": [1 + i / 10 + seed / 50 for seed in range(3)] for i in range(14)}
+    rows = [row for w in range(3) for row in field(finals, workload=f"w{w}")]
+    monkeypatch.setattr("lrbench.cli.report.Console", lambda: Console(force_terminal=True, width=width))
+    analysis = analysed(rows)
+    print_summary(Report(pd.DataFrame(), Settings("val/loss", "minimize"), analysis, verdict(analysis)))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 23  # and two for the files
+    assert all(len(line) <= width for line in lines)
+    assert any(re.fullmatch(r"schedule_of_a_long_name_0 +(may be )?best\b.*", line) for line in lines)
+    assert any("other schedules" in line for line in lines)
+
+
+def test_columns_that_do_not_fit_are_dropped_from_the_end():
+    rows = [["schedule", "state", "speed"], ["one_cycle", "worse", "1.25 x"]]
+    assert fitted(rows, 26) == ["schedule   state  speed", "one_cycle  worse  1.25 x"]
+    assert fitted(rows, 20) == ["schedule   state", "one_cycle  worse"]
+    assert fitted(rows, 5) == ["schedule", "one_cycle"]
+
+
+def test_the_report_of_a_pull_request_has_at_most_60_lines_and_short_names(results, without_page, tmp_path):
+    finals = {f"s{i}": [1 + i + seed / 50 for seed in range(3)] for i in range(50)}
+    rows = field(finals, workload="digits-mlp-sgd-b64-100steps-18c9")
+    main(["report", results(rows)])
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert len(text.splitlines()) <= 60
+    assert text.startswith("**Use s0: the 49 others are shown to end worse on digits_mlp")
+    assert "18c9" not in text
+    assert "digits-mlp-sgd-b64-100steps-18c9" in (tmp_path / "report" / "verdict.json").read_text()
+
+
+def test_names_of_workloads_are_as_short_as_leaves_them_apart():
+    a, b, c = "digits-mlp-sgd-b64-9steps-18c9", "digits-mlp-sgd-b64-9steps-28c9", "mnist1d-cnn1d-adamw-b8-9steps-38c9"
+    assert short_names([a, c, "own"]) == {a: "digits_mlp", c: "mnist1d_cnn1d", "own": "own"}
+    assert short_names([a, b])[a] == a
+    assert short_names([a, a.replace("b64", "b32")])[a] == "digits-mlp-sgd-b64"
 
 
 def test_a_table_in_markdown_survives_a_bar_in_a_name(results, without_page, tmp_path):
     main(["report", results(field({"constant": [1.0], "a|b": [0.5]}))])
     rows = [line for line in (tmp_path / "report" / "report.md").read_text().splitlines() if line.startswith("|")]
-    assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {9}
+    assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {7}
 
 
 @pytest.mark.parametrize(

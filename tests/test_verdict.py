@@ -1,9 +1,14 @@
+import re
+
+import numpy as np
 import pytest
 from analysis_frames import analysed, field, run, spread_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from lrbench.analysis.model import to_plain
+from lrbench.analysis.verdict.reversals import reversal_sentence, reversals_of
 from lrbench.analysis.verdict.verdict import verdict
 
 NO_DIFFERENCE = "significant difference"
@@ -23,36 +28,102 @@ def claims(rows, kind, **options):
     return [claim for claim in section.claims if claim.kind == kind]
 
 
-def test_a_clear_winner_is_named_with_size_interval_and_adjusted_p():
-    rows = field({"constant": [1.0, 1.1, 1.2, 1.3], "cosine": [0.5, 0.6, 0.7, 0.8]})
-    (claim,) = claims(rows, "final")
+def test_a_clear_winner_is_named_with_size_and_simultaneous_interval():
+    finals = {"constant": [1.0, 1.1, 1.2, 1.3], "cosine": [0.5, 0.6, 0.7, 0.8]}
+    (claim,) = claims(field(finals), "final")
     assert claim.schedulers == ("cosine", "constant")
-    # Welch by hand: difference 0.5, standard error sqrt(2 / 60 / 2) = 0.0913, 6 degrees of freedom, t = 5.477.
+    # Two schedules have one pair: the paired t interval of the log losses.
+    logs = np.log(finals["constant"]) - np.log(finals["cosine"])
+    half = stats.t.ppf(0.975, 3) * logs.std(ddof=1) / 2
+    low, middle, high = (100 * (np.exp(logs.mean() + side * half) - 1) for side in (-1, 0, 1))
     assert claim.sentence == (
-        "w: cosine (val/loss 0.65 [0.44457, 0.85543] (n = 4)) ends better than every other schedule; ahead of constant "
-        "by 0.5 [0.277, 0.723], p = 0.0015 after Holm."
+        "w: cosine (val/loss 0.65 [0.44457, 0.85543] (n = 4)) ends better than every other schedule. Worse, in loss "
+        f"against it: constant +{middle:.1f} % [{low:.1f}, {high:.1f}]."
     )
 
 
-def test_what_cannot_be_told_apart_is_no_significant_difference_and_never_a_win():
-    rows = field({"constant": [1.0, 1.1, 1.2], "cosine": [1.01, 1.08, 1.17]})
+def test_what_cannot_be_told_apart_is_undecided_and_never_a_win():
+    rows = field({"constant": [1.0, 1.3, 1.1], "cosine": [1.2, 1.0, 1.17]})
     (claim,) = claims(rows, "final")
-    assert "No significant difference to constant" in claim.sentence
+    assert "cosine and constant may be the best" in claim.sentence
+    assert "Undecided: constant" in claim.sentence
     assert "better than" not in claim.sentence
     assert "more seeds" in text(rows)
+
+
+def test_equivalent_is_a_word_of_its_own():
+    said = text(field({"constant": [1.0, 1.1, 1.2], "cosine": [1.01, 1.08, 1.17]}))
+    assert "Use any of cosine and constant: they are equivalent within 10 % on w." in said
+    assert "Equivalent within 10 %: constant +1.1 %" in said
+    assert "Undecided against" not in said
 
 
 def test_a_winner_over_some_says_over_whom():
     rows = field({"constant": [2.0, 2.1, 2.2], "cosine": [1.0, 1.1, 1.2], "linear": [1.02, 1.12, 1.22]})
     (claim,) = claims(rows, "final")
-    assert "shown to end better than constant" in claim.sentence
-    assert "No significant difference to linear" in claim.sentence
+    assert "cosine and linear may be the best" in claim.sentence
+    assert "Worse, in loss against it: constant" in claim.sentence
+    assert "Undecided: linear" in claim.sentence
+
+
+def test_the_first_screen_says_what_to_use_what_constant_costs_and_how_all_stand():
+    rows = field({"constant": [2.0, 2.1, 2.2], "cosine": [1.0, 1.1, 1.2], "linear": [1.02, 1.12, 1.22]})
+    screen = verdict(analysed(rows)).sections[0].screen
+    ratio = np.exp(np.mean(np.log([2.0, 2.1, 2.2]) - np.log([1.0, 1.1, 1.2])))
+    assert screen.sentence == (
+        "Use cosine or linear: constant is shown to end worse on w. "
+        f"Constant has {100 * (ratio - 1):.0f} % more loss than cosine."
+    )
+    assert [(row.scheduler, row.state) for row in screen.rows] == [
+        ("cosine", "may be best"), ("linear", "may be best"), ("constant", "worse"),
+    ]  # fmt: skip
+    assert screen.rows[2].ratio == pytest.approx(ratio)
+    assert screen.advice == "Of those that may be best cosine and linear are equally fast and cheap: a tie."
+    assert 1 <= len(screen.against) <= 3
+    assert not re.search(r"p =|p <|resampled|-[0-9a-f]{4}\b", f"{screen.sentence} {screen.against}")
+
+
+def test_among_those_that_may_be_best_the_fastest_is_advised():
+    rows = [row for seed in range(4) for row in run("w", "constant", seed, 1.0 + seed % 3 / 10, hit=0.8)]
+    rows += [row for seed in range(4) for row in run("w", "cosine", seed, 1.0 + (seed + 1) % 4 / 10, hit=0.4)]
+    section = verdict(analysed(rows, target=1.4)).sections[0]
+    assert section.screen.advice.startswith("Of those that may be best take cosine, the fastest: 1.75 times as fast")
+    assert section.recommendations[0].scheduler == "cosine"
+
+
+def test_a_ranking_that_turns_round_between_rates_is_said_in_one_sentence():
+    finals = {"a": {0.1: 1.0, 0.3: 2.0, 1.0: 2.5}, "b": {0.1: 1.5, 0.3: 1.9, 1.0: 1.8}}
+    rows = [
+        row for name, rates in finals.items() for rate, final in rates.items()
+        for row in run("w", name, 0, final, role="tuning", rate=rate)
+    ]  # fmt: skip
+    (section,) = analysed(rows).sections
+    (turn,) = reversals_of(section)
+    # Leads of .5 at .1, and behind by .1 at .3 and by .7 at 1: the clearest turn is from .1 to 1.
+    assert (turn.first, turn.second, turn.low_rate, turn.high_rate) == ("a", "b", 0.1, 1.0)
+    assert turn.size == pytest.approx(0.5)
+    assert reversal_sentence(section).startswith(
+        "The ranking reverses between rates: on w a ends ahead of b at rate 0.1"
+    )
+
+
+def test_no_word_against_an_interval_stands_beside_it():
+    """Holm over all pairs left a difference of 6.44 points [4.49, 8.39] "not significant"."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for w in range(3):
+        finals = {f"s{i}": list(1 + 0.05 * i + 0.04 * rng.standard_normal(5)) for i in range(6)}
+        rows += field(finals, workload=f"w{w}")
+    said = text(rows)
+    assert "not significant" not in said
+    for words, low, high in re.findall(r"(Worse|Undecided|Equivalent)[^.:]*: s\d [^\[]*\[([-\d.]+), ([-\d.]+)\]", said):
+        assert (float(low) > 0) == (words == "Worse"), (words, low, high)
 
 
 def test_one_seed_gives_values_marked_n_1_and_no_test():
     said = text(field({"constant": [1.0], "cosine": [0.5]}))
     assert "cosine (val/loss 0.5 (n = 1)) has the best final value of 2, before constant (1 (n = 1))" in said
-    assert "Not tested: a test needs 3 seeds each, got 1 and 1" in said
+    assert "Not tested: a comparison needs two schedules with 3 seeds each, got 0" in said
     assert "n = 1: one run" in said
     assert NO_DIFFERENCE not in said
     assert TOO_FEW not in said
@@ -64,16 +135,16 @@ def test_one_workload_is_valid_for_this_workload():
 
 
 def test_too_few_workloads_is_another_sentence_than_no_significant_difference():
-    few = claims(spread_out(workloads=2, gap=0.3), "across")[0].sentence
+    few = claims(spread_out(workloads=2, gap=0.3), "across")[-1].sentence
     assert TOO_FEW in few
     assert NO_DIFFERENCE not in few
-    alike = claims(spread_out(workloads=8, gap=0.0, seed=5), "across")[0].sentence
+    alike = claims(spread_out(workloads=8, gap=0.0, seed=5), "across")[-1].sentence
     assert "no significant difference between any two schedules" in alike
     assert TOO_FEW not in alike
 
 
 def test_enough_workloads_name_who_is_better():
-    sentence = claims(spread_out(workloads=8), "across")[0].sentence
+    sentence = claims(spread_out(workloads=8), "across")[-1].sentence
     assert "linear ends better than constant and cosine" in sentence
     assert "cosine ends better than constant" in sentence
 
@@ -92,25 +163,27 @@ def test_one_schedule_has_nothing_to_compare_with():
     assert not any("better" in line or "fast" in line for line in said)
 
 
-def test_who_sometimes_diverges_does_not_win_and_the_finding_is_in_the_verdict_line():
+def test_who_sometimes_diverges_does_not_win_and_it_stands_on_the_first_screen():
     rows = field({"constant": [1.0, 1.1, 1.2], "cosine": [0.5, 0.6, 0.7]})
     rows += run("w", "cosine", 3, 0.5, state="diverged")
-    headline = lines(rows)[0]
-    assert headline.startswith("w: constant (val/loss 1.1 ")
-    assert "Schedules of which a run diverged rank last" in headline
-    assert "diverged" in headline.split("Serious findings")[1]
-    worse = text(rows + run("w", "constant", 3, 0.5, state="diverged"))
-    assert "every schedule has runs that diverged, so none is ranked" in worse
-    assert "(over 3 of 4); 1 of its 4 runs diverged and is not in the mean" in worse
+    screen = verdict(analysed(rows)).sections[0].screen
+    assert screen.sentence.startswith("Nothing is decided between cosine and constant on w")
+    assert {row.scheduler: row.failures for row in screen.rows} == {"cosine": 1, "constant": 0}
+    assert any("1 of 4 runs of cosine diverged" in line for line in screen.against)
+    (claim,) = claims(rows, "final")
+    assert "(over 3 of 4); 1 of its 4 runs diverged and is not in the mean" in claim.sentence
+    assert "a diverged run counts as the value at step 0" in claim.sentence
 
 
-def test_serious_findings_are_named_in_the_verdict_line():
-    assert "untuned rates" in lines(spread_out())[0]
+def test_serious_findings_stand_on_the_first_screen():
+    (section,) = verdict(analysed(spread_out())).sections
+    assert "every schedule ran at the one rate 0.1" in section.screen.against[0]
     tuned = spread_out()
     for scheduler in ("constant", "cosine", "linear"):
         for rate, final in ((0.01, 2.0), (0.1, 1.5), (1.0, 2.5)):
             tuned += run("w0", scheduler, 9, final, role="tuning", rate=rate)
-    assert "Serious" not in lines(tuned)[0]
+    (section,) = verdict(analysed(tuned)).sections
+    assert not any("one rate" in line for line in section.screen.against)
 
 
 def test_speed_says_how_many_times_as_long_and_whether_it_is_shown():
@@ -183,7 +256,6 @@ def test_the_recommendation_says_how_often_its_choice_diverged_on_fresh_seeds_an
     rows += run("w", "linear", 2, 0.5, state="diverged")
     said = text(rows)
     assert "Risk: 0 of 3 runs diverged over all rates tried, 1 of 3 on fresh seeds at this one" in said
-    assert "every schedule has runs that diverged, so none is ranked; the smallest share of them has constant" in said
 
 
 def test_schedules_of_another_cadence_are_named_once_and_not_called_untested():
@@ -199,7 +271,7 @@ def test_the_gain_is_positive_when_better_in_either_direction():
     (low,) = verdict(analysed(field(finals))).sections[0].recommendations
     assert (low.scheduler, low.gain.over, low.gain.is_shown) == ("cosine", "constant", True)
     assert low.gain.value == pytest.approx(0.5)
-    assert low.gain.interval.low < 0.5 < low.gain.interval.high
+    assert low.gain.interval.low < low.gain.ratio < low.gain.interval.high < 1
     (high,) = verdict(analysed(field(finals, initial=0.0), direction="maximize")).sections[0].recommendations
     assert (high.scheduler, high.gain.over) == ("constant", "cosine")
     assert high.gain.value == pytest.approx(0.5)
@@ -233,7 +305,7 @@ def test_few_workloads_without_a_tie_are_not_called_a_test_without_a_difference(
     for w in range(8):
         better = 0.5 + w / 100 if w < 3 else 1.0
         rows += field({"constant": [1.0] * 3, "cosine": [better] * 3}, workload=f"w{w}")
-    (claim,) = claims(rows, "across")
+    claim = claims(rows, "across")[-1]
     assert "too many ties to test: every pair is equal on 5 workloads or more" in claim.sentence
     assert NO_DIFFERENCE not in claim.sentence
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from lrbench.analysis.markdown import by_rank, markdown
+from lrbench.analysis.markdown import markdown
 from lrbench.analysis.model import Analysis, Cell, Section, TimeSummary, to_plain
+from lrbench.analysis.short_names import with_short_names
 from lrbench.analysis.statistics.aggregates import Estimate
 from lrbench.analysis.statistics.cells import MeanOfSeeds
 from lrbench.analysis.statistics.ranks import RankInterval
 from lrbench.analysis.statistics.survival import RestrictedMean
 from lrbench.analysis.statistics.terms import Interval, Share, Unavailable
-from lrbench.analysis.verdict.verdict import Verdict
+from lrbench.analysis.verdict.verdict import Verdict, verdict
 
 Row = dict[str, object]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -34,7 +35,8 @@ def write_machine_files(analysis: Analysis, said: Verdict, directory: Path) -> l
         json.dumps(verdict_document(analysis, said), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     )
     page = directory / "report.md"
-    page.write_text(markdown(analysis, said), encoding="utf-8")
+    shown = with_short_names(analysis)
+    page.write_text(markdown(shown, verdict(shown)), encoding="utf-8")
     return [ranking, metrics, document, page]
 
 
@@ -94,6 +96,15 @@ def verdict_document(analysis: Analysis, said: Verdict) -> dict[str, object]:
             for section in analysis.sections
         ],
     }
+
+
+def by_rank(section: Section) -> list[Cell]:
+    """Order the cells of a section by workload, then from the best final value to the worst."""
+
+    def place(cell: Cell) -> float:
+        return float("inf") if isinstance(cell.rank, Unavailable) else cell.rank
+
+    return sorted(section.cells, key=lambda cell: (cell.workload, place(cell), cell.scheduler))
 
 
 def _ranked(section: Section) -> Iterator[Row]:

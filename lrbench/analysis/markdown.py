@@ -1,61 +1,50 @@
-"""The report for a pull request: the verdict line, a table a budget, the rest folded away."""
+"""The report for a pull request: the first screen in at most 60 lines; the page has the rest."""
 
 import re
 
-from lrbench.analysis.model import Analysis, Cell, Section
-from lrbench.analysis.statistics.terms import Unavailable
-from lrbench.analysis.verdict.verdict import Verdict
-from lrbench.analysis.verdict.wording import number, summary
+from lrbench.analysis.model import Analysis
+from lrbench.analysis.verdict.screen_text import main_section, screen_table
+from lrbench.analysis.verdict.verdict import SectionVerdict, Verdict
+
+MOST_LINES = 60
+_AROUND = 20  # lines that are not rows of the table
+_MOST_OTHERS = 8
 
 
 def markdown(analysis: Analysis, said: Verdict) -> str:
-    """A short report for a pull request: the verdict line, a table, the rest of the words folded away."""
-    question = analysis.question
-    lines = ["# Learning-rate schedules compared", ""]
-    for section, words in zip(analysis.sections, said.sections, strict=True):
-        lines += [f"## {plain(section.title)}", "", f"**{plain(words.headline)}**", ""]
-        lines += [
-            "| workload | rank | schedule | runs ok | " + _cell(question.endpoint) + " | steps to target | rate |"
-        ]
-        lines += ["|---|---|---|---|---|---|---|"]
-        for cell in by_rank(section):
-            rank = "" if isinstance(cell.rank, Unavailable) else f"{cell.rank:g}"
-            rate = "" if cell.rate is None else f"{cell.rate:g}"
-            columns = [
-                cell.workload, rank, cell.scheduler, f"{cell.num_ok}/{cell.num_runs}",
-                summary(cell.final, question.endpoint), _steps(cell), rate,
-            ]  # fmt: skip
-            lines.append(f"| {' | '.join(_cell(text) for text in columns)} |")
-        lines += ["", "<details><summary>What can be said, and how sure it is</summary>", ""]
-        lines += [f"- {plain(claim.sentence)}" for claim in words.claims]
-        lines += [f"- {plain(item.sentence)}" for item in words.recommendations]
-        lines += ["", "</details>", ""]
-    lines += [f"- {plain(claim.sentence)}" for claim in said.budgets]
-    versions = ", ".join(f"{name} {version}" for name, version in question.versions)
+    """A sentence, a table, what speaks against it, and the other budgets in a line each."""
+    question, index = analysis.question, main_section(analysis.sections)
+    words, section = said.sections[index], analysis.sections[index]
+    heads, rows = screen_table(question, words.screen)
+    others = [words for number, words in enumerate(said.sections) if number != index]
+    most = MOST_LINES - _AROUND - min(len(others), _MOST_OTHERS) - len(analysis.findings)
+    lines = [
+        f"**{plain(words.screen.sentence)}**",
+        "",
+        *([plain(words.screen.advice), ""] if words.screen.advice else []),
+    ]
+    lines += [f"| {' | '.join(map(_cell, heads))} |", "|---" * len(heads) + "|"]
+    lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows[:most]]
+    if len(rows) > most:
+        lines.append(f"| and {len(rows) - most} more, in ranking.csv |" + " |" * (len(heads) - 1))
+    lines += ["", *(f"- {plain(sentence)}" for sentence in words.screen.against)]
+    lines += [f"- {plain(finding.sentence)}" for finding in analysis.findings]
+    lines += _others(others)
+    runs = sum(facts.num_compared for facts in section.workloads)
     lines += [
         "",
-        f"Curves and targets: {plain(question.metric)} ({question.direction}). Intervals {1 - question.alpha:.0%}; "
-        f"bootstrap of {question.num_resamples} resamples, seed {question.bootstrap_seed}. {versions}.",
+        f"Budget: {plain(section.title)}; {runs:,} compared runs. Intervals and states hold for all of them together at "
+        f"{100 * (1 - question.alpha):g} %, equivalence means within {100 * question.margin:g} %; speed is against "
+        "constant, to the target, and observed. Everything else is in report.html.",
         "",
     ]
     return "\n".join(lines)
 
 
-def by_rank(section: Section) -> list[Cell]:
-    """Order the cells of a section by workload, then from the best final value to the worst."""
-
-    def place(cell: Cell) -> float:
-        return float("inf") if isinstance(cell.rank, Unavailable) else cell.rank
-
-    return sorted(section.cells, key=lambda cell: (cell.workload, place(cell), cell.scheduler))
-
-
-def _steps(cell: Cell) -> str:
-    if isinstance(cell.steps, Unavailable):
-        return "not judged"
-    if isinstance(cell.steps.median, Unavailable):
-        return "not reached"
-    return f"{number(cell.steps.median, 'steps')} (n = {cell.num_runs})"
+def _others(others: list[SectionVerdict]) -> list[str]:
+    shown = [f"- {plain(words.title)}: {plain(words.headline)}" for words in others[:_MOST_OTHERS]]
+    rest = len(others) - len(shown)
+    return [*(["", "Other budgets:", ""] if shown else []), *shown, *([f"- and {rest} more"] if rest else [])]
 
 
 def _cell(text: str) -> str:

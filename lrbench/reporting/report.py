@@ -12,6 +12,7 @@ from lrbench.analysis.analyse import Settings, analyse
 from lrbench.analysis.audit.findings import Finding
 from lrbench.analysis.machine_files import ranking_table, write_machine_files
 from lrbench.analysis.model import Analysis
+from lrbench.analysis.short_names import with_short_names
 from lrbench.analysis.verdict.verdict import Verdict, verdict
 
 
@@ -52,6 +53,12 @@ class Report:
         """One row per budget, workload and schedule, the best first: what ranking.csv has."""
         return ranking_table(self.analysis)
 
+    @cached_property
+    def shown(self) -> tuple[Analysis, Verdict]:
+        """Both with short names of workloads, for people."""
+        analysis = with_short_names(self.analysis)
+        return analysis, verdict(analysis)
+
     @property
     def compares_something(self) -> bool:
         """Whether two schedules have a final value on one workload."""
@@ -70,7 +77,7 @@ class Report:
 
         folder = Path(directory)
         files = write_machine_files(self.analysis, self.verdict, folder)
-        return [write_html(self.analysis, self.verdict, folder), *files]
+        return [write_html(*self.shown, folder), *files]
 
     def _repr_html_(self) -> str:
         lines = "".join(f"<li>{html.escape(line)}</li>" for line in self.verdict.lines)

@@ -12,11 +12,12 @@ def across_claims(question: Question, section: Section) -> list[Claim]:
     if len(section.workloads) < 2:
         return []
     across = section.across
+    found = _families(section)
     if isinstance(across, Unavailable):
         if len(section.schedulers) < 2:
             return []
         sentence = f"Over {len(section.workloads)} workloads nothing is compared: {across.reason}."
-        return [Claim("across", None, sentence, ())]
+        return [*found, Claim("across", None, sentence, ())]
     order = tuple(item.scheduler for item in across.overall)
     said = [_tests(question, across), _ranks(across)]
     if across.left_out:
@@ -28,7 +29,27 @@ def across_claims(question: Question, section: Section) -> list[Claim]:
             f"The order depends on the field: without {flip.without}, {flip.behind} comes before {flip.ahead} "
             f"({count} such {'reversal' if count == 1 else 'reversals'})."
         )
-    return [Claim("across", None, " ".join(part for part in said if part), order)]
+    return [*found, Claim("across", None, " ".join(part for part in said if part), order)]
+
+
+def _families(section: Section) -> list[Claim]:
+    """Who may be the best on these workloads, and on others like these: the primary claims (row 18)."""
+    over = section.over_workloads
+    if isinstance(over, Unavailable):
+        return []
+    claims = []
+    for where, family in (
+        (f"On these {len(section.workloads)} workloads", over.these),
+        ("On workloads like these", over.alike),
+    ):
+        if isinstance(family, Unavailable):
+            claims.append(Claim("across", None, f"{where}: nothing is claimed; {family.reason}.", ()))
+            continue
+        worse = [item.schedule for item in family.ranked if not item.is_contender]
+        rest = f"; {names(worse)} {'is' if len(worse) == 1 else 'are'} shown to end worse" if worse else ""
+        sentence = f"{where} {names(family.names)} may be the best{rest} ({family.method})."
+        claims.append(Claim("across", None, sentence, family.names))
+    return claims
 
 
 def _tests(question: Question, across: Across) -> str:

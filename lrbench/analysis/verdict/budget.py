@@ -5,7 +5,7 @@ import numpy as np
 from lrbench.analysis.model import Analysis, Cell, Question, Section, SweepPoint
 from lrbench.analysis.statistics.ranks import ranks
 from lrbench.analysis.statistics.terms import Unavailable
-from lrbench.analysis.verdict.claims import Claim, standing
+from lrbench.analysis.verdict.claims import Claim, family_on
 from lrbench.analysis.verdict.wording import names, steps, summary
 
 _SHOWN = (0.25, 0.5)
@@ -53,15 +53,13 @@ def _at_length(analysis: Analysis, task: str, here: list[SweepPoint], length: in
         sentence += f", tied with {names(tied)}"
     if len(here) < 2:
         return Claim("budget", workload, f"{sentence}; it is the only schedule.", (best.scheduler,))
-    found = standing(
-        section.pairs, workload, best.scheduler, by="final", direction=question.direction, alpha=question.alpha
-    )
-    if found.worse and not (found.alike or found.untested):
-        sentence += ", better than every other schedule"
-    if found.alike:
-        sentence += f"; no significant difference to {names([row.other for row in found.alike])}"
-    if found.untested and not (found.worse or found.alike):
+    family = family_on(section, workload)
+    if isinstance(family, Unavailable):
         sentence += ", not tested" if tied else f", best of {len(here)}, not tested"
+    elif family.names == (best.scheduler,):
+        sentence += ", better than every other schedule"
+    else:
+        sentence += f"; {names(family.names)} may be the best"
     return Claim("budget", workload, f"{sentence}.", (best.scheduler,))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lrbench.analysis.model import Cell, Pair, Section
+from lrbench.analysis.statistics.contenders import Contenders
 from lrbench.analysis.statistics.pairs import Difference
 from lrbench.analysis.statistics.terms import Direction, Interval, Unavailable, sign
 
@@ -62,6 +63,11 @@ def cells_on(section: Section, workload: str) -> list[Cell]:
     """Cells of a workload, best final value first; of those that share the last place, the fewest diverged runs."""
     cells = [cell for cell in section.cells if cell.workload == workload]
     return sorted(cells, key=lambda c: (_place(c), c.num_diverged / c.num_runs, c.scheduler))
+
+
+def family_on(section: Section, workload: str) -> Contenders | Unavailable:
+    """Who may be the best of a workload."""
+    return next(item.found for item in section.contenders if item.workload == workload)
 
 
 def standing(

@@ -1,9 +1,13 @@
 """Who ends best on one workload, by how much, and who cannot be told apart."""
 
+import math
+from collections.abc import Mapping
+
 from lrbench.analysis.model import Cell, Question, Section
+from lrbench.analysis.statistics.contenders import Contender, Contenders
 from lrbench.analysis.statistics.terms import Unavailable
-from lrbench.analysis.verdict.claims import Against, Claim, Standing, cells_on, standing
-from lrbench.analysis.verdict.wording import advantage, advantage_interval, names, p_value, summary
+from lrbench.analysis.verdict.claims import Claim, cells_on, family_on
+from lrbench.analysis.verdict.wording import names, noun_of, relative, summary
 
 
 def final_claims(question: Question, section: Section, workload: str) -> list[Claim]:
@@ -27,50 +31,66 @@ def final_claims(question: Question, section: Section, workload: str) -> list[Cl
             "compare it with."
         )
         return [Claim("final", workload, sentence, (leader.scheduler,))]
-    found = standing(
-        section.pairs, workload, leader.scheduler, by="final", direction=question.direction, alpha=question.alpha
-    )
-    parts = [_lead(question, leader, ranked, found, value), *_rest(cells, found)]
+    family = family_on(section, workload)
+    if isinstance(family, Unavailable):
+        lead = _observed(question, leader, ranked, value, family.reason)
+    else:
+        lead = _compared(question, family, {cell.scheduler: cell for cell in cells})
+    parts = [lead, *_rest(cells)]
     return [Claim("final", workload, f"{workload}: {' '.join(parts)}", tuple(cell.scheduler for cell in ranked))]
 
 
-def _lead(question: Question, leader: Cell, ranked: list[Cell], found: Standing, value: str) -> str:
-    """The sentence about the best mean: shown best, best of some, or not distinguishable."""
+def _compared(question: Question, family: Contenders, cells: Mapping[str, Cell]) -> str:
+    """Who may be the best, and everybody against the one with the smallest cost, by simultaneous intervals."""
+    noun, (leader, *others) = noun_of(question.endpoint, question.direction), family.ranked
+    cell = cells[leader.schedule]
+    name = f"{leader.schedule} ({question.endpoint} {summary(cell.final, question.endpoint)}{_diverged(cell)})"
+    if len(family.names) > 1:
+        said = [f"{names(family.names)} may be the best; {name} leads by geometric mean."]
+    elif len(others) + 1 == len(cells):
+        said = [f"{name} ends better than every other schedule."]
+    else:
+        said = [f"{name} ends better than every other schedule that is compared."]
+    for state, words in (
+        ("worse", f"Worse, in {noun} against it"),
+        ("equivalent", f"Equivalent within {100 * family.margin:g} %"),
+        ("undecided", "Undecided"),
+    ):
+        rows = [f"{item.schedule} {_ratio(item)}" for item in others if item.state == state]
+        if rows:
+            said.append(f"{words}: {names(rows)}.")
+    if family.left_out:
+        said.append(f"Not compared: {names([f'{name} ({reason})' for name, reason in family.left_out])}.")
+    return " ".join(said)
+
+
+def _ratio(item: Contender) -> str:
+    if item.beaten_by and item.interval.low <= 0:
+        return f"(than {item.beaten_by[0]})"
+    return relative(*(math.exp(value) for value in (item.estimate, item.interval.low, item.interval.high)))
+
+
+def _observed(question: Question, leader: Cell, ranked: list[Cell], value: str, reason: str) -> str:
+    """The observed order, of which nothing is claimed."""
     name = f"{leader.scheduler} ({value}{_diverged(leader)})"
     if leader.num_diverged:
-        return f"every schedule has runs that diverged, so none is ranked; the smallest share of them has {name}."
+        return (
+            "every schedule has runs that diverged, so none is ranked; the smallest share of them has "
+            f"{name}. Not tested: {reason}."
+        )
     tied = [cell.scheduler for cell in ranked[1:] if cell.rank == leader.rank]
     if tied:
-        name = f"{leader.scheduler} and {names(tied)} share the best final value ({value}{_diverged(leader)})"
-    if not (found.worse or found.alike):
-        lead = f"{name}." if tied else f"{name} has the best final value of {len(ranked)}{_behind(question, ranked)}."
-        reason = next((row.p_holm.reason for row in found.untested if isinstance(row.p_holm, Unavailable)), "")
-        return f"{lead} Not tested: {reason}."
-    if found.worse and not found.alike and not found.untested:
-        return f"{name} ends better than every other schedule; {_closest(question, found.worse)}."
-    lead = f"{name}." if tied else f"{name} has the best mean final value."
-    if found.worse:
-        others = names([row.other for row in found.worse])
-        lead += f" It is shown to end better than {others}; {_closest(question, found.worse)}."
-    if found.alike:
-        others = names([row.other for row in found.alike])
-        lead += f" No significant difference to {others}: {_closest(question, found.alike)}."
-    return lead
+        shared = names([leader.scheduler, *tied])
+        return f"{shared} share the best final value ({value}{_diverged(leader)}). Not tested: {reason}."
+    return f"{name} has the best final value of {len(ranked)}{_behind(question, ranked)}. Not tested: {reason}."
 
 
-def _rest(cells: list[Cell], found: Standing) -> list[str]:
-    """Who was not tested although others were, and who has no final value at all."""
+def _rest(cells: list[Cell]) -> list[str]:
+    """How diverged runs count, and who has no final value at all."""
     said = []
     lost = [cell for cell in cells if not cell.num_ok]
-    if found.untested and (found.worse or found.alike):
-        reasons: dict[str, list[str]] = {}
-        for row in found.untested:
-            reason = row.p_holm.reason if isinstance(row.p_holm, Unavailable) else ""
-            if row.other not in {cell.scheduler for cell in lost}:
-                reasons.setdefault(reason, []).append(row.other)
-        said += [f"Not tested against {names(others)}: {reason}." for reason, others in reasons.items()]
-    if cells[0].num_diverged == 0 and any(cell.num_ok and cell.num_diverged for cell in cells):
-        said.append("Schedules of which a run diverged rank last; in tests such a run counts as the value at step 0.")
+    if any(cell.num_ok and cell.num_diverged for cell in cells):
+        said.append("In comparisons a diverged run counts as the value at step 0, and in ranks as the last.")
     diverged = [cell.scheduler for cell in lost if cell.num_diverged]
     unfinished = [cell.scheduler for cell in lost if not cell.num_diverged]
     if diverged:
@@ -78,21 +98,6 @@ def _rest(cells: list[Cell], found: Standing) -> list[str]:
     if unfinished:
         said.append(f"Not ranked, since no run finished: {names(unfinished)}.")
     return said
-
-
-def _closest(question: Question, rows: tuple[Against, ...]) -> str:
-    """The difference to the nearest of them, with its interval and adjusted p."""
-
-    def size(row: Against) -> float:
-        return abs(row.difference) if isinstance(row.difference, float) else float("inf")
-
-    row = min(rows, key=lambda r: (size(r), r.other))
-    assert isinstance(row.difference, float)
-    assert isinstance(row.p_holm, float)
-    amount = advantage(row.difference, question.endpoint, question.direction)
-    if row.interval is not None:
-        amount += f" {advantage_interval(row.interval, question.endpoint, question.direction)}"
-    return f"ahead of {row.other} by {amount}, {p_value(row.p_holm)} after Holm"
 
 
 def _behind(question: Question, ranked: list[Cell]) -> str:

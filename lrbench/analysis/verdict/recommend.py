@@ -1,24 +1,35 @@
 """What to use: the choice that the evidence supports, what it gains, what it risks, what would settle the rest."""
 
+import math
 from dataclasses import dataclass
 
 from lrbench.analysis.audit.findings import listed, plural
 from lrbench.analysis.field import CONSTANT
 from lrbench.analysis.model import Cell, Question, Section
 from lrbench.analysis.statistics.cells import MeanOfSeeds
+from lrbench.analysis.statistics.contenders import Contenders
 from lrbench.analysis.statistics.pairs import SeedsNeeded
 from lrbench.analysis.statistics.robustness import Basin
 from lrbench.analysis.statistics.terms import Interval, Unavailable, sign
-from lrbench.analysis.verdict.claims import cells_on, standing
-from lrbench.analysis.verdict.wording import advantage, advantage_interval, names, summary
+from lrbench.analysis.verdict.claims import cells_on, family_on
+from lrbench.analysis.verdict.wording import advantage, names, noun_of, relative, summary
 
 
 @dataclass(frozen=True)
 class Gain:
-    """Advantage over another schedule in the endpoint, positive = better; interval (Welch) where it was tested."""
+    """Against another schedule: by how much the final value is better, and the ratio of the errors or losses.
+
+    Attributes:
+        over: the other schedule.
+        value: difference of the mean final values, positive = better.
+        ratio: error or loss over that of the other, below 1 = better; None if not compared.
+        interval: of `ratio`, simultaneous over all pairs of the workload.
+        is_shown: the interval lies below 1.
+    """
 
     over: str
     value: float
+    ratio: float | None
     interval: Interval | None
     is_shown: bool
 
@@ -63,8 +74,8 @@ class Recommendation:
 def recommend(question: Question, section: Section, workload: str) -> Recommendation:
     """Recommend a schedule for a workload.
 
-    Among the schedules that cannot be told apart from the best mean, the one with the smallest share of diverged
-    runs; of equals the best mean.
+    Among the schedules that may be the best, the one with the smallest share of diverged runs; of equals the fastest
+    to the target, then the one that took the fewest steps, then `constant`, which is the simplest, then the best mean.
     """
     cells = cells_on(section, workload)
     ok = [cell for cell in cells if cell.num_ok]
@@ -74,14 +85,15 @@ def recommend(question: Question, section: Section, workload: str) -> Recommenda
         sentence = f"{workload}: no recommendation, since {nothing.reason}."
         none = MeanOfSeeds(nothing, None, None, 0, 0)
         return Recommendation(workload, total, nothing, None, none, nothing, (0, 0), nothing, (), sentence)
-    leader = ok[0]
-    found = standing(
-        section.pairs, workload, leader.scheduler, by="final", direction=question.direction, alpha=question.alpha
-    )
-    open_rivals = {row.other for row in (*found.alike, *found.untested)}
-    candidates = [cell for cell in ok if cell is leader or cell.scheduler in open_rivals]
-    choice = min(candidates, key=lambda cell: (cell.num_diverged / cell.num_runs, ok.index(cell)))
-    rivals = [cell for cell in candidates if cell is not choice]
+    family = family_on(section, workload)
+    worse = [] if isinstance(family, Unavailable) else [c.schedule for c in family.ranked if not c.is_contender]
+    candidates = [cell for cell in ok if cell.scheduler not in worse]
+    if isinstance(family, Unavailable):
+        choice = min(candidates, key=lambda cell: (cell.num_diverged / cell.num_runs, ok.index(cell)))
+    else:
+        choice = min(candidates, key=lambda cell: (*_order(section, cell), ok.index(cell)))
+    alike = set() if isinstance(family, Unavailable) else _equivalent(family, choice.scheduler)
+    rivals = [cell for cell in candidates if cell is not choice and cell.scheduler not in alike]
     undecided = tuple(Undecided(cell.scheduler, _seeds(section, workload, choice, cell)) for cell in rivals)
     gain, risk, decades = (
         _gain(question, section, workload, choice, ok),
@@ -90,6 +102,7 @@ def recommend(question: Question, section: Section, workload: str) -> Recommenda
     )
     parts = [
         _choice(question, workload, total, choice, len(cells)),
+        _why(candidates, choice, is_compared=not isinstance(family, Unavailable)),
         _gain_words(question, gain),
         _risk_words(risk, decades, choice),
         _undecided_words(undecided),
@@ -122,22 +135,44 @@ def _seeds(section: Section, workload: str, first: Cell, second: Cell) -> SeedsN
     return next(p.seeds_to_settle for p in section.pairs if p.workload == workload and {p.first, p.second} == pair)
 
 
+def _equivalent(family: Contenders, scheduler: str) -> set[str]:
+    """Who is shown to be as good as a schedule."""
+    pairs = [{p.first, p.second} for p in family.pairs if p.state == "equivalent" and scheduler in (p.first, p.second)]
+    return set().union(*pairs) - {scheduler}
+
+
+def _order(section: Section, cell: Cell) -> tuple[float, float, int, bool]:
+    """Reliability, speed, cost and simplicity, smaller is better."""
+    time = cell.steps if isinstance(cell.steps, Unavailable) else cell.steps.median
+    consumed = sum(
+        cost.tuning_steps + cost.compared_steps
+        for cost in section.costs
+        if (cost.workload, cost.scheduler) == (cell.workload, cell.scheduler)
+    )
+    return (
+        cell.num_diverged / cell.num_runs,
+        math.inf if isinstance(time, Unavailable) else time,
+        consumed,
+        cell.scheduler != CONSTANT,
+    )
+
+
 def _gain(question: Question, section: Section, workload: str, choice: Cell, ok: list[Cell]) -> Gain | Unavailable:
     others = [cell for cell in ok if cell is not choice]
     if not others:
         return Unavailable("there is no other schedule with a final value")
     other = next((cell for cell in others if cell.scheduler == CONSTANT), others[0])
-    found = standing(
-        section.pairs, workload, choice.scheduler, by="final", direction=question.direction, alpha=question.alpha
-    )
-    better = -sign(question.direction)
-    row = next(r for r in (*found.worse, *found.better, *found.alike, *found.untested) if r.other == other.scheduler)
-    if isinstance(row.difference, Unavailable):
-        assert isinstance(choice.final.mean, float)
-        assert isinstance(other.final.mean, float)
-        return Gain(other.scheduler, better * (choice.final.mean - other.final.mean), None, False)
-    interval = None if row.interval is None else row.interval.scaled(better)
-    return Gain(other.scheduler, better * row.difference, interval, row in found.worse)
+    assert isinstance(choice.final.mean, float)
+    assert isinstance(other.final.mean, float)
+    value = -sign(question.direction) * (choice.final.mean - other.final.mean) + 0.0  # never -0
+    family = family_on(section, workload)
+    for pair in () if isinstance(family, Unavailable) else family.pairs:
+        if {pair.first, pair.second} == {choice.scheduler, other.scheduler}:
+            turned = 1 if pair.first == choice.scheduler else -1
+            logs = pair.interval.scaled(turned)
+            bounds = Interval(math.exp(logs.low), math.exp(logs.high), logs.level, logs.method)
+            return Gain(other.scheduler, value, math.exp(turned * pair.estimate), bounds, bounds.high < 1)
+    return Gain(other.scheduler, value, None, None, False)
 
 
 def _risk(section: Section, choice: Cell) -> tuple[int, int]:
@@ -163,15 +198,25 @@ def _choice(question: Question, workload: str, total: int, choice: Cell, num_sch
     return f"{workload}, {total:,} steps: use {choice.scheduler}{rate}{of}: expect {question.endpoint} {value}."
 
 
+def _why(candidates: list[Cell], choice: Cell, *, is_compared: bool) -> str:
+    """By what it was chosen, where several may be the best."""
+    if len(candidates) < 2 or not is_compared:
+        return ""
+    rule = "chosen by reliability, then speed, then cost, then simplicity"
+    others = names([cell.scheduler for cell in candidates if cell is not choice])
+    return f"{others} may be as good; {rule}."
+
+
 def _gain_words(question: Question, gain: Gain | Unavailable) -> str:
     if isinstance(gain, Unavailable):
         return ""
     amount = advantage(gain.value, question.endpoint, "maximize")
-    if gain.interval is None:
-        return f"Observed gain over {gain.over}: {amount}{'' if gain.is_shown else ', not shown'}."
-    bounds = advantage_interval(gain.interval, question.endpoint, "maximize")
-    verdict = "" if gain.is_shown else ", not significant"
-    return f"Gain over {gain.over}: {amount} {bounds}{verdict}."
+    if gain.ratio is None or gain.interval is None:
+        return f"Observed gain over {gain.over}: {amount}, not tested."
+    noun = noun_of(question.endpoint, question.direction)
+    ratio = relative(gain.ratio, gain.interval.low, gain.interval.high)
+    verdict = "" if gain.is_shown else ", not shown" if gain.interval.low <= 1 else ", worse"
+    return f"Gain over {gain.over}: {amount}, {noun} {ratio}{verdict}."
 
 
 def _risk_words(risk: tuple[int, int], decades: float | Unavailable, choice: Cell) -> str:

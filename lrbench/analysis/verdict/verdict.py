@@ -6,14 +6,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from lrbench.analysis.model import Analysis, Section
+from lrbench.analysis.statistics.terms import Unavailable
 from lrbench.analysis.verdict.across import across_claims
 from lrbench.analysis.verdict.budget import budget_claims
-from lrbench.analysis.verdict.claims import Claim
+from lrbench.analysis.verdict.claims import Claim, cells_on
 from lrbench.analysis.verdict.final import final_claims
 from lrbench.analysis.verdict.recommend import Recommendation, recommend
+from lrbench.analysis.verdict.screen import Screen, family_over, screen_of
 from lrbench.analysis.verdict.speed import both_claims, speed_claims
 from lrbench.analysis.verdict.wording import names
 
@@ -24,13 +25,15 @@ class SectionVerdict:
 
     Attributes:
         title: of the section.
-        headline: the verdict line; it names the serious findings of the audit.
+        headline: the verdict line, the sentence of the first screen.
+        screen: what a reader of ten seconds sees.
         claims: in the order in which they are said.
         recommendations: one a workload.
     """
 
     title: str
     headline: str
+    screen: Screen
     claims: tuple[Claim, ...]
     recommendations: tuple[Recommendation, ...]
 
@@ -67,32 +70,32 @@ def verdict(analysis: Analysis) -> Verdict:
         claims += [Claim("trust", None, sentence, ()) for sentence in section.sentences]
         claims += [Claim("trust", None, f.sentence, ()) for f in section.findings if f.severity == "serious"]
         recommended = tuple(recommend(analysis.question, section, facts.name) for facts in section.workloads)
-        sections.append(SectionVerdict(section.title, _headline(section, claims), tuple(claims), recommended))
+        screen = screen_of(analysis.question, section, _otherwise(section, claims))
+        sections.append(SectionVerdict(section.title, screen.sentence, screen, tuple(claims), recommended))
     claims = [Claim("trust", None, finding.sentence, ()) for finding in analysis.findings]
     return Verdict(tuple(sections), (*claims, *budget_claims(analysis)))
 
 
-def _headline(section: Section, claims: Sequence[Claim]) -> str:
-    """One line: the claims over workloads, or of the one workload, then what makes them doubtful."""
-    return f"{_result(section, claims)} {_caution(section)}".strip()
-
-
-def _result(section: Section, claims: Sequence[Claim]) -> str:
+def _otherwise(section: Section, claims: Sequence[Claim]) -> str:
+    """The sentence where nothing could be compared: what was observed, or why there is nothing."""
     if not section.workloads:
         return "No run has an evaluation of the metric; there is nothing to rank."
-    order: tuple[Literal["across", "final"], ...] = ("across", "final")
-    for kind in order:
-        said = [claim for claim in claims if claim.kind == kind]
-        if said and (kind == "across" or len(section.workloads) == 1):
-            return said[0].sentence
-    leaders = sorted({claim.schedulers[0] for claim in claims if claim.kind == "final" and claim.schedulers})
-    if len(leaders) == 1:
-        return f"{leaders[0]} has the best mean final value on each of the {len(section.workloads)} workloads."
-    if leaders:
-        return f"The best mean final value depends on the workload: {names(leaders)}."
-    return "There is no ranking; see why below."
+    said = [claim for claim in claims if claim.kind == "final"]
+    if len(section.workloads) == 1:
+        return said[0].sentence if said else "There is no ranking; see why below."
+    family = family_over(section)
+    reason = f" Not tested: {family.reason}." if isinstance(family, Unavailable) else ""
+    tops = [best for facts in section.workloads if (best := _top(section, facts.name))]
+    if not tops:
+        return "There is no ranking; see why below."
+    if all(best == tops[0] for best in tops):
+        have = "has" if len(tops[0]) == 1 else "share"
+        return f"{names(tops[0])} {have} the best mean final value on each of the {len(tops)} workloads.{reason}"
+    leaders = sorted({name for best in tops for name in best})
+    return f"The best mean final value depends on the workload: {names(leaders)}.{reason}"
 
 
-def _caution(section: Section) -> str:
-    serious = sorted({finding.check for finding in section.findings if finding.severity == "serious"})
-    return f"Serious findings of the audit that can change this: {names(serious)}." if serious else ""
+def _top(section: Section, workload: str) -> list[str]:
+    """Who has the best rank on a workload, all of those who share it."""
+    ranked = [cell for cell in cells_on(section, workload) if cell.num_ok]
+    return sorted(cell.scheduler for cell in ranked if cell.rank == ranked[0].rank)

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from lrbench.analysis.audit.findings import listed
 from lrbench.analysis.statistics.cells import MeanOfSeeds
 from lrbench.analysis.statistics.terms import Direction, Interval, Unavailable, sign
+
+_COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+MANY_TIMES = 3.0  # the ratio from which percents are harder to read than a factor
 
 
 def number(value: float, metric: str) -> str:
@@ -44,11 +46,37 @@ def p_value(p: float) -> str:
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
-def names(schedulers: Sequence[str], *, most: int = 6) -> str:
-    """List names, the first few of many."""
+def names(schedulers: Sequence[str], *, most: int = 6, last: str = "and") -> str:
+    """List names, the first few of many, with "and" or "or" before the last."""
     if len(schedulers) > most:
-        return f"{', '.join(schedulers[:most])} and {len(schedulers) - most} others"
-    return listed(schedulers)
+        # One name is as short as saying that there is one more.
+        return f"{', '.join(schedulers[: most - 1])} {last} {counted_word(len(schedulers) - most + 1)} others"
+    *rest, final = schedulers
+    return f"{', '.join(rest)} {last} {final}" if rest else final
+
+
+def counted_word(count: int) -> str:
+    """Write a small count as a word: "eight", and 13 as "13"."""
+    return _COUNTS[count] if count < len(_COUNTS) else f"{count:,}"
+
+
+def noun_of(endpoint: str, direction: Direction) -> str:
+    """What is compared as a ratio: the errors of an accuracy, the loss of a loss."""
+    return "errors" if direction == "maximize" else endpoint.rsplit("/", 1)[-1]
+
+
+def percent_more(ratio: float) -> str:
+    """Write a ratio of errors or losses: "12 % more", "8 % less", "5.2 times the" from three times on."""
+    if ratio >= MANY_TIMES:
+        return f"{ratio:.3g} times the"
+    return f"{100 * (ratio - 1):.0f} % more" if ratio >= 1 else f"{100 * (1 - ratio):.0f} % less"
+
+
+def relative(ratio: float, low: float, high: float) -> str:
+    """Write a ratio with its interval: "+12 % [2, 23]", "x 5.2 [3.1, 8.9]"."""
+    if high >= MANY_TIMES:
+        return f"x {ratio:.3g} [{low:.3g}, {high:.3g}]"
+    return f"{100 * (ratio - 1):+.1f} % [{100 * (low - 1):.1f}, {100 * (high - 1):.1f}]"
 
 
 def steps(value: float) -> str:
