@@ -33,7 +33,7 @@ def markdown(analysis: Analysis, said: Verdict) -> str:
     runs = sum(facts.num_compared for facts in section.workloads)
     lines += [
         "",
-        f"Budget: {plain(section.title)}; {runs:,} compared runs. Intervals and states hold for all of them together at "
+        f"Budget: {plain(section.title)}; {runs:,} compared runs. Intervals and states hold together at "
         f"{100 * (1 - question.alpha):g} %, equivalence means within {100 * question.margin:g} %; speed is against "
         "constant, to the target, and observed. Everything else is in report.html.",
         "",
