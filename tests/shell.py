@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,16 @@ def run_shell(script: str, *, cwd: Path, env: dict[str, str], timeout: float = 3
     )
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def finish(process: subprocess.Popen[str], timeout: float) -> tuple[str, str]:
+    """What a process printed that leads a session of its own; one that hangs is killed with all that it started."""
+    try:
+        return process.communicate(timeout=timeout)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def indented_commands(docstring: str) -> str:

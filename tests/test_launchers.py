@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from mlflow import MlflowClient
-from shell import REPO
+from shell import REPO, finish
 
 from lrbench.config import CONFIG_DIR, register_schema
 from lrbench.launch import Done
@@ -65,7 +65,7 @@ def start(folder, *words):
 
 def run(folder, *words):
     process = start(folder, "-m", *words)
-    out, err = process.communicate(timeout=500)
+    out, err = finish(process, 500)
     assert process.returncode in (0, 3), err
     if process.returncode == 3:  # on a busy machine the sender may not be done within its minute
         (results_dir,) = (word for word in words if word.startswith("results_dir="))
@@ -142,7 +142,7 @@ def test_a_preempted_job_queues_again_and_ends_as_an_unbroken_one(tmp_path):
     job = process_of(broken / "jobs")
     os.kill(job, signal.SIGTERM)  # Slurm sends it along; submitit says that it means nothing
     os.kill(job, signal.SIGUSR2)
-    _, err = process.communicate(timeout=500)
+    _, err = finish(process, 500)
     assert process.returncode == 0, err
     entries = read_all(record / "journal.jsonl")
     ends = [entry.status for entry in entries if isinstance(entry, Ended)]
@@ -201,7 +201,7 @@ def test_without_slurm_the_launcher_says_so(tmp_path):
     for module in needs["submitit_local"]:
         pytest.importorskip(module)
     process = start(tmp_path, "-m", *TINY, "tracking=none", "hydra/launcher=slurm")
-    _, err = process.communicate(timeout=200)
+    _, err = finish(process, 200)
     assert process.returncode == 1
     assert "srun" in err
     assert "Traceback" not in err

@@ -12,6 +12,7 @@ import time
 
 import optuna
 import pytest
+from shell import finish
 
 from lrbench.cli import main
 from lrbench.tracking.facts import read_facts
@@ -41,7 +42,7 @@ def start(folder, *words):
 
 def run(folder, *words, check=True):
     process = start(folder, *words)
-    out, err = process.communicate(timeout=280)
+    out, err = finish(process, 280)
     done = subprocess.CompletedProcess(words, process.returncode, out, err)
     assert not check or done.returncode == 0, err
     return done
@@ -177,7 +178,7 @@ def test_processes_that_share_a_study_finish_exactly_the_number_asked_for(tmp_pa
         process.communicate()
     restarted = [start(tmp_path / "shared", *words) for _ in range(2)]
     for process in [processes[2], *restarted]:
-        _, err = process.communicate(timeout=280)
+        _, err = finish(process, 280)
         assert process.returncode == 0, err
     for trials in studies(tmp_path / "shared").values():
         assert [state for state, *_ in trials.values()] == ["COMPLETE"] * 6
@@ -199,7 +200,7 @@ def test_processes_share_studies_in_postgresql(tmp_path, postgres_url):
     words += ["hydra.sweeper.shared=true", f"hydra.sweeper.storage='{postgres_url}'"]
     processes = [start(tmp_path, *words) for _ in range(2)]
     for process in processes:
-        _, err = process.communicate(timeout=400)
+        _, err = finish(process, 400)
         assert process.returncode == 0, err
     storage = optuna.storages.RDBStorage(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
     names = optuna.get_all_study_names(storage)
@@ -226,7 +227,7 @@ def test_a_second_sweep_on_the_same_study_is_refused_while_the_first_runs(tmp_pa
         time.sleep(0.05)
     second = run(tmp_path, *words, check=False)
     first.terminate()
-    _, err = first.communicate(timeout=60)
+    _, err = finish(first, 60)
     assert second.returncode == 1
     assert "another sweep is running in" in second.stderr
     assert first.returncode == 143
