@@ -8,7 +8,8 @@ import pytest
 
 import lrbench
 from lrbench.data import OwnLoop
-from lrbench.runs.own_loop import Rate, _checked, _source_digest, pickled
+from lrbench.runs.compose import compose_plans
+from lrbench.runs.own_loop import Rate, _checked, _source_digest, pickled, words_of
 from lrbench.schedules.rates import Rates
 
 pytestmark = pytest.mark.xdist_group("own loops")
@@ -132,6 +133,13 @@ def test_a_changed_loop_is_another_workload(tmp_path, monkeypatch):
     assert len(set(digests)) == 4
 
 
+def test_the_source_is_part_of_the_fingerprint():
+    one, other = (words_of(loop, name="mine", metric="val/loss", total_steps=5) for loop in (descend, max))
+    (first,), (second,) = compose_plans(one), compose_plans(other)
+    assert first.fingerprint != second.fingerprint
+    assert first.workload.startswith("mine-own-own-b1-5steps")
+
+
 def test_what_cannot_travel_is_refused_before_anything_is_trained(tmp_path):
     import threading
 
@@ -143,4 +151,4 @@ def test_what_cannot_travel_is_refused_before_anything_is_trained(tmp_path):
 def test_the_place_of_the_data_says_how_runs_are_judged():
     assert OwnLoop(metric="val/accuracy").task.direction == "maximize"
     assert OwnLoop().task.objective == "val/loss"
-    assert OwnLoop(source="a").load().digest != OwnLoop(source="b").load().digest
+    assert OwnLoop(code="a").load().digest != OwnLoop(code="b").load().digest

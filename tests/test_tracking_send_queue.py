@@ -217,5 +217,5 @@ def test_many_records_unsent_for_one_reason_are_one_sentence(results, caplog):
     assert caplog.messages == [
         f"not in MLflow yet: {results}/runs/a and 1 more: full",
         f"not in MLflow yet: {results}/runs/b: gone",
-        f"send it with: lrbench sync results_dir='{results}'",
+        f"send it with: lrbench sync 'results_dir={results}'",
     ]

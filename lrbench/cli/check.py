@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrbench.data.splits import Described
 from lrbench.lint import Finding
 from lrbench.lint.code import lint_code
 from lrbench.lint.source import read_source
@@ -49,6 +48,7 @@ def _check_plans(words: list[str]) -> list[Finding]:
         raise ValueError(f"lrbench check takes config overrides, strict=true or --code FILE..., got {flags[0]!r}")
     from rich.console import Console
 
+    from lrbench.data.splits import Described
     from lrbench.runs.compose import compose_plans
 
     plans = compose_plans(words)

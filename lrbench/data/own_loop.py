@@ -16,11 +16,11 @@ class OwnLoop:
 
     Attributes:
         metric: validation metric, which the loop yields at every evaluation.
-        source: digest of the loop's source, so that a changed loop is another workload.
+        code: digest of the loop's source, so that a changed loop is another workload.
     """
 
     metric: Literal["val/loss", "val/accuracy"] = "val/loss"
-    source: str = ""
+    code: str = ""
 
     input_shape: ClassVar[tuple[int, ...]] = (1,)
     num_outputs: ClassVar[int] = 1
@@ -40,4 +40,4 @@ class OwnLoop:
         import torch
 
         place = Split(torch.zeros(1, 1), torch.zeros(1, 1))
-        return Splits(place, place, place, None, hashlib.sha256(self.source.encode()).hexdigest())
+        return Splits(place, place, place, None, hashlib.sha256(self.code.encode()).hexdigest())

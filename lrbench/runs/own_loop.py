@@ -97,7 +97,7 @@ def words_of(train: TrainLoop, *, name: str, metric: str, total_steps: int) -> l
         "dataset=own/loop",
         f"dataset.name={literal(name)}",
         f"dataset.metric={literal(metric)}",
-        f"dataset.source={literal(_source_digest(train))}",
+        f"dataset.code={literal(_source_digest(train))}",
         "model=own/custom",
         "model._target_=torch.nn.Identity",
         "model.name=own",
