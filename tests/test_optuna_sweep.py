@@ -100,8 +100,11 @@ def test_every_contestant_gets_equal_trials_and_its_best_point_is_measured_on_fr
         best = max(trials, key=lambda number: trials[number][2][0])
         measured = {key: path for key, path in records(tmp_path, "final").items() if key[0] == name}
         assert {(trial, seed) for _, trial, seed in measured} == {(str(best), str(1000 + i)) for i in range(3)}
+        (summary,) = (path for key, path in records(tmp_path, "study").items() if key[0] == name)
+        chosen = json.loads((summary / "artifacts" / "study.json").read_text())["chosen"]
+        assert chosen["optimizer.lr"] == pytest.approx(trials[best][1]["optimizer.lr"], rel=0.8)
         for path in measured.values():
-            assert read_facts(path).params["optimizer.lr"] == trials[best][1]["optimizer.lr"]
+            assert read_facts(path).params["optimizer.lr"] == chosen["optimizer.lr"]
     tuning = records(tmp_path, "tuning")
     assert len(tuning) == 2 * 3 * 2
     for (study, trial, _), path in tuning.items():

@@ -9,6 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 
 from lrbench.runs.compose import compose_plans
+from lrbench.search.choice import FINALS, choose
 from lrbench.search.ladder import FACTOR, ladder_point, rungs_of
 from lrbench.search.space import RATE, Dimension, read_space
 from lrbench.search.storage import open_storage
@@ -206,3 +207,43 @@ def test_more_trials_later_do_not_move_the_earlier_points(tmp_path):
     grown = points(study)
     assert list(grown.values())[:5] == [{RATE: rate, GAMMA.name: 0.5} for rate in rungs_of(LR)]
     assert [batch_start(n, batch_size=2, first_batch=5) for n in range(9)] == [0] * 5 + [5, 5, 7, 7]
+
+
+def judged(rate, costs, gamma=0.5):
+    params = {RATE: rate, GAMMA.name: gamma}
+    return create_trial(
+        value=sum(costs) / len(costs), params=params, user_attrs={FINALS: costs},
+        distributions={RATE: LR.distribution, GAMMA.name: GAMMA.distribution},
+    )  # fmt: skip
+
+
+def chosen(trials, minimize=True):
+    best = min(trials, key=lambda t: t.value if minimize else -t.value)
+    return choose((LR, GAMMA), trials, best, minimize=minimize).point
+
+
+def test_the_chosen_rate_is_the_lowest_point_of_the_curve_through_the_rungs():
+    def cost(rate):
+        return math.exp(-3 + math.log(rate / 0.025) ** 2)
+
+    trials = [judged(rate, [cost(rate), 2 * cost(rate)]) for rate in rungs_of(LR)]
+    assert chosen(trials) == {RATE: pytest.approx(0.025, rel=1e-5), GAMMA.name: 0.5}
+    shares = [judged(rate, [1 - cost(rate) / 1e4]) for rate in rungs_of(LR)]
+    assert chosen(shares, minimize=False)[RATE] == pytest.approx(0.025, rel=1e-5)
+    better = [*trials, judged(0.02, [1e-9, 1e-9], gamma=0.3)]
+    assert chosen(better) == {RATE: pytest.approx(0.025, rel=1e-5), GAMMA.name: 0.3}, "of the best trial, at that rate"
+
+
+def test_a_rate_that_diverges_does_not_drag_the_choice_away_from_the_best_rung():
+    costs = {0.002: 0.4, 0.00632456: 0.2, 0.02: 0.1, 0.0632456: 0.05, 0.2: 1.0, 0.632456: 1.0}
+    rate = chosen([judged(r, [c] * 3) for r, c in costs.items()])[RATE]
+    assert 0.0632456 / 10**0.25 * 0.999 <= rate <= 0.0632456 * 10**0.25
+
+
+def test_without_three_rates_or_logarithms_the_best_trial_is_chosen():
+    two = [judged(0.02, [0.3]), judged(0.1, [0.2])]
+    assert chosen(two) == {RATE: 0.1, GAMMA.name: 0.5}
+    assert chosen([*two, judged(0.2, [-0.1])])[RATE] == 0.2
+    assert chosen([judged(r, [1.0]) for r in (0.02, 0.1, 0.2)], minimize=False)[RATE] == 0.02, "no error anywhere"
+    one_perfect = [judged(0.02, [0.9]), judged(0.0632456, [1.0, 0.98]), judged(0.2, [0.9])]
+    assert chosen(one_perfect, minimize=False)[RATE] == pytest.approx(0.0632456, rel=1e-4)

@@ -12,7 +12,6 @@ from rich.table import Table
 from lrbench.runs.destination import tracking_uri as tracking_uri_of
 from lrbench.runs.result import format_metric
 from lrbench.runs.session import Session
-from lrbench.search.study import point_of
 from lrbench.studies.contestants import Contestant
 from lrbench.studies.record import summarized
 
@@ -34,18 +33,18 @@ def print_studies(contestants: Iterable[Contestant]) -> None:
 
 
 def _row(contestant: Contestant) -> dict[str, str]:
-    best, metric = contestant.source.best, contestant.plan.dataset.task.objective
+    choice, metric = contestant.source.choice, contestant.plan.dataset.task.objective
     test = metric.replace("val/", "test/")
     values = [result.found[test] for result in contestant.finals if math.isfinite(result.found.get(test, math.nan))]
     sums = summarized("x", values)
     interval = (
         f"{format_metric(test, sums['x/low'])} to {format_metric(test, sums['x/high'])}" if "x/low" in sums else ""
     )
-    point = {} if best is None else point_of(best)
+    point = {} if choice is None else choice.point
     return {
         "study": contestant.name,
         "trials": str(len(contestant.source.trials)),
-        "best " + metric: "" if best is None else format_metric(metric, best.values[0]),
+        "best " + metric: "" if choice is None else format_metric(metric, choice.trial.values[0]),
         "point": " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in point.items()),
         "finals": f"{len(values)} of {len(contestant.finals)}",
         "mean " + test: format_metric(test, sums["x/mean"]) if values else "",

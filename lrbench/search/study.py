@@ -9,6 +9,7 @@ from optuna.storages import RDBStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from lrbench.search.choice import Choice, choose
 from lrbench.search.ladder import NUM_RUNGS
 from lrbench.search.quiet import quiet_optuna
 from lrbench.search.ranges import config_value
@@ -183,9 +184,18 @@ class TunedStudy:
         sign = 1 if self.study.directions[0] is StudyDirection.MINIMIZE else -1
         return min(complete, key=lambda trial: (sign * trial.values[0], trial.number), default=None)
 
+    @property
+    def choice(self) -> Choice | None:
+        """The point to be trained on fresh seeds; None while no trial is complete."""
+        best = self.best
+        if best is None or self._search.sampler != "ladder":
+            return None if best is None else Choice(best, point_of(best))
+        minimize = self.study.directions[0] is StudyDirection.MINIMIZE
+        return choose(self.space, self.trials, best, minimize=minimize)
+
     def summary(self) -> dict[str, Any]:
         """What there is to say of the study, as JSON."""
-        trials, best = self.trials, self.best
+        trials, best, choice = self.trials, self.best, self.choice
         return {
             "study": self.study.study_name,
             "states": {state.name: sum(trial.state is state for trial in trials) for state in TrialState},
@@ -194,6 +204,7 @@ class TunedStudy:
                 t.number: t.user_attrs["pruned_at_step"] for t in trials if "pruned_at_step" in t.user_attrs
             },
             "best": None if best is None else {"trial": best.number, "values": best.values, "params": point_of(best)},
+            "chosen": None if choice is None else choice.point,
             "importance": self.importance(),
             "trials": [
                 {"number": t.number, "state": t.state.name, "values": t.values, "params": point_of(t)} for t in trials

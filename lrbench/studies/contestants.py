@@ -75,12 +75,20 @@ class Contestant:
         assert source.tuned is not None, "the sweep has not begun"
         return source.tuned
 
-    def job(self, trial: Trial, *, seed: int, role: str, prune: Mapping[int, float] | None = None) -> Job:
-        """Build the job that trains a trial's point with one seed."""
+    def job(
+        self,
+        trial: Trial,
+        *,
+        seed: int,
+        role: str,
+        prune: Mapping[int, float] | None = None,
+        point: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Build the job that trains a trial's point, or the one chosen from all trials, with one seed."""
         prune = prune or {}
         changes = {
             **self.changes,
-            **point_of(trial),
+            **(point_of(trial) if point is None else point),
             "seed": seed,
             "training.read_test": role == "final",
             "study.name": self.name,
@@ -158,9 +166,9 @@ def finals_of(contestants: Sequence[Contestant], settings: Settings) -> list[tup
     """The jobs that train every best point on the same fresh seeds."""
     first = max([FIRST_FINAL_SEED, *(seed + 1 for c in contestants for seed in c.seeds)])
     return [
-        (contestant, contestant.job(best, seed=seed, role="final"))
+        (contestant, contestant.job(choice.trial, seed=seed, role="final", point=choice.point))
         for contestant in contestants
-        if (best := contestant.source.best) is not None
+        if (choice := contestant.source.choice) is not None
         for seed in range(first, first + settings.final_seeds)
     ]
 

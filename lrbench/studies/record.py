@@ -111,7 +111,7 @@ class StudyRecord:
         best = summary["best"]
         if best is not None:
             self._record.describe(
-                params={"best.trial": best["trial"], **{f"best.{k}": value for k, value in best["params"].items()}}
+                params={"best.trial": best["trial"], **{f"best.{k}": value for k, value in summary["chosen"].items()}}
             )
         for evaluation in _sums(summary, finals, metric):
             self._record.append(evaluation)
@@ -150,7 +150,7 @@ def _sums(summary: Mapping[str, Any], finals: Sequence[Result], metric: str) -> 
         last[f"best/{metric}"] = summary["best"]["values"][0]
         last |= {
             f"best/{name}": float(value)
-            for name, value in summary["best"]["params"].items()
+            for name, value in summary["chosen"].items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
     last |= {f"importance/{name}": value for name, value in summary["importance"].items()}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lrbench.runs.signals import StopRequest
 from lrbench.search.claims import Claims
+from lrbench.search.space import RATE
 from lrbench.studies.contestants import Contestant, Settings, finals_of
 from lrbench.studies.trials import Interrupted, Train, train_trials
 
@@ -58,7 +59,7 @@ def share(contestants: Sequence[Contestant], settings: Settings, train: Train, u
             if asked:
                 train_trials(asked, settings, train)
         finals = {
-            f"{c.name} final {job.values['seed']} of {job.values['study']['trial']}": job
+            f"{c.name} final {job.values['seed']} of {job.values['study']['trial']}{_rate_of(c)}": job
             for c, job in finals_of(contestants, settings)
         }
         for slots in claimed(claims, list(finals), stop, lambda remaining: remaining):
@@ -101,3 +102,11 @@ def _ready(remaining: list[str], trials: Mapping[str, tuple[Contestant, int]]) -
         name = trials[slot][0].name
         first[name] = min(first.get(name, starts[slot]), starts[slot])
     return [slot for slot in remaining if starts[slot] == first[trials[slot][0].name]]
+
+
+def _rate_of(contestant: Contestant) -> str:
+    """What tells a chosen point from that of its trial: more trials may choose another rate."""
+    choice = contestant.source.choice
+    assert choice is not None
+    rate = choice.point.get(RATE)
+    return "" if rate == choice.trial.params.get(RATE) else f" at {rate}"

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from lrbench.runs.session import Session
-from lrbench.search.study import point_of
 from lrbench.studies.contestants import Contestant, records_of
 from lrbench.tracking.read_records import read_records
 
@@ -23,7 +22,7 @@ class Study:
 
     Attributes:
         records: directories of its runs -> their role.
-        best: name of a contestant -> its best point, by the names of the config; empty for a grid.
+        best: name of a contestant -> the point that was chosen, by the names of the config; empty for a grid.
         failed: what could not be trained -> why.
     """
 
@@ -35,7 +34,7 @@ class Study:
     def of(cls, session: Session) -> "Study":
         """Make it from a session whose sweep has ended."""
         contestants: Sequence[Contestant] = session.study
-        points = {contestant.name: contestant.source.best for contestant in contestants}
+        choices = {contestant.name: contestant.source.choice for contestant in contestants}
         if contestants:
             records = records_of(contestants)
         else:
@@ -45,7 +44,7 @@ class Study:
             _log.warning("%s runs of the sweep have no record any more", len(records) - len(present))
         return cls(
             present,
-            {name: point_of(point) for name, point in points.items() if point is not None},
+            {name: choice.point for name, choice in choices.items() if choice is not None},
             {result.name: result.error for result in session.failed if result.error is not None},
         )
 

@@ -7,6 +7,7 @@ from typing import Any
 from lrbench.runs.errors import explain
 from lrbench.runs.jobs import Job
 from lrbench.runs.result import Result
+from lrbench.search.choice import FINALS
 from lrbench.search.objective import Objective, mean_curve, objective_value, prune_lines, worst_value
 from lrbench.search.study import Trial
 from lrbench.spec import RunState
@@ -69,6 +70,7 @@ def tell(
     metric = contestant.plan.dataset.task.objective
     curves = [_with_its_end(result) for result in results]
     worst = worst_value(metric, [result.curve for result in results])
+    notes[FINALS] = [objective_value(objectives[0], [curve], worst=worst) for curve in curves]
     notes["num_diverged"] = sum(result.state is RunState.DIVERGED for result in results)
     pruned = [result.pruned for result in results if result.pruned is not None]
     if pruned:

@@ -1,8 +1,8 @@
 """The base rate that tuning chooses, and what the choice adds to the schedule's uncertainty (docs/metrics.md).
 
 What is compared is a schedule with its tuning. Fresh seeds at one chosen rate do not show that another tuning would
-have chosen another rate, with another loss. The choice is the lowest point of a parabola through the whole ladder,
-not its best cell; its variance is estimated by leaving out one tuning seed at a time.
+have chosen another rate, with another loss. The choice is the lowest point of a parabola through the rungs around the
+best cell, not that cell; its variance is estimated by leaving out one tuning seed at a time.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from lrbench.analysis.statistics.terms import FloatArray
 
 FEWEST_RUNGS = 3
 FEWEST_TUNING_SEEDS = 3
+_RUNG = np.log(10) / 2  # of the default ladder, in the logarithm of the rate
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,33 @@ def tuned_rate(rates: npt.ArrayLike, costs: npt.ArrayLike) -> TunedRate:
     ):
         raise ValueError("rates must ascend and costs be finite, both above 0; a diverged run has the cost at step 0")
     x, y = np.log(at), np.log(values)
-    lowest, slope = parabola(x, y.mean(axis=0))
+    lowest, slope = lowest_nearby(x, y.mean(axis=0))
     total, t = y.sum(axis=0), len(y)
-    without, _ = parabola(x, (total - y) / (t - 1))
+    without = np.array([lowest_nearby(x, (total - row) / (t - 1))[0] for row in y])
     spread = (t - 1) / t * float(((without - without.mean()) ** 2).sum())
     at_edge = bool(lowest <= x[0] or lowest >= x[-1])
-    return TunedRate(float(np.exp(lowest)), float(slope) ** 2 * spread, at_edge)
+    return TunedRate(float(np.exp(lowest)), slope**2 * spread, at_edge)
+
+
+def lowest_nearby(log_rates: npt.ArrayLike, log_costs: npt.ArrayLike) -> tuple[float, float]:
+    """Lowest point of the parabola through what lies within two rungs of the best cell, at most half a rung from it.
+
+    A rate at which training diverges bends a parabola through all rungs so far that its lowest point is a bad one.
+
+    Args:
+        log_rates: (num_rungs,) ascending, at least three.
+        log_costs: (num_rungs,) mean over seeds.
+
+    Returns:
+        Log rate, and root mean square slope of the parabola. The best cell where fewer than three rungs are near.
+    """
+    x, y = np.asarray(log_rates, dtype=np.float64), np.asarray(log_costs, dtype=np.float64)
+    best = x[y.argmin()]
+    near = abs(x - best) <= 2.01 * _RUNG
+    if near.sum() < FEWEST_RUNGS:
+        return float(best), float(parabola(x, y)[1])
+    vertex, slope = parabola(x[near], y[near])
+    return float(np.clip(vertex, best - _RUNG / 2, best + _RUNG / 2)), float(slope)
 
 
 def parabola(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
