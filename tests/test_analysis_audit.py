@@ -12,11 +12,12 @@ def run(scheduler, seed, rate, role, **facts):
     run_id = facts.pop("run_id", f"{facts.get('workload', 'w')}-{scheduler}-{seed}-{rate}-{role}")
     base = {
         "run_id": run_id, "workload": "w", "scheduler": scheduler, "seed": seed, "budget": 20, "state": "ok",
-        "role": role, "commit": "abc", "device": "cpu", "trial": RATES.index(rate) if role == "tuning" else None,
+        "role": role, "commit": "abc", "device": "cpu",
+        "trial": RATES.index(rate) if role == "tuning" and rate in RATES else None,
         "rate": rate, **facts,
     }  # fmt: skip
     steps = facts.pop("steps", (0, 10, 20))
-    values = facts.pop("values", (3.0, 2.5, losses[rate]))
+    values = facts.pop("values", (3.0, 2.5, losses.get(rate)))
     return [
         {key: value for key, value in base.items() if key not in ("steps", "values")} | {"step": s, "val/loss": v}
         for s, v in zip(steps, values, strict=True)
@@ -118,6 +119,40 @@ def test_optimum_at_the_edge():
     finding = only(comparison(rates=(0.1, 1.0)))
     assert (finding.check, finding.severity) == ("optimum at edge", "serious")
     assert "cosine (0.1, the smallest)" in finding.sentence
+
+
+def search(scheduler, losses):
+    """Tuning runs at the rates of a search with these losses, and three finals."""
+    rows = [
+        row
+        for trial, (rate, loss) in enumerate(losses.items())
+        for row in run(scheduler, 0, rate, "tuning", trial=trial, values=(3.0, 2.5, loss))
+    ]
+    return [*rows, *(row for seed in (1, 2, 3) for row in run(scheduler, seed, 0.1, "final"))]
+
+
+LADDER = {0.01: 1.5, 0.1: 1.0, 1.0: 2.0}
+
+
+def test_refinement_around_ones_own_best_rung_is_the_same_chance():
+    searches = {"constant": LADDER | {0.03: 1.2}, "linear": LADDER | {0.3: 1.1}, "cosine": LADDER | {0.05: 0.9}}
+    assert findings([row for name, losses in searches.items() for row in search(name, losses)]) == []
+    edge = {0.01: 1.5, 0.1: 1.2, 1.0: 1.1}
+    searches["cosine"] = edge | {3.0: 1.3}
+    assert findings([row for name, losses in searches.items() for row in search(name, losses)]) == []
+
+
+def test_other_rates_than_the_rest_is_serious():
+    searches = {"constant": LADDER | {0.03: 1.2}, "linear": LADDER | {0.3: 1.1}, "cosine": LADDER | {3.0: 2.5}}
+    finding = only([row for name, losses in searches.items() for row in search(name, losses)])
+    assert (finding.check, finding.severity, finding.cells) == ("offered rates", "serious", (("w", "cosine"),))
+    assert "beyond the common ladder: cosine (3 to 3)" in finding.sentence
+    moved = {rate * 1.5: loss for rate, loss in LADDER.items()}
+    finding = only(
+        [row for name, x in (("constant", LADDER), ("linear", LADDER), ("cosine", moved)) for row in search(name, x)]
+    )
+    assert (finding.check, len(finding.cells)) == ("offered rates", 3)
+    assert "only 0 rates offered to all: constant (0.01 to 1), cosine (0.015 to 1.5)" in finding.sentence
 
 
 def test_a_diverged_rate_is_not_the_best_one():

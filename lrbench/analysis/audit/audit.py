@@ -11,7 +11,7 @@ import pandas as pd
 
 from lrbench.analysis.audit.curves import curves_findings, steps_findings
 from lrbench.analysis.audit.findings import Finding, Severity
-from lrbench.analysis.audit.rates import edges_findings, trials_findings, untuned_findings
+from lrbench.analysis.audit.rates import edges_findings, offered_findings, trials_findings, untuned_findings
 from lrbench.analysis.audit.runs import (
     baselines_findings,
     code_findings,
@@ -71,6 +71,7 @@ def audit(
         name = str(workload)
         for check in checks:
             findings += check(name, group)
+        findings += offered_findings(name, group, direction)
         findings += edges_findings(name, group, direction)
         findings += hardware_findings(name, group, compares_seconds)
         findings += curves_findings(name, group, curves, metric, direction)

@@ -6,8 +6,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from lrbench.analysis.audit.findings import Finding, concerned, counted, listed
+from lrbench.analysis.audit.findings import Finding, concerned, counted, listed, plural
 from lrbench.analysis.statistics.terms import Direction, sign
+
+_FEWEST_COMMON = 3
 
 
 def trials_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
@@ -17,6 +19,26 @@ def trials_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
     if len(tuning) and counts.nunique() > 1:
         sentence = f"{workload}: unequal tuning, {counted(counts)} tuning runs; more trials find better rates."
         yield Finding("trials", "serious", sentence, concerned(runs))
+
+
+def offered_findings(workload: str, runs: pd.DataFrame, direction: Direction) -> Iterator[Finding]:
+    """Find schedules whose searches were offered other base rates than the rest."""
+    common, unexplained = offered_rates(runs, direction=direction)
+    if not unexplained:
+        return
+    shared = (
+        f"only {plural(len(common), 'rate')} offered to all"
+        if len(common) < _FEWEST_COMMON
+        else "beyond the common ladder"
+    )
+    named = listed(
+        [f"{schedule} ({min(rates):g} to {max(rates):g})" for schedule, rates in sorted(unexplained.items())]
+    )
+    sentence = (
+        f"{workload}: the schedules were offered different base rates, {shared}: {named}; such a difference may be one "
+        "of chances. Search a common ladder (hydra.sweeper.sampler=ladder)."
+    )
+    yield Finding("offered rates", "serious", sentence, tuple((workload, s) for s in sorted(unexplained)))
 
 
 def untuned_findings(workload: str, runs: pd.DataFrame) -> Iterator[Finding]:
@@ -58,6 +80,43 @@ def searched(runs: pd.DataFrame) -> pd.DataFrame:
     known = runs[runs["rate"].notna()]
     tuned = set(known.loc[known["role"] == "tuning", "scheduler"])
     return known[(known["role"] == "tuning") | ~known["scheduler"].isin(tuned)]
+
+
+def offered_rates(runs: pd.DataFrame, *, direction: Direction) -> tuple[list[float], dict[str, list[float]]]:
+    """Compare the rates that the searches of the schedules tried.
+
+    Rates between those that all tried are a schedule's own refinement. Rates beyond them are, too, where its best
+    common rate is that end of the ladder. With fewer than three common rates there is no ladder.
+
+    Args:
+        runs: see `edge_rates`.
+        direction: of `final`.
+
+    Returns:
+        The common rates, ascending, and by schedule the rates that nothing explains; empty where the chances were
+        equal, or where some schedule was not tuned at all, which is another finding.
+    """
+    known = searched(runs)
+    known = known[known["final"].notna()].assign(
+        rate=known["rate"].astype("float64").map(lambda rate: float(f"{rate:.9g}"))
+    )
+    tried = {str(name): set(group) for name, group in known.groupby("scheduler")["rate"]}
+    if len(tried) < 2 or min(map(len, tried.values())) < 2:
+        return [], {}
+    common = sorted(set.intersection(*tried.values()))
+    if len(common) < _FEWEST_COMMON:
+        differ = len({frozenset(rates) for rates in tried.values()}) > 1
+        return common, {name: sorted(rates) for name, rates in tried.items()} if differ else {}
+    signed = known.assign(cost=sign(direction) * known["final"].astype("float64"), trial=known["trial"].fillna(-1))
+    # The best trial at each rate, the mean over its seeds; at a rate that all tried.
+    cells = signed.groupby(["scheduler", "rate", "trial"])["cost"].mean().groupby(["scheduler", "rate"]).min()
+    unexplained = {}
+    for name, rates in tried.items():
+        best = cells[name].loc[common].idxmin()
+        own = [r for r in rates if (r < common[0] and best != common[0]) or (r > common[-1] and best != common[-1])]
+        if own:
+            unexplained[name] = sorted(own)
+    return common, unexplained
 
 
 def untuned_rates(runs: pd.DataFrame) -> dict[str, float]:
