@@ -15,7 +15,7 @@ from lrbench.reporting.words import axis_of, number
 
 _HEIGHT, _RATE_HEIGHT = 2.1, 0.95
 _MOST_POINTS = 120  # of a drawn curve: more than a panel has pixels to tell apart
-_HOVERED = 24  # points of a curve that answer the pointer
+_HOVERED = 10  # points of a curve that answer the pointer
 _REACH = 10.0  # of the value axis: curves come down from far above where they end
 _LOG_FROM = 30.0  # ratio of the largest rate of two schedules above which a linear axis flattens one
 

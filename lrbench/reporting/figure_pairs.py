@@ -17,7 +17,7 @@ from lrbench.reporting.styles import Styles, shortened
 from lrbench.reporting.words import between, number, p_value
 
 _CELL, _LEFT = 0.25, 2.0
-_MOST_MATRICES = 12  # schedules; above, all workloads share one matrix of counts
+_MOST_MATRICES = 3  # workloads; above, they share one matrix of counts
 # Letters say it again for those who cannot tell the colours.
 _RELATIONS: dict[Relation, tuple[str, str, str]] = {
     "dominates": ("D", "#0072b2", "#ffffff"),
@@ -48,7 +48,7 @@ def pair_pictures(section: Section, styles: Styles, order: Sequence[str], *, ste
         if not isinstance(section.across.critical_difference, Unavailable):
             pictures.append(cd_diagram(section.across, styles, name=f"{stem}-critical-difference"))
     untested = without_tests(section)
-    if len(section.workloads) > 1 and len(order) > _MOST_MATRICES and len(untested) < len(section.workloads):
+    if len(section.workloads) > _MOST_MATRICES and len(untested) < len(section.workloads):
         return [*pictures, _count_matrix(section, styles, order, name=f"{stem}-claims")]
     for index, facts in enumerate(section.workloads):
         pairs = [pair for pair in section.pairs if pair.workload == facts.name]

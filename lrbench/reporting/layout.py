@@ -48,7 +48,7 @@ def sheets_of(panels: Sequence[tuple[str, Sequence[Style]]]) -> list[Sheet]:
 
     Returns:
         Sheets of several workloads, one panel each, where they have few schedules; a workload of many has a sheet of
-        its own with a panel for every seven schedules, on one scale.
+        its own with a panel for every eight schedules, on one scale.
     """
     found: list[tuple[str, list[Block]]] = []
     for name, styles in panels:

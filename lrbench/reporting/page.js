@@ -61,8 +61,99 @@
     for (const element of document.querySelectorAll("[data-budget]")) {
       element.hidden = chosen !== "" && element.dataset.budget !== chosen;
     }
-    for (const fold of folds) fold.open = fold.dataset.budget === chosen || (chosen === "" && initial.get(fold));
+    for (const fold of folds) {
+      if (fold.dataset.budget) fold.open = fold.dataset.budget === chosen || (chosen === "" && initial.get(fold));
+    }
   });
+  // Rows about another workload than the chosen one, and tables that say on which one they are.
+  const choice = document.getElementById("workload");
+  choice?.addEventListener("change", () => {
+    const names = new Set([...choice.options].slice(1).map((option) => option.value));
+    const isOther = (words) => choice.value !== "" && names.has(words) && words !== choice.value;
+    for (const table of document.querySelectorAll("main table")) {
+      const caption = table.caption?.textContent ?? "";
+      table.closest(".scroll").hidden = isOther(caption.slice(caption.lastIndexOf(" on ") + 4));
+      for (const row of table.tBodies[0].rows) row.hidden = [...row.cells].some((cell) => isOther(cell.textContent));
+    }
+  });
+
+  const valueOf = (row, index) => {
+    const words = row.cells[index]?.textContent.trim() ?? "";
+    const value = parseFloat(words.replace(/,/g, "").replace(/^x /, "").replace(/^smallest$/, "0"));
+    return [Number.isNaN(value) ? Infinity : value, words];
+  };
+  document.addEventListener("click", (event) => {
+    const head = event.target.closest("thead th");
+    if (!head) return;
+    const direction = head.dataset.sorted === "down" ? "up" : "down";
+    for (const other of head.parentElement.cells) delete other.dataset.sorted;
+    head.dataset.sorted = direction;
+    const body = head.closest("table").tBodies[0];
+    const sign = direction === "down" ? 1 : -1;
+    const rows = [...body.rows].map((row) => [valueOf(row, head.cellIndex), row]);
+    rows.sort(([[a, s], ], [[b, t], ]) => sign * (a === b ? s.localeCompare(t) : a - b));
+    body.append(...rows.map(([, row]) => row));
+  });
+
+  // A table as text: of its visible rows, and without the bars, which are pictures.
+  const textOf = (table) => {
+    const rows = [...table.rows].filter((row) => row.getClientRects().length);
+    return rows.map((row) => [...row.cells].filter((cell) => !cell.classList.contains("bars")).map((cell) => cell.textContent.trim()));
+  };
+  const asMarkdown = ([head, ...rows]) =>
+    [head, head.map(() => "---"), ...rows].map((row) => `| ${row.map((cell) => cell.replace(/\|/g, "\\|")).join(" | ")} |`).join("\n");
+  const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}" };
+  const asLatex = ([head, ...rows]) => {
+    const line = (row) => `${row.map((cell) => cell.replace(/[\\~^&%$#_{}]/g, (c) => special[c] ?? `\\${c}`)).join(" & ")} \\\\`;
+    return [`\\begin{tabular}{${"l".repeat(head.length)}}`, "\\hline", line(head), "\\hline", ...rows.map(line), "\\hline", "\\end{tabular}"].join("\n");
+  };
+  for (const table of document.querySelectorAll("table")) {
+    const tools = document.createElement("p");
+    tools.className = "table-tools";
+    for (const [words, write] of [["copy as Markdown", asMarkdown], ["copy as LaTeX", asLatex]]) {
+      const button = tools.appendChild(document.createElement("button"));
+      button.type = "button";
+      button.textContent = words;
+      button.addEventListener("click", async () => {
+        button.dataset.copied = write(textOf(table));
+        await navigator.clipboard?.writeText(button.dataset.copied).catch(() => {});
+        button.textContent = "copied";
+        setTimeout(() => (button.textContent = words), 1500);
+      });
+    }
+    const place = table.closest(".scroll");
+    if (table.classList.contains("verdict")) place.append(tools);
+    else place.before(tools);
+  }
+
+  // The SVG beside the page, drawn at twice its size.
+  for (const button of document.querySelectorAll("button.png")) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      const svg = button.closest("figure").querySelector("svg");
+      const copy = svg.cloneNode(true);
+      const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
+      copy.setAttribute("width", 2 * width);
+      copy.setAttribute("height", 2 * height);
+      const style = getComputedStyle(document.documentElement);
+      const text = new XMLSerializer().serializeToString(copy).replace(/var\((--[\w]+)\)/g, (_, name) => style.getPropertyValue(name));
+      const image = new Image();
+      image.onload = () => {
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [2 * width, 2 * height];
+        const context = canvas.getContext("2d");
+        context.fillStyle = style.getPropertyValue("--paper");
+        context.fillRect(0, 0, canvas.width, canvas.height);
+        context.drawImage(image, 0, 0);
+        const link = document.createElement("a");
+        link.href = canvas.toDataURL("image/png");
+        link.download = `${button.closest("figure").dataset.picture}.png`;
+        link.click();
+      };
+      image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
+    });
+  }
+
   // For browsers whose style sheets cannot unfold.
   const folded = [];
   addEventListener("beforeprint", () => {

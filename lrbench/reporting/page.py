@@ -8,10 +8,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from lrbench.analysis.model import Analysis
+from lrbench.analysis.verdict.screen_text import main_section
 from lrbench.analysis.verdict.verdict import Verdict
+from lrbench.analysis.verdict.wording import noun_of
+from lrbench.reporting.figure_screen import screen_picture
 from lrbench.reporting.items import Drawn, Item, Part
 from lrbench.reporting.parts import budgets_of, parts_of
-from lrbench.reporting.pictures import Picture, drawing_rules, markup, save_png
+from lrbench.reporting.pictures import Picture, drawing_rules, markup
+from lrbench.reporting.screen_view import view_of
 from lrbench.reporting.styles import PALETTE, shortened, styles_of
 
 HERE = Path(__file__).parent
@@ -20,7 +24,7 @@ _LONGEST_WORD = 48  # characters of a word, such as the id of a run, beyond whic
 
 
 def write_html(analysis: Analysis, verdict: Verdict, directory: Path) -> Path:
-    """Write `report.html` and `figures/*.svg`, `figures/*.png` into a directory, made if it is not there.
+    """Write `report.html` and `figures/*.svg` into a directory, made if it is not there.
 
     Pictures of an earlier report in the same directory are removed first, so that none is left of a schedule or a
     budget that no longer takes part; other files in `figures` stay.
@@ -33,16 +37,25 @@ def write_html(analysis: Analysis, verdict: Verdict, directory: Path) -> Path:
     figures.mkdir(parents=True, exist_ok=True)
     for old in pictures_of(directory / "report.html"):
         old.unlink(missing_ok=True)
+    index = main_section(analysis.sections)
+    screen = verdict.sections[index].screen
     with drawing_rules():
-        parts = parts_of(analysis, verdict, styles)
         marks: dict[str, list[tuple[float, float, str, list[str]]]] = {}
-        shown = [_drawn_part(part, figures, marks) for part in parts]
+        picture = screen_picture(screen, styles, analysis.question, margin=analysis.question.margin)
+        first = None if picture is None else _drawn(picture, figures, marks)
+        shown = [_drawn_part(part, figures, marks) for part in parts_of(analysis, verdict, styles, main=index)]
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["legible"] = legible
     page = environment.get_template("page.html.j2").render(
         headlines=[(section.title, section.headline) for section in verdict.sections],
+        main=index,
+        screen=view_of(verdict.sections[index].title, screen, styles, analysis.question),
+        picture=first,
+        question=analysis.question,
+        noun=noun_of(analysis.question.endpoint, analysis.question.direction),
+        workloads=sorted({facts.name for section in analysis.sections for facts in section.workloads}),
         budgets=budgets_of(analysis),
         parts=shown,
         styles=styles.values(),
@@ -81,16 +94,17 @@ def _drawn_part(part: Part, figures: Path, marks: dict[str, list[tuple[float, fl
     for group in part.groups:
         items: list[Item] = []
         for item in group.items:
-            if isinstance(item, Picture):
-                drawing = markup(item)
-                (figures / f"{item.name}.svg").write_text(drawing.file_svg, encoding="utf-8")
-                save_png(item, figures / f"{item.name}.png")
-                marks[item.name] = drawing.hover
-                items.append(Drawn(item.name, item.title, item.note, Markup(drawing.page_svg)))
-            else:
-                items.append(item)
+            items.append(_drawn(item, figures, marks) if isinstance(item, Picture) else item)
         shown.groups.append(replace(group, items=items))
     return shown
+
+
+def _drawn(item: Picture, figures: Path, marks: dict[str, list[tuple[float, float, str, list[str]]]]) -> Drawn:
+    """Turn a picture into markup, write its file and collect what can be hovered over."""
+    drawing = markup(item)
+    (figures / f"{item.name}.svg").write_text(drawing.file_svg, encoding="utf-8")
+    marks[item.name] = drawing.hover
+    return Drawn(item.name, item.title, item.note, Markup(drawing.page_svg))
 
 
 def _css() -> str:

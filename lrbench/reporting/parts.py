@@ -1,12 +1,13 @@
 """The eleven parts of the report, in the order in which it is read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from lrbench.analysis.audit.findings import Finding, plural
-from lrbench.analysis.model import Analysis, Section
+from lrbench.analysis.model import Analysis, Question, Section
 from lrbench.analysis.statistics.terms import Unavailable
 from lrbench.analysis.verdict.claims import Claim
+from lrbench.analysis.verdict.reversals import reversal_sentence
 from lrbench.analysis.verdict.verdict import SectionVerdict, Verdict
 from lrbench.reporting import tables, tables_robustness
 from lrbench.reporting.figure_curves import curve_pictures
@@ -35,13 +36,15 @@ _ABOUT = {
 _FEW_BUDGETS, _FEW_CLAIMS = 4, 8
 
 
-def parts_of(analysis: Analysis, verdict: Verdict, styles: Styles) -> list[Part]:
+def parts_of(analysis: Analysis, verdict: Verdict, styles: Styles, *, main: int) -> list[Part]:
     """Assemble the eleven parts.
 
     Args:
         analysis: the whole.
         verdict: on the same analysis, with one section for each of its sections.
         styles: of all its schedules.
+        main: number of the section that is shown first. Of the others nothing is drawn, which would make a page
+            of many megabytes: their rankings are on the page, and all their numbers in metrics.csv.
     """
     question = analysis.question
     parts = [
@@ -57,7 +60,7 @@ def parts_of(analysis: Analysis, verdict: Verdict, styles: Styles) -> list[Part]
         Part("Robustness", "What the ranking depends on."),
         Part("Methods and costs", "Formulas, versions, seeds of the bootstrap, and what it cost."),
     ]
-    trust, verdicts, front, heat, rates, curves, profiles, pairs, seeds, robust, methods = parts
+    trust, verdicts, robust, methods = parts[0], parts[1], parts[9], parts[10]
     trust.groups.append(Group("", [Facts(_question_facts(analysis)), *_findings(analysis.findings)]))
     several = len(analysis.sections) > 1
     for index, (section, folded) in enumerate(zip(analysis.sections, _folded(analysis.sections), strict=True)):
@@ -73,21 +76,8 @@ def parts_of(analysis: Analysis, verdict: Verdict, styles: Styles) -> list[Part]
 
         add(trust, _trust(section, own))
         add(verdicts, [*_said(verdict.sections[index]), *_rankings(section, own, analysis)])
-        add(front, [*front_pictures(section, own, question, stem=f"03-front{suffix}"),
-                    *_absent(without_speed(section), section)])  # fmt: skip
-        add(heat, heatmap_pictures(section, own, question, order, stem=f"04-heatmap{suffix}"))
-        add(rates, [*rate_pictures(section, own, question, stem=f"05-rates{suffix}"),
-                    *_absent(without_search(section), section), *_rate_tables(section, own)])  # fmt: skip
-        found = curve_pictures(section, own, question, stem=f"06-curves{suffix}")
-        add(curves, _or_words(found, f"no run has an evaluation of {question.metric}"))
-        add(profiles, [*profile_pictures(section, own, stem=f"07-targets{suffix}"), *_profile_words(section)])
-        found = pair_pictures(section, own, order, stem=f"08-pairs{suffix}")
-        add(pairs, [*_pair_words(section), *found, *_absent(without_tests(section), section),
-                    *_maybe(tables.pairs_table(section, own, order, question))])  # fmt: skip
-        found = seed_pictures(section, own, question, order, stem=f"09-seeds{suffix}")
-        add(seeds, [*found, *_absent(without_seeds(section), section),
-                    *_maybe(tables_robustness.spread_table(section, own))])  # fmt: skip
-        add(robust, _robustness(section, own, order, stem=f"10-ranks{suffix}"))
+        if index == main:
+            _draw(section, own, question, order, suffix, add, parts)
         add(methods, [tables.costs_table(section.costs, own)])
     for part in parts:
         _say_once(part)
@@ -101,6 +91,34 @@ def parts_of(analysis: Analysis, verdict: Verdict, styles: Styles) -> list[Part]
         robust.groups.append(Group("Budget sweep", [*sweep, tables_robustness.sweep_table(analysis, styles)]))
     methods.groups.insert(0, Group("", [Facts(METHODS), Facts(_computation_facts(analysis))]))
     return parts
+
+
+def _draw(
+    section: Section,
+    own: Styles,
+    question: Question,
+    order: Sequence[str],
+    suffix: str,
+    add: Callable[[Part, Iterable[Item]], None],
+    parts: Sequence[Part],
+) -> None:
+    """Fill the parts that have pictures, from speed against final value to robustness."""
+    front, heat, rates, curves, profiles, pairs, seeds, robust = parts[2:10]
+    add(front, [*front_pictures(section, own, question, stem=f"03-front{suffix}"),
+                *_absent(without_speed(section), section)])  # fmt: skip
+    add(heat, heatmap_pictures(section, own, question, order, stem=f"04-heatmap{suffix}"))
+    add(rates, [*rate_pictures(section, own, question, stem=f"05-rates{suffix}"), *_reversed(section),
+                *_absent(without_search(section), section), *_rate_tables(section, own)])  # fmt: skip
+    found = curve_pictures(section, own, question, stem=f"06-curves{suffix}")
+    add(curves, _or_words(found, f"no run has an evaluation of {question.metric}"))
+    add(profiles, [*profile_pictures(section, own, stem=f"07-targets{suffix}"), *_profile_words(section)])
+    found = pair_pictures(section, own, order, stem=f"08-pairs{suffix}")
+    add(pairs, [*_pair_words(section), *found, *_absent(without_tests(section), section),
+                *_maybe(tables.pairs_table(section, own, order, question))])  # fmt: skip
+    found = seed_pictures(section, own, question, order, stem=f"09-seeds{suffix}")
+    add(seeds, [*found, *_absent(without_seeds(section), section),
+                *_maybe(tables_robustness.spread_table(section, own))])  # fmt: skip
+    add(robust, _robustness(section, own, order, stem=f"10-ranks{suffix}"))
 
 
 def _said(section: SectionVerdict) -> list[Item]:
@@ -198,6 +216,11 @@ def _rate_tables(section: Section, styles: Styles) -> list[Item]:
     if section.shared_rates:
         items.append(tables_robustness.shared_rates_table(section))
     return items
+
+
+def _reversed(section: Section) -> list[Item]:
+    sentence = reversal_sentence(section)
+    return [Words(sentence)] if sentence else []
 
 
 def _profile_words(section: Section) -> list[Item]:

@@ -1,4 +1,4 @@
-"""Pictures: one matplotlib figure becomes the SVG in the page, and the SVG and PNG beside it.
+"""Pictures: one matplotlib figure becomes the SVG in the page, and the SVG beside it.
 
 The page's SVG differs from the file's only in its colours, which are CSS variables so that dark mode can change
 them, and in having classes instead of ids. What can be hovered over travels next to it as numbers.
@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -22,7 +21,6 @@ from lrbench.reporting.styles import PALETTE
 
 INK, FAINT, GRID, PAPER = "#1b1b20", "#6b6b74", "#e2e2e6", "#ffffff"
 POINTS_PER_INCH = 72
-_DPI = 144
 # Colours that follow light and dark; a heatmap's fills are not here, and keep their own ink in both.
 _VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--grid", PAPER: "--paper"} | {
     light: f"--c{index}" for index, (light, _) in enumerate(PALETTE)
@@ -133,11 +131,6 @@ def markup(picture: Picture) -> Drawing:
         page_svg=ElementTree.tostring(root, encoding="unicode"),
         hover=_hover(picture),
     )
-
-
-def save_png(picture: Picture, path: Path) -> None:
-    """Write the picture as PNG, light, at 144 dots per inch."""
-    picture.figure.savefig(path, format="png", dpi=_DPI)
 
 
 def _tidy(root: ElementTree.Element, title: str) -> None:

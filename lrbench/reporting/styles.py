@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# Okabe and Ito's palette (2008), safe for the colour blind, without its yellow, which is too light on white.
+# Okabe and Ito's palette (2008), safe for the colour blind, without its yellow, which is too light on white;
+# the brown is Tol's.
 # The second column is the same hue, lightened until it stands out on the dark page.
 PALETTE: tuple[tuple[str, str], ...] = (
     ("#0072b2", "#3a9ae0"),
@@ -13,12 +14,13 @@ PALETTE: tuple[tuple[str, str], ...] = (
     ("#222226", "#f2f2f4"),
     ("#e69f00", "#f4bd42"),
     ("#56b4e9", "#a3d8f8"),
+    ("#7a5230", "#c69c78"),
 )
 PANEL = len(PALETTE)  # schedules a panel, where there are several: no colour twice in one
 ONE_PANEL = 10  # up to here one panel shows all: a colour that comes twice has another dash and marker
 # matplotlib's dash patterns in widths of the line; None is a solid line.
 _DASHES: tuple[tuple[float, ...] | None, ...] = (None, (5, 2), (1, 1.4), (7, 2, 1, 2), (9, 3))
-# Ten of matplotlib's markers and seven colours have no common divisor: a pair repeats only after seventy schedules.
+# Ten of matplotlib's markers and eight colours: a pair repeats only after forty schedules, with another dash.
 _OUTLINES = {
     "o": "M10 5a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
     "s": "M10.4 1.4h7.2v7.2h-7.2z",

@@ -1,17 +1,18 @@
 """The tables of the report as rows of words; the page escapes and lays them out."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lrbench.analysis.audit.findings import plural
-from lrbench.analysis.model import Cell, Cost, Pair, Question, Section, StateRow
+from lrbench.analysis.model import Cell, Cost, Question, Section, StateRow
 from lrbench.analysis.statistics.curves import COLLAPSE
 from lrbench.analysis.statistics.terms import Unavailable
-from lrbench.reporting.not_drawn import without_tests
+from lrbench.analysis.verdict.wording import noun_of, relative
 from lrbench.reporting.styles import Style, Styles
 from lrbench.reporting.words import between, mean_of, number, or_reason, p_value, share_of, time_of
 
-_MOST_PAIRS = 200  # rows of the table of pairs, beyond which only those with the best schedule are listed
+_MOST_PAIRS = 100  # rows of the table of pairs, beyond which only those with the best schedule are listed
 
 
 @dataclass(frozen=True)
@@ -152,49 +153,45 @@ def overall_table(section: Section, styles: Styles, question: Question) -> Table
 
 
 def pairs_table(section: Section, styles: Styles, best: Sequence[str], question: Question) -> Table | None:
-    """List the tests of pairs within workloads; None where no pair was tested."""
-    untested = without_tests(section)
-    pairs = [pair for pair in section.pairs if pair.workload not in untested]
-    note = (
-        "Differences are first minus second. Holm over all pairs and workloads of this budget. sd: pooled over seeds."
-    )
-    if len(pairs) > _MOST_PAIRS:
-        leaders = set(best[:1])
-        shown = [pair for pair in pairs if {pair.first, pair.second} & leaders]
-        note += (
-            f" Listed are the {len(shown)} pairs with {best[0]}, the best by rank; all {len(pairs)} are in the "
-            "matrices and in Holm's correction."
-        )
-        pairs = shown
-    if not pairs:
+    """List the pairs within workloads with their simultaneous intervals; None where no pair was compared."""
+    improvements = {(pair.workload, frozenset((pair.first, pair.second))): pair for pair in section.pairs}
+    claims = [
+        (item.workload, claim)
+        for item in section.contenders
+        if not isinstance(item.found, Unavailable)
+        for claim in item.found.pairs
+    ]
+    note = "Intervals of a workload hold together, so that the words of all of its pairs are one family."
+    if len(claims) > _MOST_PAIRS:
+        shown = [(workload, claim) for workload, claim in claims if best[0] in (claim.first, claim.second)]
+        note += f" Listed are the {len(shown)} pairs with {best[0]}; all {len(claims)} are in verdict.json."
+        claims = shown
+    if not claims:
         return None
+    noun = noun_of(question.endpoint, question.direction)
     rows = []
-    for pair in pairs:
-        final = pair.final
-        settle = pair.seeds_to_settle
+    for workload, claim in claims:
+        pair = improvements[workload, frozenset((claim.first, claim.second))]
+        ratio = relative(*(math.exp(v) for v in (claim.estimate, claim.interval.low, claim.interval.high)))
+        improved = pair.improvement
+        if not isinstance(improved, Unavailable):
+            value = improved.value if pair.first == claim.first else 1 - improved.value
         rows.append(
             Row(
-                (styles[pair.first], styles[pair.second]),
+                (styles[claim.first], styles[claim.second]),
                 [
-                    pair.workload,
-                    f"{pair.first} – {pair.second}",
-                    final.reason if isinstance(final, Unavailable)
-                    else f"{number(final.value)} {between(final.interval)} (n = {final.num_first}, {final.num_second})",
-                    "–" if isinstance(final, Unavailable) or final.advantage_in_sd is None
-                    else f"{final.advantage_in_sd:+.2f}",
-                    "–" if isinstance(pair.final_p_holm, Unavailable) else p_value(pair.final_p_holm),
+                    workload,
+                    f"{claim.first} – {claim.second}",
+                    ratio,
+                    claim.state,
+                    "–" if isinstance(improved, Unavailable) else number(value),
                     "–" if isinstance(pair.time_p_holm, Unavailable) else p_value(pair.time_p_holm),
-                    "–" if isinstance(pair.improvement, Unavailable)
-                    else f"{number(pair.improvement.value)} {between(pair.improvement.interval)}",
-                    _claim(pair),
-                    "–" if isinstance(settle, Unavailable) else f"{settle.total} ({settle.additional} more)",
                 ],
             )
-        )  # fmt: skip
+        )
     heads = [
-        "workload", "first – second", f"difference of final {question.endpoint} [{_level(question)}]",
-        "advantage of first (sd)", "p final (Holm)", "p speed (Holm)", "probability that first beats second",
-        "claim", "seeds each to settle it",
+        "workload", "first – second", f"{noun} of the first against the second", "the first is",
+        "probability that first beats second", "p speed (Holm)",
     ]  # fmt: skip
     return Table("Pairs within a workload", heads, rows, note)
 
@@ -221,12 +218,6 @@ def costs_table(costs: Iterable[Cost], styles: Styles) -> Table:
 def _by_rank(cell: Cell) -> tuple[bool, float, str]:
     unranked = isinstance(cell.rank, Unavailable)
     return unranked, 0.0 if isinstance(cell.rank, Unavailable) else cell.rank, cell.scheduler
-
-
-def _claim(pair: Pair) -> str:
-    if pair.relation != "inconclusive":
-        return f"{pair.first}: {pair.relation}"
-    return f"{pair.second}: {pair.reverse}" if pair.reverse != "inconclusive" else "inconclusive"
 
 
 def _state(row: StateRow | None) -> str:

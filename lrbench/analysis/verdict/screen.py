@@ -209,7 +209,7 @@ def _against(section: Section, family: Contenders | None) -> tuple[str, ...]:
     flips = [flip for flip in section.robustness.flips if flip.by == "final"]
     if flips:
         said.append(f"Without {flips[0].without}, {flips[0].behind} would come before {flips[0].ahead} in the ranking.")
-    return tuple(_short(sentence, 0) for sentence in said[:_MOST_AGAINST])
+    return tuple(said[:_MOST_AGAINST])
 
 
 def _elsewhere(section: Section, family: Contenders | None) -> str:
