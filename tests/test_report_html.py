@@ -13,12 +13,15 @@ from matplotlib.figure import Figure
 from lrbench.analysis.analyse import Settings, analyse
 from lrbench.analysis.model import Across, Overall
 from lrbench.analysis.statistics.terms import Unavailable
+from lrbench.analysis.verdict.screen import Screen, ScreenRow
 from lrbench.analysis.verdict.verdict import verdict
 from lrbench.reporting.figure_pairs import cd_diagram
 from lrbench.reporting.figure_rates import value_limits
+from lrbench.reporting.figure_screen import screen_picture
 from lrbench.reporting.layout import sheets_of
 from lrbench.reporting.page import legible, pictures_of, write_html
 from lrbench.reporting.pictures import Mark, Picture, drawing_rules, markup
+from lrbench.reporting.screen_view import view_of
 from lrbench.reporting.styles import LONGEST_NAME, distinct_labels, panels_of, shortened, styles_of
 from lrbench.reporting.words import number, p_value
 from lrbench.results.schema import frame_from_rows
@@ -142,12 +145,12 @@ def test_the_page_loads_nothing_from_anywhere_else(page):
     assert not re.search(r"@import|url\((?!#)", page)
 
 
-def test_every_picture_stands_beside_the_page_as_png_and_svg(page, tmp_path):
+def test_every_picture_stands_beside_the_page_as_svg(page, tmp_path):
     report(tmp_path)
     names = re.findall(r'data-picture="([^"]+)"', (tmp_path / "report.html").read_text())
     assert len(names) == len(set(names)) >= 9
     on_disk = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert on_disk == {f"{name}{ending}" for name in names for ending in (".png", ".svg")}
+    assert on_disk == {f"{name}.svg" for name in names}
 
 
 def test_pictures_of_an_earlier_report_are_removed_and_those_of_the_user_are_not(tmp_path):
@@ -354,13 +357,49 @@ def test_pictures_that_would_say_nothing_are_words(tmp_path):
 
 def test_few_budgets_are_unfolded_of_many_the_largest_and_what_is_the_same_at_each_is_said_once(tmp_path):
     few = report(tmp_path, schedulers=("cosine",), budgets=(40, 80), seeds=1)
-    assert len(re.findall(r'<details data-budget="\d+" open>', few)) == len(re.findall("<details", few)) > 0
+    assert len(re.findall(r'<details class="part">', few)) == 11  # all parts are folded at first
+    assert len(re.findall(r'<details data-budget="\d+" open>', few)) == few.count("<details data-budget") > 0
     many = report(tmp_path, schedulers=("cosine",), budgets=(40, 60, 80, 100, 200), seeds=1)
     folds = re.findall(r'<details data-budget="(\d)"( open)?>', many)
-    assert {number for number, opened in folds if opened} == {"0"}  # all have as many runs, so the first
-    assert {number for number, opened in folds if not opened} == {"1", "2", "3", "4"}
+    assert {number for number, opened in folds if opened} == {"4"}  # all have as many runs, so the longest
+    assert {number for number, opened in folds if not opened} == {"0", "1", "2", "3"}
     assert many.count("Not drawn: one run a schedule") == 1
     assert re.search(r"<h3>Budget: 40 steps</h3> <span class=\"about\">1 workload, 1 schedule, 6 runs</span>", many)
+
+
+def test_screen_one_has_a_sentence_a_table_with_bars_and_a_picture_and_no_p_value(page):
+    header = re.search(r"<header.*?</header>", page, re.S).group()
+    analysis = analyse(example_frame(workloads=("digits-mlp", "mnist1d-cnn")), settings=SETTINGS)
+    screen = verdict(analysis).sections[0].screen
+    assert screen.sentence in header
+    assert header.count("<figure") == 1
+    assert header.count('class="bar"') == len(screen.rows) == 3
+    assert header.count("<li>") == len(screen.against) <= 3
+    assert not re.search(r"p =|p &lt;|resampled|place \d", re.sub(r"<svg.*?</svg>", "", header, flags=re.S))
+
+
+def test_bars_are_on_one_axis_on_which_no_difference_and_the_margin_are_marked():
+    row = ScreenRow("a", "worse", "", 1.5, 1.2, 1.8, None, 0, 3)
+    best = ScreenRow("b", "best", "", 1.0, 1.0, 1.0, None, 0, 3)
+    question = analyse(example_frame(), settings=SETTINGS).question
+    view = view_of("", Screen("", "", (best, row), ()), styles_of(("a", "b")), question)
+    # From the lower end of the margin, 1 / 1.1, to 1.8 on a logarithmic axis.
+    place = [100 * np.log(ratio * 1.1) / np.log(1.8 * 1.1) for ratio in (1.0, 1.1, 1.2, 1.5)]
+    assert (view.zero, view.margin) == pytest.approx(place[:2], abs=0.06)
+    bar = view.rows[1].bar
+    assert (bar.left, bar.dot, bar.left + bar.width) == pytest.approx((*place[2:], 100), abs=0.06)
+
+
+def test_names_in_the_first_picture_do_not_cover_each_other():
+    rows = tuple(ScreenRow(f"s{i}", "may be best", "", 1 + i / 1000, 1, 1.1, 1 + i / 50, 0, 3) for i in range(12))
+    question = analyse(example_frame(), settings=SETTINGS).question
+    styles = styles_of([row.scheduler for row in rows])
+    picture = screen_picture(Screen("", "", rows, ()), styles, question, margin=0.1)
+    (axes,) = picture.figure.axes
+    heights = sorted(text.xyann[1] * axes.get_window_extent().height / picture.figure.dpi for text in axes.texts)
+    assert len(heights) == 12
+    assert min(np.diff(heights)) > 0.14  # inches; a name of 7.5 points is .104 high
+    assert 0 <= heights[0] < heights[-1] <= axes.get_window_extent().height / picture.figure.dpi + 1e-9
 
 
 def test_a_word_that_no_line_can_hold_is_shortened_and_whole_on_hover():
@@ -377,7 +416,7 @@ def test_workloads_of_few_schedules_share_a_sheet_and_one_of_many_has_its_own():
     assert [(sheet.suffix, sheet.heading, [block.workload for block in sheet.blocks]) for sheet in sheets] == [
         ("-1", "", ["a", "b"]), ("-2", "many", ["many", "many"]), ("-3", "", ["c"]),
     ]  # fmt: skip
-    assert [len(block.styles) for block in sheets[1].blocks] == [7, 5]
+    assert [len(block.styles) for block in sheets[1].blocks] == [8, 4]
 
 
 def test_all_runs_diverged_is_a_report_too(tmp_path):

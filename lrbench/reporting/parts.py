@@ -63,7 +63,8 @@ def parts_of(analysis: Analysis, verdict: Verdict, styles: Styles, *, main: int)
     trust, verdicts, robust, methods = parts[0], parts[1], parts[9], parts[10]
     trust.groups.append(Group("", [Facts(_question_facts(analysis)), *_findings(analysis.findings)]))
     several = len(analysis.sections) > 1
-    for index, (section, folded) in enumerate(zip(analysis.sections, _folded(analysis.sections), strict=True)):
+    for index, section in enumerate(analysis.sections):
+        folded = index != main and len(analysis.sections) > _FEW_BUDGETS
         suffix = f"-budget{index + 1}" if several else ""
         own = {name: styles[name] for name in section.schedulers}
         order = order_of(section)
@@ -151,12 +152,6 @@ def order_of(section: Section) -> list[str]:
     else:
         places = {row.scheduler: row.mean_rank for row in section.across.overall}
     return sorted(section.schedulers, key=lambda name: (places.get(name, float("inf")), name))
-
-
-def _folded(sections: Sequence[Section]) -> list[bool]:
-    """Fold none of a few budgets, and of many all but the one with most compared runs."""
-    sizes = [sum(facts.num_compared for facts in section.workloads) for section in sections]
-    return [len(sections) > _FEW_BUDGETS and index != sizes.index(max(sizes)) for index in range(len(sections))]
 
 
 def _say_once(part: Part) -> None:
