@@ -82,8 +82,12 @@ def main() -> int:
         other.mkdir()
         train_grid(other, REPORTED)
         write_report(other, "target=0.95")
-        for source, name in FIGURES.items():
-            shutil.copyfile(other / "results" / "report" / "figures" / f"{source}.png", IMAGES / f"{name}.png")
+        with open_browser(folder / "profile-of-figures") as session:
+            session.get((other / "results" / "report" / "report.html").as_uri())
+            session.execute_script("for (const part of document.querySelectorAll('.part')) part.open = true")
+            for source, name in FIGURES.items():
+                figure = session.find_element("css selector", f"figure[data-picture='{source}'] svg")
+                Image.open(BytesIO(figure.screenshot_as_png)).convert("RGB").save(IMAGES / f"{name}.png", optimize=True)
     return 0
 
 
