@@ -1,25 +1,29 @@
 """A checkpoint that forgets the scheduler."""
 
 import ast
+import re
 from collections.abc import Iterator
 
-from lrbench.lint.events import Scope
+from lrbench.lint.events import Event, Scope, argument_of, callee, last_identifier, makes_scheduler
 from lrbench.lint.findings import Finding
 
-_SAVERS = ("torch.save", "xm.save", "accelerator.save", "fabric.save")
+_SAVES = re.compile(r"^save(_|$)|_save$|^save[A-Z]|[a-z]Save$")
+_LAST_EPOCH = {"StepLR": 3, "MultiStepLR": 3, "CosineAnnealingLR": 3, "ExponentialLR": 2, "LambdaLR": 2}  # its position
 
 
 def state_not_saved(scope: Scope) -> Iterator[Finding]:
     """A saved dictionary with the optimizer's state and without the scheduler's, where there is a scheduler."""
-    scheduler = _scheduler_at_hand(scope)
-    if scheduler is None or any(_is_state(e.call, scope, "scheduler") for e in scope.events):
+    saves = [e for e in scope.flow if e.kind == "other" and _SAVES.search(last_identifier(ast.unparse(e.call.func)))]
+    if not saves or _is_brought_forward(scope):
         return
-    for event in scope.events:
-        if ast.unparse(event.call.func) not in _SAVERS:
+    for event in saves:
+        given = [*event.call.args, *(keyword.value for keyword in event.call.keywords)]
+        scheduler = _scheduler_at_hand(scope, event)
+        if scheduler is None or any("sched" in ast.unparse(argument).lower() for argument in given):
             continue
-        for argument in event.call.args:
-            saved = _dictionary(argument, scope)
-            if saved is not None and any(_is_state(value, scope, "optimizer") for value in saved.values):
+        for argument in given:
+            saved = _dictionary(argument, event.scope)
+            if saved is not None and any(event.scope.is_optimizer(_state_of(value)) for value in saved.values):
                 yield Finding(
                     "scheduler-not-saved",
                     "warning",
@@ -29,10 +33,40 @@ def state_not_saved(scope: Scope) -> Iterator[Finding]:
                 )
 
 
-def _scheduler_at_hand(scope: Scope) -> str | None:
-    """A scheduler that the scope can read: assigned as one, or handed in under such a name."""
-    visible = sorted(scope.visible_names())
-    return next((n for n in visible if scope.is_scheduler(n) and (scope.values_of(n) or n in scope.parameters)), None)
+def _scheduler_at_hand(scope: Scope, save: Event) -> str | None:
+    """A scheduler that the saving code can read, or that is stepped by the code that calls it."""
+    visible = sorted(save.scope.visible_names())
+    for name in visible:
+        if save.scope.is_scheduler(name) and (save.scope.values_of(name) or name in save.scope.parameters):
+            return name
+    stepped = (e for e in scope.flow if e.kind == "scheduler" and e.values)
+    return next((e.receiver for e in stepped if all(makes_scheduler(value) for value in e.values)), None)
+
+
+def _is_brought_forward(scope: Scope) -> bool:
+    """Whether a scheduler's state is saved somewhere, or a scheduler is told where to go on without it.
+
+    By `last_epoch`, by the epoch in every `step(epoch)`, or by steps in a loop with nothing else in it.
+    """
+    for event in scope.flow:
+        if event.scope.is_scheduler(_state_of(event.call)):
+            return True
+        if event.kind == "scheduler":
+            plateau = event.values and all(callee(value) == "ReduceLROnPlateau" for value in event.values)
+            if (event.has_arguments and not plateau) or (event.loops and len(event.loops[-1].body) == 1):
+                return True
+    while scope.outer is not None:
+        scope = scope.outer
+    return any(_sets_last_epoch(node) for node in ast.walk(scope.node))
+
+
+def _sets_last_epoch(node: ast.AST) -> bool:
+    if isinstance(node, ast.Attribute):
+        return node.attr == "last_epoch" and isinstance(node.ctx, ast.Store)
+    if not isinstance(node, ast.Call):
+        return False
+    given = argument_of(node, "last_epoch", _LAST_EPOCH.get(callee(node), len(node.args)))
+    return given is not None and ast.unparse(given) != "-1"
 
 
 def _dictionary(argument: ast.expr, scope: Scope) -> ast.Dict | None:
@@ -52,8 +86,7 @@ def _dictionary(argument: ast.expr, scope: Scope) -> ast.Dict | None:
     return argument
 
 
-def _is_state(value: ast.expr, scope: Scope, what: str) -> bool:
-    if not (isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "state_dict"):
-        return False
-    name = ast.unparse(value.func.value)
-    return scope.is_scheduler(name) if what == "scheduler" else scope.is_optimizer(name)
+def _state_of(value: ast.expr) -> str:
+    """`x` of `x.state_dict()`, otherwise ""."""
+    method = value.func if isinstance(value, ast.Call) else None
+    return ast.unparse(method.value) if isinstance(method, ast.Attribute) and method.attr == "state_dict" else ""

@@ -1,23 +1,38 @@
 """Rules on training code, read with Python's ast and never run.
 
-They prefer silence to a false alarm: what is built in one function and stepped in another is not seen.
+They prefer silence to a false alarm: what comes from another file is not seen.
 """
 
-import ast
-import re
 from collections.abc import Callable, Iterator
 
 from lrbench.lint.checkpoint import state_not_saved
-from lrbench.lint.events import Event, Loop, Scope, callee, scopes_of
+from lrbench.lint.events import Scope
 from lrbench.lint.findings import Finding
+from lrbench.lint.lifetimes import made_every_epoch, never_stepped, optimizer_replaced, stepped_twice
+from lrbench.lint.plateau import plateau_of_batches, plateau_of_the_wrong_direction, plateau_without_metric
+from lrbench.lint.scopes import scopes_of
 from lrbench.lint.source import parsed
-from lrbench.lint.units import epochs_and_steps_mixed, is_accumulation
+from lrbench.lint.spans import epochs_and_steps_mixed, few_batches, length_of_batches_stepped_per_update
+from lrbench.lint.updates import gradients_not_zeroed, stepped_before_update, stepped_while_accumulating
 
 __all__ = ["lint_code"]
 
-_ZEROES = re.compile(r"zero_grad|\.grad = None|\.grad(\.data)?\.zero_\(")
-# What may well step an optimizer out of sight; meters have an `update`, and modules a `train` without arguments.
-_TRAINS = re.compile(r"train_|_train|^fit|update_|_update|learn|optimi[sz]e$|epoch", re.IGNORECASE)
+_RULES: tuple[Callable[[Scope], Iterator[Finding]], ...] = (
+    stepped_before_update,
+    gradients_not_zeroed,
+    stepped_while_accumulating,
+    stepped_twice,
+    made_every_epoch,
+    optimizer_replaced,
+    never_stepped,
+    epochs_and_steps_mixed,
+    few_batches,
+    length_of_batches_stepped_per_update,
+    plateau_without_metric,
+    plateau_of_batches,
+    plateau_of_the_wrong_direction,
+    state_not_saved,
+)
 
 
 def lint_code(source: str, filename: str) -> list[Finding]:
@@ -28,7 +43,7 @@ def lint_code(source: str, filename: str) -> list[Finding]:
         filename: for messages.
 
     Returns:
-        Findings in the order of their lines.
+        Findings in the order of their lines, one a rule and line.
 
     Raises:
         ValueError: the source is not Python; names file and line.
@@ -37,116 +52,10 @@ def lint_code(source: str, filename: str) -> list[Finding]:
         tree = parsed(source)
     except SyntaxError as error:
         raise ValueError(f"{filename}:{error.lineno}: not valid Python: {error.msg}") from error
-    zeroing = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and _ZEROES.search(ast.unparse(n))}
-    findings = []
+    # A function is looked at by itself and from each of its callers.
+    found: dict[tuple[int, str], Finding] = {}
     for scope in scopes_of(tree):
-        findings += [finding for rule in _RULES for finding in rule(scope)]
-        findings += gradients_not_zeroed(scope, zeroing)
-    return sorted(findings, key=lambda finding: (finding.line or 0, finding.rule))
-
-
-def stepped_before_update(scope: Scope) -> Iterator[Finding]:
-    """`scheduler.step()` in front of the loop body's only `optimizer.step()`: the first rate is never used."""
-    for index, event in enumerate(scope.events):
-        if event.kind != "scheduler" or event.has_arguments or not event.loops:
-            continue
-        loop = event.loops[-1]
-        before = [e for e in scope.events[:index] if loop in e.loops]
-        after = [e for e in scope.events[index + 1 :] if loop in e.loops and e.kind == "optimizer"]
-        # `if epoch > 0: scheduler.step()` at the top of a loop is right, so the update must not be less conditional.
-        follows = any(e.branches[: len(event.branches)] == event.branches for e in after)
-        if follows and not any(e.kind == "optimizer" or _may_update(e, scope) for e in before):
-            yield Finding(
-                "step-order",
-                "error",
-                f"{event.receiver}.step() comes before {after[0].receiver}.step() in line {after[0].call.lineno}, so "
-                f"the first rate of the schedule is never used: move {event.receiver}.step() below it.",
-                event.call.lineno,
-            )
-
-
-def gradients_not_zeroed(scope: Scope, zeroing: set[str]) -> Iterator[Finding]:
-    """A loop that calls backward and steps an optimizer, and never zeroes gradients: they add up for ever.
-
-    Args:
-        scope: to look at.
-        zeroing: functions of the file that zero gradients; a loop that mentions one is fine.
-    """
-    reported: set[Loop] = set()
-    for event in scope.events:
-        if event.kind != "optimizer":
-            continue
-        loop = next((around for around in reversed(event.loops) if _goes_backward(around, scope)), None)
-        if loop is None or loop in reported:
-            continue
-        source = ast.unparse(loop)
-        mentioned = set(re.findall(r"[A-Za-z_]\w*", source))
-        rebuilt = any(line.strip().startswith(f"{event.receiver} = ") for line in source.splitlines())
-        if _ZEROES.search(source) or mentioned & zeroing or rebuilt:
-            continue
-        reported.add(loop)
-        optimizer = event.receiver
-        yield Finding(
-            "no-zero-grad",
-            "error",
-            f"The loop in line {loop.lineno} calls backward and {optimizer}.step() and never zeroes the gradients, so "
-            f"those of all earlier batches are added in: {optimizer}.zero_grad() after {optimizer}.step().",
-            event.call.lineno,
-        )
-
-
-def plateau_without_metric(scope: Scope) -> Iterator[Finding]:
-    """`ReduceLROnPlateau.step()` without the metric it waits for: torch raises TypeError."""
-    for event in scope.events:
-        if event.kind != "scheduler" or event.has_arguments:
-            continue
-        values = scope.values_of(event.receiver)
-        # A name that may also be another scheduler is most likely guarded by an `if`.
-        if values and all(callee(value) == "ReduceLROnPlateau" for value in values):
-            yield Finding(
-                "plateau-metric",
-                "error",
-                f"{event.receiver} is a ReduceLROnPlateau and needs the metric it watches: "
-                f"{event.receiver}.step(val_loss), after each evaluation.",
-                event.call.lineno,
-            )
-
-
-def stepped_while_accumulating(scope: Scope) -> Iterator[Finding]:
-    """A scheduler stepped for every batch while the optimizer is stepped for every n-th."""
-    for event in scope.events:
-        if event.kind != "scheduler" or event.has_arguments or not event.loops:
-            continue
-        updates = [e for e in scope.events if e.kind == "optimizer" and e.loops and e.loops[-1] is event.loops[-1]]
-        if updates and all(is_accumulation(e, scope) for e in updates) and not is_accumulation(event, scope):
-            update = updates[0]
-            yield Finding(
-                "accumulation",
-                "warning",
-                f"{event.receiver}.step() runs for every batch, and {update.receiver}.step() only for every n-th, in "
-                f"line {update.call.lineno}, so the schedule ends too early: move it under the same `if`.",
-                event.call.lineno,
-            )
-
-
-def _goes_backward(loop: Loop, scope: Scope) -> bool:
-    return any(event.kind == "backward" and loop in event.loops for event in scope.events)
-
-
-def _may_update(event: Event, scope: Scope) -> bool:
-    """Whether a call may step an optimizer out of sight: a helper that is given one, or is named so."""
-    if event.kind != "other":
-        return False
-    given = [ast.unparse(a) for a in [*event.call.args, *(k.value for k in event.call.keywords)]]
-    called = callee(event.call)
-    trains = bool(_TRAINS.search(called)) or (called == "train" and event.has_arguments)
-    return trains or any(scope.is_optimizer(name) for name in given if name.isidentifier())
-
-
-_RULES: tuple[Callable[[Scope], Iterator[Finding]], ...] = (
-    stepped_before_update,
-    plateau_without_metric,
-    stepped_while_accumulating,
-    epochs_and_steps_mixed,
-    state_not_saved,
-)
+        for rule in _RULES:
+            for finding in rule(scope):
+                found.setdefault((finding.line or 0, finding.rule), finding)
+    return [found[key] for key in sorted(found)]

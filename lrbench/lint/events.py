@@ -1,4 +1,4 @@
-"""Training code as a sequence of events: who is stepped, in which loop, under which condition.
+"""Training code as a sequence of events: who is made and stepped, in which loop, under which condition.
 
 Names are told by what they were assigned (`StepLR(...)`, `get_scheduler(...)`) and otherwise by how they are spelt, so
 that a scheduler that comes in as a parameter is seen too.
@@ -7,7 +7,7 @@ that a scheduler that comes in as a parameter is seen too.
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -31,18 +31,44 @@ class Event:
     """A call that a rule cares about.
 
     Attributes:
-        kind: `scheduler` and `optimizer` were stepped (the latter also by a GradScaler), `other`: any other call.
-        receiver: source of what was called upon; of the optimizer for a GradScaler.
+        kind: `scheduler` and `optimizer` were stepped (the latter also by a GradScaler), `made`: the value of a
+            call was given a name, `other`: any other call.
+        receiver: source of what was called upon; of the optimizer for a GradScaler; what was given the value.
         call: the node.
-        loops: those around it in its function, outermost first.
-        branches: those around it in its function, outermost first.
+        around: loops and branches around it, outermost first; in a flow those around the call of its function too.
+        scope: in which the receiver is to be read.
     """
 
-    kind: Literal["backward", "optimizer", "scheduler", "other"]
+    kind: Literal["backward", "made", "optimizer", "scheduler", "other"]
     receiver: str
     call: ast.Call
-    loops: tuple[Loop, ...]
-    branches: tuple[Branch, ...]
+    around: tuple[Loop | Branch, ...]
+    scope: "Scope"
+
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """Those around it, outermost first."""
+        return tuple(node for node in self.around if isinstance(node, Loop))
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """Those around it, outermost first."""
+        return tuple(node for node in self.around if isinstance(node, tuple))
+
+    def branches_in(self, loop: Loop) -> tuple[Branch, ...]:
+        """Those around it that are inside a loop around it."""
+        inner = self.around[self.around.index(loop) + 1 :]
+        return tuple(node for node in inner if isinstance(node, tuple))
+
+    @property
+    def values(self) -> list[ast.expr]:
+        """Everything that the receiver is assigned in sight."""
+        return self.scope.values_of(self.receiver)
+
+    @property
+    def thing(self) -> tuple[int, str]:
+        """What the receiver stands for: equal for the same name of the same scope or class."""
+        return self.scope.owner_of(self.receiver), self.receiver
 
     @property
     def has_arguments(self) -> bool:
@@ -60,7 +86,9 @@ class Scope:
         parameters: of the function.
         assigned: what each local name was assigned.
         members: what each `self.name` was assigned anywhere in the class.
+        functions: scopes of what it can call by a plain name or as `self.name`.
         events: its calls in source order.
+        flow: its events with those of the functions of the file that it calls in between.
     """
 
     node: Function | ast.Module
@@ -68,7 +96,18 @@ class Scope:
     parameters: frozenset[str]
     assigned: dict[str, list[ast.expr]]
     members: dict[str, list[ast.expr]]
+    functions: dict[str, "Scope"] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    flow: list[Event] = field(default_factory=list)
+
+    def owner_of(self, name: str) -> int:
+        """Identity of the scope, or of the class, that a name belongs to."""
+        root = name.partition(".")[0]
+        if root == "self":
+            return id(self.members)
+        if root in self.assigned or root in self.parameters or self.outer is None:
+            return id(self.node)
+        return self.outer.owner_of(name)
 
     def values_of(self, name: str) -> list[ast.expr]:
         """Everything that a name, as written, is assigned, except None; empty when it comes from out of sight."""
@@ -87,7 +126,7 @@ class Scope:
 
     def is_scheduler(self, name: str) -> bool:
         """Whether a name, as written, stands for a learning-rate scheduler."""
-        if any(_SCHEDULERS.search(callee(v)) or _MAKES_SCHEDULER.search(callee(v)) for v in self.values_of(name)):
+        if any(makes_scheduler(value) for value in self.values_of(name)):
             return True
         last = last_identifier(name)
         return bool(_SCHEDULER_NAME.search(last)) and not _OTHER_SCHEDULER.search(last)
@@ -96,14 +135,9 @@ class Scope:
         """Whether a name, as written, stands for an optimizer."""
         if self.is_scheduler(name):
             return False
-        return any(_OPTIMIZERS.search(callee(v)) for v in self.values_of(name)) or bool(
+        return any(makes_optimizer(value) for value in self.values_of(name)) or bool(
             _OPTIMIZER_NAME.search(last_identifier(name))
         )
-
-
-def scopes_of(tree: ast.Module) -> list[Scope]:
-    """Every scope of a module with its events, the module's own first."""
-    return list(_scopes(tree, tree.body, outer=None, members={}))
 
 
 def last_identifier(name: str) -> str:
@@ -117,86 +151,64 @@ def callee(value: ast.expr) -> str:
     return last_identifier(ast.unparse(value.func)) if isinstance(value, ast.Call) else ""
 
 
-def _scopes(
-    node: Function | ast.Module, body: list[ast.stmt], *, outer: Scope | None, members: dict[str, list[ast.expr]]
-) -> Iterator[Scope]:
-    arguments = [] if isinstance(node, ast.Module) else [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-    scope = Scope(node, outer, frozenset(a.arg for a in arguments), _assignments(_own_nodes(body)), members)
-    for statement in body:
-        scope.events += _events(statement, scope, (), ())
-    yield scope
-    for child in _own_nodes(body):
-        if isinstance(child, Function):
-            yield from _scopes(child, child.body, outer=scope, members=members)
-        elif isinstance(child, ast.ClassDef):
-            attributes = {k: v for k, v in _assignments(ast.walk(child)).items() if k.startswith("self.")}
-            for inner in _own_nodes(child.body):
-                if isinstance(inner, Function):
-                    yield from _scopes(inner, inner.body, outer=scope, members=attributes)
+def makes_scheduler(value: ast.expr) -> bool:
+    """Whether an assigned value is a scheduler of torch or transformers."""
+    return bool(_SCHEDULERS.search(callee(value)) or _MAKES_SCHEDULER.search(callee(value)))
 
 
-def _own_nodes(body: list[ast.stmt]) -> Iterator[ast.AST]:
-    """Nodes of a body; functions and classes are given, what is inside them is not."""
-    for statement in body:
-        stack: list[ast.AST] = [statement]
-        while stack:
-            node = stack.pop()
-            yield node
-            if not isinstance(node, Function | ast.ClassDef | ast.Lambda):
-                stack.extend(ast.iter_child_nodes(node))
+def makes_optimizer(value: ast.expr) -> bool:
+    """Whether an assigned value is a well-known optimizer."""
+    return bool(_OPTIMIZERS.search(callee(value)))
 
 
-def _assignments(nodes: Iterator[ast.AST]) -> dict[str, list[ast.expr]]:
-    found: dict[str, list[ast.expr]] = {}
-
-    def bind(target: ast.expr, value: ast.expr) -> None:
-        if isinstance(target, ast.Tuple | ast.List):
-            pairs = value.elts if isinstance(value, ast.Tuple | ast.List) else [value] * len(target.elts)
-            for inner, part in zip(target.elts, pairs, strict=False):
-                bind(inner, part)
-        elif isinstance(target, ast.Name | ast.Attribute):
-            found.setdefault(ast.unparse(target), []).append(value)
-
-    for node in nodes:
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
-                bind(target, node.value)
-        elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and node.value is not None:
-            bind(node.target, node.value)
-    return found
+def argument_of(call: ast.Call, name: str, position: int) -> ast.expr | None:
+    """What a call passes for a parameter, None when it leaves it out."""
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    if name in given:
+        return given[name]
+    positional = call.args[: position + 1]
+    if len(positional) <= position or any(isinstance(argument, ast.Starred) for argument in positional):
+        return None
+    return positional[position]
 
 
-def _events(node: ast.AST, scope: Scope, loops: tuple[Loop, ...], branches: tuple[Branch, ...]) -> Iterator[Event]:
-    """Calls below a node in source order."""
+def events_of(node: ast.AST, scope: Scope, around: tuple[Loop | Branch, ...]) -> Iterator[Event]:
+    """Calls below a node in source order, a call before the name that its value is given."""
     if isinstance(node, Function | ast.ClassDef | ast.Lambda):
         return
     for name, value in ast.iter_fields(node):
         children = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, ast.AST)]
         for index, child in enumerate(children):
             if isinstance(node, Loop) and name == "body":
-                yield from _events(child, scope, (*loops, node), branches)
+                yield from events_of(child, scope, (*around, node))
             elif isinstance(node, ast.If | ast.IfExp) and name in ("body", "orelse"):
-                yield from _events(child, scope, loops, (*branches, (node, int(name == "orelse"))))
+                yield from events_of(child, scope, (*around, (node, int(name == "orelse"))))
             elif isinstance(node, ast.Try | ast.Match) and name in ("handlers", "cases"):
-                yield from _events(child, scope, loops, (*branches, (node, index + 1)))
+                yield from events_of(child, scope, (*around, (node, index + 1)))
             else:
-                yield from _events(child, scope, loops, branches)
+                yield from events_of(child, scope, around)
     if isinstance(node, ast.Call):
-        yield _event(node, scope, loops, branches)
+        receiver = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+        yield classified(Event("other", receiver, node, around, scope))
+    elif isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if len(targets) == 1 and isinstance(targets[0], ast.Name | ast.Attribute):
+            yield Event("made", ast.unparse(targets[0]), node.value, around, scope)
 
 
-def _event(call: ast.Call, scope: Scope, loops: tuple[Loop, ...], branches: tuple[Branch, ...]) -> Event:
-    if not isinstance(call.func, ast.Attribute):
-        return Event("other", "", call, loops, branches)
-    receiver = ast.unparse(call.func.value)
+def classified(event: Event) -> Event:
+    """An event with the kind that its receiver, read in its scope, gives it."""
+    if not isinstance(event.call.func, ast.Attribute):
+        return event
+    method, receiver = event.call.func.attr, event.receiver
     # Distributed autograd keeps gradients in a context of its own and adds nothing up.
-    if call.func.attr in ("backward", "manual_backward") and "dist_autograd" not in receiver:
-        return Event("backward", receiver, call, loops, branches)
-    if call.func.attr == "step":
-        if scope.is_scheduler(receiver):
-            return Event("scheduler", receiver, call, loops, branches)
-        if "scaler" in last_identifier(receiver).lower() and call.args:
-            return Event("optimizer", ast.unparse(call.args[0]), call, loops, branches)
-        if scope.is_optimizer(receiver):
-            return Event("optimizer", receiver, call, loops, branches)
-    return Event("other", receiver, call, loops, branches)
+    if method in ("backward", "manual_backward") and "dist_autograd" not in receiver:
+        return replace(event, kind="backward")
+    if method == "step":
+        if event.scope.is_scheduler(receiver):
+            return replace(event, kind="scheduler")
+        if "scaler" in last_identifier(receiver).lower() and event.call.args:
+            return replace(event, kind="optimizer", receiver=ast.unparse(event.call.args[0]))
+        if event.scope.is_optimizer(receiver):
+            return replace(event, kind="optimizer")
+    return event

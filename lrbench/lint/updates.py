@@ -1,0 +1,100 @@
+"""Rules on the loop: in which order an optimizer and a scheduler are stepped, and on which gradients."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from lrbench.lint.events import Event, Loop, Scope, callee, makes_scheduler
+from lrbench.lint.findings import Finding
+from lrbench.lint.units import is_accumulation
+
+_ZEROES = re.compile(r"zero_grad|\.grad = None|\.grad(\.data)?\.zero_\(")
+# What may well step an optimizer out of sight; meters have an `update`, and modules a `train` without arguments.
+_TRAINS = re.compile(r"train_|_train|^fit|update_|_update|learn|optimi[sz]e$|epoch", re.IGNORECASE)
+
+
+def stepped_before_update(scope: Scope) -> Iterator[Finding]:
+    """`scheduler.step()` in front of the loop body's only `optimizer.step()`: the first rate is never used."""
+    for index, event in enumerate(scope.flow):
+        if event.kind != "scheduler" or event.has_arguments or not event.loops:
+            continue
+        # One of another kind, made in sight, may set the rate of the step to come.
+        if not all(makes_scheduler(value) for value in event.values):
+            continue
+        loop = event.loops[-1]
+        before = [e for e in scope.flow[:index] if loop in e.loops]
+        after = [e for e in scope.flow[index + 1 :] if loop in e.loops and e.kind == "optimizer"]
+        # `if epoch > 0: scheduler.step()` at the top of a loop is right, so the update must not be less conditional.
+        follows = any(e.branches[: len(event.branches)] == event.branches for e in after)
+        if follows and not any(e.kind == "optimizer" or _may_update(e) for e in before):
+            yield Finding(
+                "step-order",
+                "error",
+                f"{event.receiver}.step() comes before {after[0].receiver}.step() in line {after[0].call.lineno}, so "
+                f"the first rate of the schedule is never used: move {event.receiver}.step() below it.",
+                event.call.lineno,
+            )
+
+
+def gradients_not_zeroed(scope: Scope) -> Iterator[Finding]:
+    """A loop that calls backward and steps an optimizer, and never zeroes gradients: they add up for ever.
+
+    A loop that mentions a function of the file that zeroes them is fine.
+    """
+    module = scope
+    while module.outer is not None:
+        module = module.outer
+    functions = (node for node in ast.walk(module.node) if isinstance(node, ast.FunctionDef))
+    zeroing = {node.name for node in functions if _ZEROES.search(ast.unparse(node))}
+    reported: set[Loop] = set()
+    for event in scope.events:
+        if event.kind != "optimizer":
+            continue
+        loop = next((around for around in reversed(event.loops) if _goes_backward(around, scope)), None)
+        if loop is None or loop in reported:
+            continue
+        source = ast.unparse(loop)
+        mentioned = set(re.findall(r"[A-Za-z_]\w*", source))
+        rebuilt = any(line.strip().startswith(f"{event.receiver} = ") for line in source.splitlines())
+        if _ZEROES.search(source) or mentioned & zeroing or rebuilt:
+            continue
+        reported.add(loop)
+        optimizer = event.receiver
+        yield Finding(
+            "no-zero-grad",
+            "error",
+            f"The loop in line {loop.lineno} calls backward and {optimizer}.step() and never zeroes the gradients, so "
+            f"those of all earlier batches are added in: {optimizer}.zero_grad() after {optimizer}.step().",
+            event.call.lineno,
+        )
+
+
+def stepped_while_accumulating(scope: Scope) -> Iterator[Finding]:
+    """A scheduler stepped for every batch while the optimizer is stepped for every n-th."""
+    for event in scope.events:
+        if event.kind != "scheduler" or event.has_arguments or not event.loops:
+            continue
+        updates = [e for e in scope.events if e.kind == "optimizer" and e.loops and e.loops[-1] is event.loops[-1]]
+        if updates and all(is_accumulation(e) for e in updates) and not is_accumulation(event):
+            update = updates[0]
+            yield Finding(
+                "accumulation",
+                "warning",
+                f"{event.receiver}.step() runs for every batch, and {update.receiver}.step() only for every n-th, in "
+                f"line {update.call.lineno}, so the schedule ends too early: move it under the same `if`.",
+                event.call.lineno,
+            )
+
+
+def _goes_backward(loop: Loop, scope: Scope) -> bool:
+    return any(event.kind == "backward" and loop in event.loops for event in scope.events)
+
+
+def _may_update(event: Event) -> bool:
+    """Whether a call may step an optimizer out of sight: a helper that is given one, or is named so."""
+    if event.kind != "other":
+        return False
+    given = [ast.unparse(a) for a in [*event.call.args, *(k.value for k in event.call.keywords)]]
+    called = callee(event.call)
+    trains = bool(_TRAINS.search(called)) or (called == "train" and event.has_arguments)
+    return trains or any(event.scope.is_optimizer(name) for name in given if name.isidentifier())
