@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from lrbench.lint.events import Event, Function, Scope, classified, events_of
+from lrbench.lint.events import Event, Function, Scope, classified, events_of, makes_optimizer, makes_scheduler
 
 _DEPTH = 3  # calls followed into one another
 
@@ -21,7 +21,12 @@ def scopes_of(tree: ast.Module) -> list[Scope]:
     counts = Counter(name for name, _ in plain)
     functions = {name: scope for name, scope in plain if counts[name] == 1}
     for scope in scopes:
-        scope.functions = {**scope.functions, **functions}
+        scope.functions = {**scope.functions, **functions} if scope.events else {}
+    worth: set[int] = set()
+    for _ in range(_DEPTH):
+        worth |= {id(scope) for scope in scopes if _is_worth_following(scope, worth)}
+    for scope in scopes:
+        scope.functions = {name: called for name, called in scope.functions.items() if id(called) in worth}
     for scope in scopes:
         scope.flow += _flow(scope, _DEPTH)
     return scopes
@@ -30,8 +35,8 @@ def scopes_of(tree: ast.Module) -> list[Scope]:
 def _flow(scope: Scope, depth: int) -> Iterator[Event]:
     for event in scope.events:
         yield event
-        called = scope.functions.get(ast.unparse(event.call.func))
-        if event.kind != "other" or called is None or called is scope or depth == 0:
+        called = scope.functions.get(_name_called(event)) if event.kind == "other" else None
+        if called is None or called is scope or depth == 0:
             continue
         bound = _bound(event.call, called)
         if bound is not None:
@@ -39,15 +44,33 @@ def _flow(scope: Scope, depth: int) -> Iterator[Event]:
                 yield _seen_from(event, inner, called, bound)
 
 
+def _is_worth_following(scope: Scope, worth: set[int]) -> bool:
+    """Whether something happens in a function that a rule cares about, or in one that it calls."""
+    for event in scope.events:
+        if event.kind in ("backward", "optimizer", "scheduler"):
+            return True
+        if event.kind == "made" and (makes_scheduler(event.call) or makes_optimizer(event.call)):
+            return True
+        called = _name_called(event)
+        if "save" in called or id(scope.functions.get(called)) in worth:
+            return True
+    return False
+
+
+def _name_called(event: Event) -> str:
+    """`f` of `f()`, `self.f` of `self.f()`, `save` of `x.save()`."""
+    function = event.call.func
+    if isinstance(function, ast.Attribute):
+        return f"self.{function.attr}" if event.receiver == "self" else "save" * (function.attr == "save")
+    return function.id if isinstance(function, ast.Name) else ""
+
+
 def _bound(call: ast.Call, called: Scope) -> dict[str, ast.expr] | None:
     """What a call passes for each parameter; None when the call does not say."""
     assert isinstance(called.node, Function)
     # A decorator may change what is passed.
-    if (
-        called.node.decorator_list
-        or any(isinstance(a, ast.Starred) for a in call.args)
-        or any(k.arg is None for k in call.keywords)
-    ):
+    starred = any(isinstance(a, ast.Starred) for a in call.args) or any(k.arg is None for k in call.keywords)
+    if starred or called.node.decorator_list:
         return None
     names = [argument.arg for argument in [*called.node.args.posonlyargs, *called.node.args.args]]
     if _is_method(called):

@@ -41,11 +41,6 @@ def gradients_not_zeroed(scope: Scope) -> Iterator[Finding]:
 
     A loop that mentions a function of the file that zeroes them is fine.
     """
-    module = scope
-    while module.outer is not None:
-        module = module.outer
-    functions = (node for node in ast.walk(module.node) if isinstance(node, ast.FunctionDef))
-    zeroing = {node.name for node in functions if _ZEROES.search(ast.unparse(node))}
     reported: set[Loop] = set()
     for event in scope.events:
         if event.kind != "optimizer":
@@ -56,7 +51,7 @@ def gradients_not_zeroed(scope: Scope) -> Iterator[Finding]:
         source = ast.unparse(loop)
         mentioned = set(re.findall(r"[A-Za-z_]\w*", source))
         rebuilt = any(line.strip().startswith(f"{event.receiver} = ") for line in source.splitlines())
-        if _ZEROES.search(source) or mentioned & zeroing or rebuilt:
+        if _ZEROES.search(source) or rebuilt or mentioned & _zeroing(scope):
             continue
         reported.add(loop)
         optimizer = event.receiver
@@ -84,6 +79,14 @@ def stepped_while_accumulating(scope: Scope) -> Iterator[Finding]:
                 f"line {update.call.lineno}, so the schedule ends too early: move it under the same `if`.",
                 event.call.lineno,
             )
+
+
+def _zeroing(scope: Scope) -> set[str]:
+    """Names of the functions of the file that zero gradients."""
+    while scope.outer is not None:
+        scope = scope.outer
+    functions = (node for node in ast.walk(scope.node) if isinstance(node, ast.FunctionDef))
+    return {node.name for node in functions if _ZEROES.search(ast.unparse(node))}
 
 
 def _goes_backward(loop: Loop, scope: Scope) -> bool:
