@@ -112,8 +112,6 @@ CASES = (
             per_batch="scheduler.step(loss(batch).item())",
         ),
         right=_loop("scheduler = ReduceLROnPlateau(optimizer, patience=3)", per_epoch="scheduler.step(evaluate())"),
-        unseen="`lrbench check --code` does not find this one. lrbench's own `scheduler=plateau` is shown the "
-        "validation loss of every evaluation, and its patience is a fraction of their number.",
         shows="The rate ends at {mistake.last_rate:.1g} instead of {right.last_rate:.2g}.",
     ),
     Case(

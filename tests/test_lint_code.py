@@ -20,6 +20,17 @@ def found(source):
     return [(f.rule, lines[f.line - 1].strip()) for f in lint_code("\n".join(lines), "train.py")]
 
 
+BATCHES = """
+        scheduler = {}
+        for epoch in range(100):
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+                scheduler.step()
+        """
+FEW = [("few-batches", "scheduler.step()")]
+
 MUST_SPEAK = {
     "scheduler first in the batch loop": (
         """
@@ -210,6 +221,237 @@ MUST_SPEAK = {
             scheduler.step()
         """,
         [("steps-for-epochs", "scheduler.step()")],
+    ),
+    "scheduler first, before a function of the file that trains": (
+        """
+        def train(epoch):
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+
+        scheduler = StepLR(optimizer, 30)
+        for epoch in range(90):
+            scheduler.step()
+            train(epoch)
+        """,
+        [("step-order", "scheduler.step()")],
+    ),
+    "epochs in a scheduler handed to a helper, under another name": (
+        """
+        def train(model, opt, decay=None):
+            for x in loader:
+                opt.zero_grad()
+                model(x).backward()
+                opt.step()
+                if decay is not None:
+                    decay.step()
+
+        def main(epochs):
+            optimizer = torch.optim.SGD(model.parameters())
+            scheduler = CosineAnnealingLR(optimizer, epochs)
+            for epoch in range(epochs):
+                train(model, optimizer, scheduler)
+        """,
+        [("epochs-for-steps", "decay.step()")],
+    ),
+    "epochs in a member that is made, looped over and stepped in three methods": (
+        """
+        class Trainer:
+            def __init__(self, params, epochs):
+                self.optimizer = torch.optim.SGD(params)
+                self.scheduler = CosineAnnealingLR(self.optimizer, T_max=epochs)
+
+            def fit(self, epochs):
+                for epoch in range(epochs):
+                    self.train_epoch()
+
+            def train_epoch(self):
+                for x in self.loader:
+                    self.optimizer.zero_grad()
+                    self.model(x).backward()
+                    self.optimizer.step()
+                    self.scheduler.step()
+        """,
+        [("epochs-for-steps", "self.scheduler.step()")],
+    ),
+    "T_max in batches, stepped once an epoch": (
+        """
+        scheduler = CosineAnnealingLR(optimizer, T_max=len(train_loader))
+        for epoch in range(epochs):
+            train_one_epoch(model, optimizer)
+            scheduler.step()
+
+        def train_one_epoch(model, optimizer):
+            for x in train_loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+        """,
+        [("steps-for-epochs", "scheduler.step()")],
+    ),
+    "a warmup in epochs, before a length in steps": (
+        """
+        total = len(loader) * args.epochs
+        scheduler = get_linear_schedule_with_warmup(optimizer, args.warmup_epochs, total)
+        for epoch in range(args.epochs):
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+                scheduler.step()
+        """,
+        [("epochs-for-steps", "scheduler.step()")],
+    ),
+    "a part of a sequence in epochs": (
+        """
+        warmup = LinearLR(optimizer, total_iters=warmup_epochs)
+        main = CosineAnnealingLR(optimizer, len(loader) * epochs)
+        scheduler = SequentialLR(optimizer, [warmup, main], milestones=[500])
+        for epoch in range(epochs):
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+                scheduler.step()
+        """,
+        [("epochs-for-steps", "scheduler.step()")],
+    ),
+    "epochs x batches, stepped for every n-th batch": (
+        """
+        total = epochs * len(loader)
+        scheduler = OneCycleLR(optimizer, 0.1, total_steps=total)
+        for epoch in range(epochs):
+            for i, x in enumerate(loader):
+                model(x).backward()
+                if (i + 1) % accumulate == 0:
+                    optimizer.step()
+                    scheduler.step()
+                    optimizer.zero_grad()
+        """,
+        [("length-without-accumulation", "scheduler.step()")],
+    ),
+    "stepped for every batch and once an epoch": (
+        """
+        scheduler = ExponentialLR(optimizer, gamma=0.999)
+        for epoch in range(3):
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+                scheduler.step()
+            scheduler.step()
+        """,
+        [("stepped-twice", "scheduler.step()")],
+    ),
+    "made in the loop over epochs": (
+        """
+        for epoch in range(30):
+            scheduler = StepLR(optimizer, step_size=10)
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+            scheduler.step()
+        """,
+        [("made-in-loop", "scheduler = StepLR(optimizer, step_size=10)")],
+    ),
+    "optimizer made anew after its scheduler": (
+        """
+        optimizer = torch.optim.SGD(model.parameters())
+        scheduler = StepLR(optimizer, step_size=10)
+        optimizer = torch.optim.Adam(model.parameters())
+        for epoch in range(30):
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+            scheduler.step()
+        """,
+        [("optimizer-replaced", "optimizer = torch.optim.Adam(model.parameters())")],
+    ),
+    "never stepped": (
+        """
+        scheduler = StepLR(optimizer, step_size=10)
+        for epoch in range(30):
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+            print(scheduler.get_last_lr())
+        """,
+        [("never-stepped", "scheduler = StepLR(optimizer, step_size=10)")],
+    ),
+    "milestones of epochs, stepped for every batch": (BATCHES.format("MultiStepLR(optimizer, [30, 60, 90])"), FEW),
+    "a step size of epochs, stepped for every batch": (BATCHES.format("StepLR(optimizer, 30)"), FEW),
+    "a decay of epochs, stepped for every batch": (BATCHES.format("ExponentialLR(optimizer, 0.95)"), FEW),
+    "T_max of as many batches as there are epochs": (BATCHES.format("CosineAnnealingLR(optimizer, 100)"), FEW),
+    "plateau shown every batch": (
+        """
+        scheduler = ReduceLROnPlateau(optimizer, patience=3)
+        for epoch in range(3):
+            for x in loader:
+                optimizer.zero_grad()
+                loss = model(x)
+                loss.backward()
+                optimizer.step()
+                scheduler.step(loss)
+        """,
+        [("plateau-per-batch", "scheduler.step(loss)")],
+    ),
+    "plateau that waits for a minimum of an accuracy": (
+        """
+        scheduler = ReduceLROnPlateau(optimizer, "min")
+        for epoch in range(3):
+            train(model, optimizer)
+            loss, val_acc = validate(model)
+            scheduler.step(val_acc)
+        """,
+        [("plateau-mode", "scheduler.step(val_acc)")],
+    ),
+    "plateau that waits for a maximum of a loss": (
+        """
+        scheduler = ReduceLROnPlateau(optimizer, mode="max")
+        for epoch in range(3):
+            train(model, optimizer)
+            scheduler.step(metrics["val_loss"])
+        """,
+        [("plateau-mode", 'scheduler.step(metrics["val_loss"])')],
+    ),
+    "checkpoint without the scheduler, by an own function": (
+        """
+        def main(model, optimizer):
+            scheduler = StepLR(optimizer, 30)
+            for epoch in range(90):
+                train(model, optimizer)
+                scheduler.step()
+                save_checkpoint({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "x")
+        """,
+        [
+            (
+                "scheduler-not-saved",
+                'save_checkpoint({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "x")',
+            )
+        ],
+    ),
+    "checkpoint without the scheduler, in an own function that is not given it": (
+        """
+        def keep(model, optimizer, path):
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)
+
+        def main(model, optimizer):
+            scheduler = StepLR(optimizer, 30)
+            for epoch in range(90):
+                train(model, optimizer)
+                scheduler.step()
+                keep(model, optimizer, "x")
+        """,
+        [
+            (
+                "scheduler-not-saved",
+                'torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)',
+            )
+        ],
     ),
 }
 CLEAN = {
@@ -488,6 +730,196 @@ CLEAN = {
             scheduler.run()
             env.step(action)
         """,
+    "a scheduler rebuilt where it was": """
+        def main(model, optimizer, start):
+            scheduler = MultiStepLR(optimizer, [30, 60], last_epoch=start - 1)
+            for epoch in range(start, 90):
+                train(model, optimizer)
+                scheduler.step()
+                torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "x")
+        """,
+    "a scheduler brought forward by its own steps, or by its last epoch": """
+        def one(model, optimizer, start):
+            scheduler = StepLR(optimizer, 30)
+            for _ in range(start):
+                scheduler.step()
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "x")
+        """,
+    "a scheduler without a state, and a table of schedulers": """
+        schedulers = {"step": StepLR}
+        class Trainer:
+            def __init__(self, optimizer):
+                self.optimizer = optimizer
+                self.scheduler = OwnSchedule("poly", 0.1)
+
+            def save(self):
+                torch.save({"optimizer": self.optimizer.state_dict()}, "x")
+        """,
+    "stepped for every batch or once an epoch, as asked": """
+        def train(model, optimizer, scheduler, per_batch):
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+                if per_batch:
+                    scheduler.step()
+
+        def main(per_batch):
+            scheduler = ExponentialLR(optimizer, gamma=0.999)
+            for epoch in range(3):
+                train(model, optimizer, scheduler, per_batch)
+                if not per_batch:
+                    scheduler.step()
+        """,
+    "a function that trains, with the scheduler behind it": """
+        def train(epoch):
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+
+        scheduler = StepLR(optimizer, 30)
+        for epoch in range(90):
+            train(epoch)
+            scheduler.step()
+        """,
+    "a scheduler that a helper is not given": """
+        def train(model, opt, decay=None):
+            for x in loader:
+                opt.zero_grad()
+                model(x).backward()
+                opt.step()
+                if decay is not None:
+                    decay.step()
+
+        def main(epochs):
+            optimizer = torch.optim.SGD(model.parameters())
+            scheduler = CosineAnnealingLR(optimizer, epochs)
+            for epoch in range(epochs):
+                train(model, optimizer)
+                scheduler.step()
+        """,
+    "members in three methods, in steps": """
+        class Trainer:
+            def __init__(self, params, epochs):
+                self.optimizer = torch.optim.SGD(params)
+                self.scheduler = CosineAnnealingLR(self.optimizer, T_max=epochs * len(self.loader))
+
+            def fit(self, epochs):
+                for epoch in range(epochs):
+                    self.train_epoch()
+
+            def train_epoch(self):
+                for x in self.loader:
+                    self.optimizer.zero_grad()
+                    self.model(x).backward()
+                    self.optimizer.step()
+                    self.scheduler.step()
+        """,
+    "lengths of which one cannot tell, and one that the loop over epochs has": """
+        def main(max_steps, per_epoch, args):
+            first = StepLR(optimizer, args.step_size)
+            second = CosineAnnealingLR(optimizer, max_steps)
+            third = CosineAnnealingLR(optimizer, args.epochs * per_epoch)
+            for epoch in range(max_steps):
+                for x in loader:
+                    optimizer.zero_grad()
+                    model(x).backward()
+                    optimizer.step()
+                    third.step()
+                first.step()
+                second.step()
+        """,
+    "a warmup in steps": """
+        steps_per_epoch = len(loader)
+        warmup_steps = args.warmup_epochs * steps_per_epoch
+        scheduler = get_linear_schedule_with_warmup(optimizer, warmup_steps, args.epochs * steps_per_epoch)
+        for epoch in range(args.epochs):
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+                scheduler.step()
+        """,
+    "a length in updates": """
+        total = epochs * (len(loader) // accumulate)
+        scheduler = OneCycleLR(optimizer, 0.1, total_steps=total)
+        for epoch in range(epochs):
+            for i, x in enumerate(loader):
+                model(x).backward()
+                if (i + 1) % accumulate == 0:
+                    optimizer.step()
+                    scheduler.step()
+                    optimizer.zero_grad()
+        """,
+    "made for every fold with its optimizer": """
+        for fold in range(5):
+            optimizer = torch.optim.SGD(model.parameters())
+            scheduler = StepLR(optimizer, step_size=10)
+            for epoch in range(30):
+                train(model, optimizer)
+                scheduler.step()
+        """,
+    "made anew in the loop when a phase begins": """
+        scheduler = StepLR(optimizer, step_size=10)
+        for epoch in range(30):
+            if epoch == 10:
+                scheduler = CosineAnnealingLR(optimizer, 20)
+            train(model, optimizer)
+            scheduler.step()
+        """,
+    "optimizer and scheduler made anew for a second phase": """
+        optimizer = torch.optim.SGD(model.parameters())
+        scheduler = StepLR(optimizer, step_size=10)
+        for epoch in range(30):
+            train(model, optimizer)
+            scheduler.step()
+        optimizer = torch.optim.Adam(model.parameters())
+        scheduler = StepLR(optimizer, step_size=10)
+        for x in loader:
+            optimizer.zero_grad()
+            model(x).backward()
+            optimizer.step()
+            scheduler.step()
+        """,
+    "handed to someone who may step it": """
+        first = StepLR(optimizer, step_size=10)
+        second = StepLR(optimizer, step_size=10)
+        callbacks = [Steps(second)]
+        for x in loader:
+            optimizer.zero_grad()
+            model(x).backward()
+            optimizer.step()
+            after_batch(first)
+        """,
+    "numbers of batches, and slow decays": BATCHES.format("MultiStepLR(optimizer, [3000, 6000])")
+    + BATCHES.format("StepLR(optimizer, 30, gamma=0.99)")
+    + BATCHES.format("ExponentialLR(optimizer, 0.9999)"),
+    "a patient plateau, and one shown every n-th batch": """
+        first = ReduceLROnPlateau(optimizer, patience=1000)
+        second = ReduceLROnPlateau(optimizer, patience=3)
+        for epoch in range(3):
+            for i, x in enumerate(loader):
+                optimizer.zero_grad()
+                loss = model(x)
+                loss.backward()
+                optimizer.step()
+                first.step(loss)
+                if i % 500 == 0:
+                    second.step(evaluate())
+        """,
+    "plateaus of the right direction": """
+        up = ReduceLROnPlateau(optimizer, mode="max")
+        down = ReduceLROnPlateau(optimizer)
+        turned = ReduceLROnPlateau(optimizer)
+        for epoch in range(3):
+            train(model, optimizer)
+            val_acc = validate(model)
+            up.step(val_acc)
+            down.step(1 - val_acc)
+            score_f1 = -f1(model)
+            turned.step(score_f1)
+        """,
 }
 
 
@@ -505,8 +937,9 @@ def test_idiomatic_code_is_left_in_peace(name):
 def test_every_rule_about_code_has_a_case():
     rules = {rule for _, expected in MUST_SPEAK.values() for rule, _ in expected}
     assert rules == {
-        "step-order", "no-zero-grad", "plateau-metric", "accumulation",
-        "scheduler-not-saved", "epochs-for-steps", "steps-for-epochs",
+        "step-order", "no-zero-grad", "plateau-metric", "plateau-per-batch", "plateau-mode", "accumulation",
+        "scheduler-not-saved", "epochs-for-steps", "steps-for-epochs", "few-batches", "length-without-accumulation",
+        "stepped-twice", "made-in-loop", "optimizer-replaced", "never-stepped",
     }  # fmt: skip
 
 

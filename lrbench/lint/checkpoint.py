@@ -35,9 +35,11 @@ def state_not_saved(scope: Scope) -> Iterator[Finding]:
 
 def _scheduler_at_hand(scope: Scope, save: Event) -> str | None:
     """A scheduler that the saving code can read, or that is stepped by the code that calls it."""
-    visible = sorted(save.scope.visible_names())
-    for name in visible:
-        if save.scope.is_scheduler(name) and (save.scope.values_of(name) or name in save.scope.parameters):
+    for name in sorted(save.scope.visible_names()):
+        values = save.scope.values_of(name)
+        # One of another kind may have no state, and set the rate from the epoch that it is told.
+        in_sight = any(makes_scheduler(value) or isinstance(value, ast.Name) for value in values)
+        if save.scope.is_scheduler(name) and (in_sight or (not values and name in save.scope.parameters)):
             return name
     stepped = (e for e in scope.flow if e.kind == "scheduler" and e.values)
     return next((e.receiver for e in stepped if all(makes_scheduler(value) for value in e.values)), None)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from lrbench.lint.events import Event, Loop, Scope, callee, last_identifier
 
 _STEPS = re.compile(r"steps|(total|max|num|train|training)_?step$|iter|batch|updates?(_|$)|loader", re.IGNORECASE)
-_EPOCHS = re.compile(r"epoch", re.IGNORECASE)
+_EPOCHS = re.compile(r"(?<!per)(?<!per_)epoch", re.IGNORECASE)
 # Lengths of an epoch, and how often a rate is lowered, tell no unit.
 _NEITHER = re.compile(r"epoch_?(size|len)|(lr|decay|sched|milestone)\w*step|step\w*(lr|decay|sched)", re.IGNORECASE)
 _TRANSPARENT = {"int", "float", "round", "ceil", "floor", "max", "min", "len"}
