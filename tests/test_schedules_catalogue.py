@@ -55,6 +55,7 @@ TO_ZERO = [
     "hold_cosine",
     "cosine_hard_restarts",
     "cosine_cycles",
+    "coslog",
     "cosine_echo",
     "warm_cosine_cycles",
     "wsd",

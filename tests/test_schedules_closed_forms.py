@@ -11,6 +11,7 @@ from lrbench.schedules import (
     cosine_cycles,
     cosine_echo,
     cosine_infinite,
+    coslog,
     fractal_chebyshev,
     free_spline,
     generalized_cosine,
@@ -157,6 +158,13 @@ class TestCosines:
         close(ours[:60], [(1 + math.cos(math.pi * t / 60)) / 2 for t in range(60)])
         close(ours[60:70], [0.05 * t for t in range(10)])
         close(ours[70:101], [0.25 * (1 + math.cos(math.pi * t / 30)) for t in range(31)])
+
+    def test_coslog_peaks_where_the_logarithm_is_a_half(self) -> None:
+        """With 15 steps and n = 4, log2(1 + t): cycles of 1, 2, 4 and 8 steps."""
+        close(coslog(np.array([0, 1, 3, 7, 15, 20]), 15, min_ratio=0.1), [0.1] * 6)
+        peaks = np.array([2**0.5 - 1, 2**1.5 - 1, 2**2.5 - 1, 2**3.5 - 1]) * 1000
+        close(coslog(peaks, 15_000), [1.0] * 4)
+        close(coslog(np.array([2]), 15), [0.5 * (1 - math.cos(2 * math.pi * math.log2(3)))])
 
     def test_cycles_that_do_not_divide_the_budget_end_with_it(self) -> None:
         rates = cosine_cycles(np.arange(11), 10, num_cycles=3, cycle_decay=0.5)

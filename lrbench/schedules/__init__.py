@@ -25,7 +25,13 @@ from lrbench.schedules.inverse import (
     squashed_rsqrt,
 )
 from lrbench.schedules.piecewise import piecewise_constant, piecewise_linear
-from lrbench.schedules.repeated_cosines import cosine_cycles, cosine_echo, cosine_hard_restarts, warm_cosine_cycles
+from lrbench.schedules.repeated_cosines import (
+    cosine_cycles,
+    cosine_echo,
+    cosine_hard_restarts,
+    coslog,
+    warm_cosine_cycles,
+)
 from lrbench.schedules.splines import free_spline, two_point_linear, two_point_spline
 from lrbench.schedules.torch_families import (
     constant,
@@ -58,6 +64,7 @@ __all__ = [
     "cosine_to_min",
     "cosine_warmup",
     "cosine_wave",
+    "coslog",
     "cyclic",
     "exp_hyperbolic",
     "exponential",

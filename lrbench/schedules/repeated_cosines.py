@@ -13,7 +13,7 @@ from annotated_types import Ge
 from lrbench.schedules.factors import Floats, factor, half_cosine, lift, phase
 from lrbench.spec import Count, Fraction, FractionOrZero, Probability, Ratio, steps_of
 
-__all__ = ["cosine_cycles", "cosine_echo", "cosine_hard_restarts", "warm_cosine_cycles"]
+__all__ = ["cosine_cycles", "cosine_echo", "cosine_hard_restarts", "coslog", "warm_cosine_cycles"]
 
 AtLeastOne = Annotated[float, Ge(1)]
 
@@ -27,6 +27,23 @@ def cosine_hard_restarts(step: Floats, total_steps: int, *, num_cycles: Count = 
     """
     share = (num_cycles * step) % total_steps / total_steps
     return np.where(step < total_steps, half_cosine(share), 0.0)
+
+
+@factor
+def coslog(step: Floats, total_steps: int, *, num_cycles: Count = 4, min_ratio: Ratio = 0.0) -> Floats:
+    """Climb and fall in cycles that each last twice as long: m + (1-m) (1 - cos(2 pi log2(1 + (2^n - 1) z))) / 2.
+
+    coslog4 of RealMLP (Holzmueller et al. 2024, 2407.04491) for n = 4. It begins, and each cycle ends, at m. At and
+    past the end: m.
+
+    Args:
+        step: zero-based step or array of steps.
+        total_steps: the budget.
+        num_cycles: n.
+        min_ratio: m.
+    """
+    z = np.minimum(step / total_steps, 1.0)
+    return lift((1 - np.cos(2 * np.pi * np.log2(1 + (2.0**num_cycles - 1) * z))) / 2, min_ratio)
 
 
 @factor
