@@ -14,6 +14,7 @@ from lrbench.analysis.analyse import Settings, analyse
 from lrbench.analysis.model import to_plain
 from lrbench.analysis.statistics.contenders import Seeds, contenders
 from lrbench.analysis.statistics.over_workloads import share_alpha
+from lrbench.analysis.statistics.rate_choice import tuned_rate
 from lrbench.analysis.statistics.survival import logrank
 from lrbench.analysis.statistics.targets import Target
 from lrbench.analysis.statistics.terms import Share, Unavailable
@@ -654,6 +655,32 @@ def test_contenders_of_a_report_are_its_runs_as_costs_with_alpha_divided():
         )
         assert item.found == truth
     assert sections[0].contenders[0].found.names == ("linear",)
+
+
+def test_the_choice_of_the_rate_is_part_of_what_is_compared():
+    """Three tuning seeds that disagree about the rate widen every interval; one seed cannot tell."""
+    rates = [0.01, 0.0316, 0.1, 0.316, 1.0]
+
+    def tuned(seeds):
+        rows = field({"constant": [1.5, 1.4, 1.6], "cosine": [1.2, 1.1, 1.3]})
+        for scheduler in ("constant", "cosine"):
+            for seed in range(100, 100 + seeds):
+                for rung, rate in enumerate(rates):
+                    cost = 1.5 + 0.2 * (rung - 1 - 0.5 * (seed - 100)) ** 2
+                    rows += run("w", scheduler, seed, cost, role="tuning", rate=rate)
+        return analysed(rows, alpha=0.05).sections[0].contenders[0].found
+
+    one, three = tuned(1), tuned(3)
+    costs = np.array([[1.5 + 0.2 * (rung - 1 - 0.5 * seed) ** 2 for rung in range(5)] for seed in range(3)])
+    variance = tuned_rate(rates, costs).variance
+    assert variance > 0
+    runs = {"constant": [1.5, 1.4, 1.6], "cosine": [1.2, 1.1, 1.3]}
+    level = share_alpha(0.05, workloads_of_sections=[1]).workload
+    truth = contenders({s: Seeds(np.array(v), (0, 1, 2), variance) for s, v in runs.items()}, alpha=level)
+    assert three == truth
+    assert one == contenders({s: Seeds(np.array(v), (0, 1, 2)) for s, v in runs.items()}, alpha=level)
+    width = [found.ranked[1].interval.high - found.ranked[1].interval.low for found in (one, three)]
+    assert width[1] > width[0]
 
 
 def finals(rows, cell):

@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lrbench.analysis.compared import Compared
 from lrbench.analysis.field import Field, endpoint_values
 from lrbench.analysis.model import WorkloadContenders
 from lrbench.analysis.statistics.contenders import Seeds, contenders
 from lrbench.analysis.statistics.over_workloads import Levels, OverWorkloads, contenders_over_workloads
+from lrbench.analysis.statistics.rate_choice import FEWEST_RUNGS, FEWEST_TUNING_SEEDS, tuned_rate
 from lrbench.analysis.statistics.terms import Direction, FloatArray, Unavailable, sign
+from lrbench.spec import RunState
 
 
 def contenders_of(
@@ -66,8 +69,36 @@ def _costs(field: Field, endpoint: str, metric: str, direction: Direction) -> di
             )
         # Seeds that are not recorded are nobody else's.
         seeds = tuple(-1 - 10_000 * number - i if run.seed is None else run.seed for i, run in enumerate(runs))
-        found[scheduler] = Seeds(costs, seeds)
+        found[scheduler] = Seeds(costs, seeds, _selection(field.compared[scheduler], start, direction))
     return found
+
+
+def _selection(compared: Compared, start: float | Unavailable, direction: Direction) -> float:
+    """Variance that the choice of the rate adds (docs/protocol.md), from the ladder that tuning trained.
+
+    The ladder are the tuning runs that differ in rate and seed only, where most rates are. It is 0 where nothing was
+    tuned, and where the ladder has too few rates or tuning seeds to tell.
+    """
+    tuning = [run for run in compared.others if run.role == "tuning" and run.is_finished and run.rate is not None]
+    if compared.origin != "final" or not tuning:
+        return 0.0
+    ladders: dict[str, dict[float, dict[int, float]]] = {}
+    for run in tuning:
+        value = run.final(direction)
+        cost = start if run.state is RunState.DIVERGED else value
+        if isinstance(cost, Unavailable) or run.seed is None or run.rate is None:
+            continue
+        ladders.setdefault(run.beside_rate, {}).setdefault(run.rate, {})[run.seed] = cost
+    ladder = max(ladders.values(), key=len, default={})
+    shared = set.intersection(*(set(costs) for costs in ladder.values())) if ladder else set()
+    if len(ladder) < FEWEST_RUNGS or len(shared) < FEWEST_TUNING_SEEDS:
+        return 0.0
+    rates = sorted(ladder)
+    costs = _cost(np.array([[ladder[rate][seed] for rate in rates] for seed in sorted(shared)]), direction)
+    if not (costs >= 0).all() or not (costs > 0).any():
+        return 0.0
+    # No error at all on a small validation split counts as half of the smallest error, as when the rate was chosen.
+    return tuned_rate(rates, np.maximum(costs, costs[costs > 0].min() / 2)).variance
 
 
 def _cost(values: FloatArray, direction: Direction) -> FloatArray:

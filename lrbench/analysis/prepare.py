@@ -28,6 +28,7 @@ class Run:
         state: how it ended, judged by the metric in use (`statistics.states.judge`).
         rate: base learning rate, None if not recorded.
         point: everything a search may vary, as one comparable text.
+        beside_rate: the same without the rate.
         curve: of the validation metric; empty if it was never measured.
         lrs: learning rate at each evaluation of the curve, NaN where not recorded.
         test: the test twin of the metric at the end, None if not measured.
@@ -42,6 +43,7 @@ class Run:
     state: RunState
     rate: float | None
     point: str
+    beside_rate: str
     curve: Curve
     lrs: FloatArray
     test: float | None
@@ -145,7 +147,7 @@ def runs_of(frame: pd.DataFrame, *, parameters: pd.DataFrame, metric: str) -> li
     twin = test_twin(metric)
     tests = _floats_or_nan(frame, twin) if twin is not None else np.full(len(frame), np.nan)
     tested = ~as_floats(frame[twin])[1] if twin is not None and twin in frame.columns else np.zeros(len(frame), bool)
-    points = points_of(parameters)
+    points, beside_rate = points_of(parameters), points_of(parameters.drop(columns=RATE, errors="ignore"))
     heads = frame.iloc[firsts]
     columns = {name: _objects(heads, name) for name in ("workload", "scheduler", "seed", "role", "device", RATE)}
     runs = []
@@ -164,6 +166,7 @@ def runs_of(frame: pd.DataFrame, *, parameters: pd.DataFrame, metric: str) -> li
                 state=curve.state,
                 rate=None if rate is None else float(str(rate)),
                 point=points[run_id],
+                beside_rate=beside_rate[run_id],
                 curve=replace(curve, seconds=_recorded(curve.seconds)),
                 lrs=lrs[start:stop][measured[start:stop]],
                 test=float(tests[start + here[-1]]) if here.size else None,
