@@ -9,6 +9,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 from collections import deque
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self
 
 # What a terminal or a cluster sends to whole process groups.
@@ -90,7 +91,7 @@ class Pool:
         self.num_workers = num_workers
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
-        with _quiet_place():
+        with _quiet_place(), _nameless_main():
             forkserver.ensure_running()  # imports, while the caller still prepares the tasks
         self._workers: list[_Worker] = []
         self._has_begun = False
@@ -166,7 +167,7 @@ class Pool:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._go_on))
         try:
-            with _quiet_place():
+            with _quiet_place(), _nameless_main():
                 process.start()
         except (EOFError, ConnectionError) as error:
             raise OSError("no worker process can be started: their server was killed (out of memory?)") from error
@@ -201,6 +202,21 @@ def _kill_server() -> None:
             if hasattr(os, "waitid"):  # not on macOS
                 # So that the next pool sees that it is gone; not reaped here, which multiprocessing does itself.
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+@contextmanager
+def _nameless_main() -> Iterator[None]:
+    """Keep workers from running the caller's script once more.
+
+    multiprocessing imports the main module into every process it starts, so a script that calls lrbench outside of `if
+    __name__ == "__main__"` would begin again in each, and one that came by a pipe has no file. Tasks are found by name.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager
