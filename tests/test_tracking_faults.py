@@ -140,6 +140,7 @@ def test_a_server_far_away_gets_every_run_however_long_it_takes(tmp_path):
     port = free_port()
     told: list[int] = []
     with mlflow_server(tmp_path, port), slow_way(port, 0.15) as way, Sender(tmp_path / "sender.log") as sender:
+        sender.allow(f"http://127.0.0.1:{way}")
         for number in range(20):
             with make_record(tmp_path, name=f"trial-{number:02}", tracking_uri=f"http://127.0.0.1:{way}") as record:
                 (record.artifacts / "config.yaml").write_text("a: 1")
@@ -303,6 +304,7 @@ def test_a_server_that_dies_and_comes_back_gets_everything_once(tmp_path):
     with make_record(tmp_path, tracking_uri=f"http://127.0.0.1:{port}") as record:
         (record.artifacts / "config.yaml").write_text("a: 1")
         with Sender(tmp_path / "sender.log") as sender:
+            sender.allow(f"http://127.0.0.1:{port}")
             sender.follow(record.path)
             with mlflow_server(tmp_path, port):
                 record.append(evaluation(0))
@@ -313,9 +315,9 @@ def test_a_server_that_dies_and_comes_back_gets_everything_once(tmp_path):
             record.end("FINISHED", RunState.OK)
             (unsent,) = sender.close(patience=120)
     assert f"no MLflow server answers at http://127.0.0.1:{port}" in unsent.reason
-    assert [item.reason for item in sync(tmp_path).unsent] == [unsent.reason]
+    assert [item.reason for item in sync(tmp_path, tracking_uri=f"http://127.0.0.1:{port}").unsent] == [unsent.reason]
     with mlflow_server(tmp_path, port) as address:
-        report = sync(tmp_path)
+        report = sync(tmp_path, tracking_uri=f"http://127.0.0.1:{port}")
         assert (report.sent, report.unsent) == ([record.path], [])
         by_client = read_runs(address)
     assert stored(tmp_path / "server.db") == (expected_points([0, 10, 20, 30]), [("cosine-s0", "FINISHED")])
