@@ -23,8 +23,8 @@ NOT_PARAMETERS = {"name", "purpose", "formula", "source", "libraries", "search",
 # Everything but the command line, which has a page of its own; the highest layer first.
 PACKAGES = (
     "api", "studies", "runs", "tracking", "launch", "search", "config", "reporting", "lr_range", "integrations",
-    "trials", "codegen", "checkpoints", "lint", "analysis", "training", "databases", "results", "optimizers", "data",
-    "models", "schedules", "typos", "spec",
+    "trials", "codegen", "dry_run", "checkpoints", "lint", "analysis", "training", "databases", "results", "optimizers",
+    "data", "models", "schedules", "delimited", "addresses", "typos", "spec",
 )  # fmt: skip
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "Example")
 

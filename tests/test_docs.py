@@ -143,7 +143,8 @@ def test_every_config_and_every_room_has_its_reference(site):
     schedulers = _Page((site / "reference" / "conf-scheduler.html").read_text())
     assert {path.stem for path in (REPO / "conf" / "scheduler").glob("*.yaml")} <= schedulers.ids
     python = (site / "reference" / "python.html").read_text()
-    packages = {path.stem for path in (REPO / "lrbench").iterdir() if not path.name.startswith("_")} - {"cli", "conf"}
+    paths = [path for path in (REPO / "lrbench").iterdir() if path.suffix in ("", ".py")]
+    packages = {path.stem for path in paths if not path.name.startswith("_")} - {"cli", "conf"}
     assert not [package for package in packages if f"lrbench.{package}" not in python]
 
 

@@ -270,7 +270,7 @@ def test_the_report_of_a_sweep_is_about_all_of_it_and_only_it_whichever_call_tra
         done = run(tmp_path, *words)
         (path,) = tmp_path.glob("results/reports/*/verdict.json")
         verdicts.append(path.read_bytes())
-        assert f"wrote\t{path}" in done.stdout
+        assert f"wrote\t{path.with_name('report.html')}" in done.stdout
     assert verdicts[0] == verdicts[1]
     (section,) = json.loads(verdicts[0])["sections"]
     assert [workload["name"] for workload in section["workloads"]] == [next(iter(studies(tmp_path))).rpartition("/")[0]]

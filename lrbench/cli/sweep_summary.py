@@ -63,13 +63,16 @@ def report_sweep(session: Session) -> int:
     """
     # pandas and matplotlib take a while, and a sweep that is stopped needs neither.
     from lrbench import api
-    from lrbench.cli.report import show
+    from lrbench.cli.report import NOTHING_COMPARED, show
     from lrbench.studies.study import Study
 
     first = session.study[0]
     results_dir, uri = Path(first.values["results_dir"]), tracking_uri_of(first.plan)
     directory = results_dir / "reports" / _report_name(session.study)
-    return show(api.report(Study.of(session)), directory, log_to=(results_dir, uri) if uri else None)
+    code = show(api.report(Study.of(session)), directory, log_to=(results_dir, uri) if uri else None)
+    # One schedule alone has nothing to be compared with, as was asked for.
+    schedules = {contestant.values["scheduler"]["name"] for contestant in session.study}
+    return 0 if code == NOTHING_COMPARED and len(schedules) == 1 else code
 
 
 def _report_name(contestants: Sequence[Contestant]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from lrbench.runs.session import Session
-from lrbench.studies.contestants import Contestant, records_of
+from lrbench.studies.contestants import Contestant
 from lrbench.tracking.read_records import read_records
 
 _log = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ class Study:
         contestants: Sequence[Contestant] = session.study
         choices = {contestant.name: contestant.source.choice for contestant in contestants}
         if contestants:
+            from lrbench.studies.contestants import records_of  # with Optuna, without which a grid does
+
             records = records_of(contestants)
         else:
             records = {result.record: "run" for result in session.shown if result.record is not None and result.found}
