@@ -69,12 +69,14 @@ def write_html(analysis: Analysis, verdict: Verdict, directory: Path) -> Path:
 
 
 def pictures_of(page: Path) -> list[Path]:
-    """The files of the pictures on a page of `write_html`; none when it is no such page or not there."""
+    """The files of the pictures on a page of `write_html` that are there; none when it is no such page."""
     text = page.read_text(encoding="utf-8", errors="replace") if page.exists() else ""
     if _TITLE not in text:
         return []
     names = re.findall(r'<figure data-picture="([^"/]+)">', text)
-    return [page.parent / "figures" / f"{name}{ending}" for name in names for ending in (".svg", ".png")]
+    # Older reports have each picture as PNG too.
+    files = [page.parent / "figures" / f"{name}{ending}" for name in names for ending in (".svg", ".png")]
+    return [file for file in files if file.is_file()]
 
 
 def legible(text: str) -> Markup:
