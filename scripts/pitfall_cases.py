@@ -84,7 +84,6 @@ CASES = (
         why="`step_size=8` was meant as eight epochs and is eight batches: the rate is divided by ten twice an epoch.",
         mistake=_loop("scheduler = StepLR(optimizer, step_size=8, gamma=0.1)", per_batch="scheduler.step()"),
         right=_loop("scheduler = StepLR(optimizer, step_size=8, gamma=0.1)", per_epoch="scheduler.step()"),
-        check="scheduler=own/custom scheduler._target_=torch.optim.lr_scheduler.StepLR +scheduler.step_size=8",
         shows="The rate is spent within three epochs and ends at {mistake.last_rate:.1g}, far below what float32 "
         "weights notice.",
     ),

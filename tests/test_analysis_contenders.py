@@ -302,6 +302,17 @@ def test_a_rate_needs_three_tuning_seeds_and_finite_costs() -> None:
         tuned_rate([0.1, 0.2, 0.3], np.full((3, 3), np.inf))
 
 
+def test_schedules_whose_ratio_is_the_same_for_every_seed_are_compared_by_their_own_noise():
+    noise = np.array([0.95, 1.0, 1.05, 1.02])
+    runs = {"a": Seeds(1.0 * noise, (0, 1, 2, 3)), "b": Seeds(9.0 * noise, (0, 1, 2, 3))}
+    found = contenders(runs)
+    assert "unpaired" in found.method
+    assert [(c.schedule, c.state) for c in found.ranked] == [("a", "leader"), ("b", "worse")]
+    assert found.ranked[1].estimate == pytest.approx(np.log(9))
+    still = {name: Seeds(np.full(4, cost), (0, 1, 2, 3)) for name, cost in (("a", 1.0), ("b", 9.0))}
+    assert "no schedule varies" in contenders(still).reason
+
+
 def test_committed_simulations_keep_what_the_documentation_promises() -> None:
     folder = Path(__file__).parent.parent / "results" / "simulations"
     report = pd.read_csv(folder / "report.csv")

@@ -25,6 +25,7 @@ from lrbench.analysis.statistics.pairs import welch
 from lrbench.analysis.statistics.pareto import pareto_front
 from lrbench.analysis.statistics.profiles import speed_ratios, times_with_misses
 from lrbench.analysis.statistics.terms import Unavailable
+from lrbench.analysis.verdict.recommend import Gain
 from lrbench.analysis.verdict.verdict import verdict
 from lrbench.cli.known_truth import EVAL_EVERY, NUM_SEEDS, PROBLEMS, SCHEDULES, STEPS, Floats, Problem
 from lrbench.runs.compose import compose_plans
@@ -134,7 +135,9 @@ def judge_verdict(frame: pd.DataFrame) -> list[Check]:
                 Check(problem.dataset, f"verdict, {kind}", problem.winner, ", ".join(named) or "nobody", found)
             )
         chosen = advice[workload].scheduler if workload in advice else None
-        checks.append(Check(problem.dataset, "recommended", problem.winner, str(chosen), chosen == problem.winner))
+        gain = advice[workload].gain if workload in advice else None
+        sure = chosen == problem.winner and isinstance(gain, Gain) and gain.is_shown
+        checks.append(Check(problem.dataset, "recommended", problem.winner, str(chosen), sure))
     return checks
 
 

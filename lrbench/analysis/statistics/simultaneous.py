@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from lrbench.analysis.statistics.terms import FloatArray
+from lrbench.analysis.statistics.terms import TIE_TOLERANCE, FloatArray
 
 FEWEST_PAIRED = 4  # below it pairing costs more degrees of freedom than it removes noise
 
@@ -57,7 +57,8 @@ def shared_noise_of(costs: FloatArray) -> Noise:
     """Estimate the noise of schedules that share their seeds, and remove the effect of the seeds where it is visible.
 
     It is removed where the residuals' variances are smaller, by their mean standard deviation, than the schedules' own:
-    not where seeds do not matter, nor where one noisy schedule would spread its noise over all others.
+    not where seeds do not matter, nor where one noisy schedule would spread its noise over all others, nor where
+    nothing but the effect of the seeds varies.
 
     Args:
         costs: (..., num_seeds, k), finite; seed s is row s of every schedule.
@@ -70,8 +71,10 @@ def shared_noise_of(costs: FloatArray) -> Noise:
     residuals = centred - centred.mean(axis=-1, keepdims=True)
     degrees = (n - 1) * (k - 1) / k
     variances = (residuals**2).sum(axis=-2) / degrees
-    # Of two schedules the smaller of two estimates would be chosen too often by chance: pairs are paired.
-    paired = (np.sqrt(variances).sum(axis=-1) < np.sqrt(alone.variances).sum(axis=-1)) | (k == 2)
+    left, whole = np.sqrt(variances).sum(axis=-1), np.sqrt(alone.variances).sum(axis=-1)
+    # Of two schedules the smaller of two estimates would be chosen too often by chance: pairs are paired. Where the
+    # seeds explain all there is, no scale would be left.
+    paired = ((left < whole) | (k == 2)) & (left > TIE_TOLERANCE * whole)
     chosen = paired[..., None]
     return Noise(
         np.where(chosen, variances, alone.variances),
