@@ -73,17 +73,9 @@ def sweep(
         ValueError: see `run`. What goes wrong in one run stops no other; it is in `Study.failed`.
         KeyboardInterrupt: see `run`.
     """
-    from lrbench.runs.hydra_app import run_app
-    from lrbench.runs.jobs import literal
     from lrbench.runs.words import override_words
-    from lrbench.studies.study import Study
 
-    words = ["-m", *override_words(config)]
-    if search is not None:
-        words += ["hydra/sweeper=optuna", *(f"hydra.sweeper.{name}={literal(value)}" for name, value in search.items())]
-    with _session(on_progress) as session:
-        run_app(words, session)
-    return Study.of(session)
+    return _swept([*override_words(config), *_search_words(search)], on_progress)
 
 
 def compare(
@@ -123,27 +115,19 @@ def compare(
         ValueError: see `run`, or `train` cannot be sent to a worker process. What it raises is in `Study.failed`.
         KeyboardInterrupt: see `run`.
     """
-    from lrbench.runs.hydra_app import run_app
     from lrbench.runs.own_loop import pickled, words_of
     from lrbench.runs.words import override_words
-    from lrbench.studies.study import Study
 
-    loop = words_of(train, name=name or train.__name__, metric=metric, total_steps=total_steps)
-    words = ["-m", *loop, *override_words({"scheduler": list(schedules), **config})]
+    words = words_of(train, name=name or train.__name__, metric=metric, total_steps=total_steps)
+    words += override_words({"scheduler": list(schedules), **config})
     if tune is None:
         words += override_words({"optimizer.lr": list(lr), "seed": list(range(seeds))})
     else:
         low, high = lr
-        words += [
-            "hydra/sweeper=optuna",
-            f"hydra.sweeper.num_trials={tune}",
-            f"hydra.sweeper.final_seeds={seeds}",
-            f"optimizer.lr=tag(log,interval({low!r},{high!r}))",
-            *override_words({"seed": list(range(tuning_seeds))}),
-        ]
-    with _session(on_progress, loop=pickled(train)) as session:
-        run_app(words, session)
-    return Study.of(session)
+        words += [f"optimizer.lr=tag(log,interval({low!r},{high!r}))"]
+        words += override_words({"seed": list(range(tuning_seeds))})
+        words += _search_words({"num_trials": tune, "final_seeds": seeds})
+    return _swept(words, on_progress, loop=pickled(train))
 
 
 def read(
@@ -240,15 +224,9 @@ def recommend(source: "Source | Report", **options: Any) -> "list[Recommendation
     Raises:
         ValueError: see `report`.
     """
-    from lrbench.analysis.verdict.recommend import recommend as recommend_one
     from lrbench.reporting.report import Report
 
-    analysis = (source if isinstance(source, Report) else report(source, **options)).analysis
-    return [
-        recommend_one(analysis.question, section, facts.name)
-        for section in analysis.sections
-        for facts in section.workloads
-    ]
+    return (source if isinstance(source, Report) else report(source, **options)).recommendations
 
 
 def preview(**config: object) -> "pd.DataFrame":
@@ -350,6 +328,23 @@ def scheduler(
         warmup=bind_warmup(read_component("warmup", ramp_name, ramp)),
         name=name,
     )
+
+
+def _search_words(search: Mapping[str, object] | None) -> list[str]:
+    from lrbench.runs.jobs import literal
+
+    if search is None:
+        return []
+    return ["hydra/sweeper=optuna", *(f"hydra.sweeper.{name}={literal(value)}" for name, value in search.items())]
+
+
+def _swept(words: Sequence[str], on_progress: OnProgress | None, *, loop: bytes | None = None) -> "Study":
+    from lrbench.runs.hydra_app import run_app
+    from lrbench.studies.study import Study
+
+    with _session(on_progress, loop=loop) as session:
+        run_app(["-m", *words], session)
+    return Study.of(session)
 
 
 def _plans(config: Mapping[str, object]) -> "list[Plan]":

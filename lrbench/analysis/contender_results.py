@@ -1,4 +1,4 @@
-"""Who may be the best of each workload, and over all: runs of the fields as costs (METRICS.md, rows 15 and 18)."""
+"""Who may be the best of each workload, and over all: runs of the fields as costs (docs/metrics.md, rows 15 and 18)."""
 
 from collections.abc import Mapping, Sequence
 

@@ -41,9 +41,10 @@ def main(arguments: list[str]) -> int:
             raise ValueError(f"out must end in {', '.join(_FORMATS)}, got {str(target)!r}")
         if not target.absolute().parent.is_dir():
             raise ValueError(f"out={target}: there is no directory {target.absolute().parent}")
-    from lrbench.runs.rates import table_of  # torch
-
     plans = compose_plans([word for word in arguments if not word.startswith("out=")])
+    # torch comes after everything that can be refused without it.
+    from lrbench.runs.rates import table_of
+
     tables = {label: table_of(plan) for label, plan in zip(labels_of(plans), plans, strict=True)}
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal else _WIDTH_OF_A_FILE

@@ -10,11 +10,10 @@ import math
 import pandas as pd
 
 from lrbench import api
-from lrbench.analysis.analyse import analyse
 from lrbench.analysis.declare import declare, mixture_of
 from lrbench.analysis.statistics.terms import Unavailable
-from lrbench.analysis.verdict.recommend import recommend
 from lrbench.cli.results_source import parse
+from lrbench.reporting.report import Report
 
 _FACTS = ("workload", "dataset", "model", "optimizer")
 
@@ -26,17 +25,11 @@ def main(arguments: list[str]) -> int:
     mixture = mixture_of(frame, is_selected=words.is_selected)
     described = {name: words.options[name] for name in _FACTS if name in words.options}
     frame, notes = nearest_budget(like(frame, described), words.options.get("budget.steps"))
-    settings = declare(frame, **words.declared)
-    analysis = analyse(frame, settings=settings)
-    found = [
-        recommend(analysis.question, section, facts.name)
-        for section in analysis.sections
-        for facts in section.workloads
-    ]
-    findings = [finding.sentence for finding in (*mixture, *analysis.findings)]
-    for sentence in (*findings, *notes, *(item.sentence for item in found)):
+    report = Report.of(frame, declare(frame, **words.declared), mixture=mixture)
+    findings = [finding.sentence for finding in report.analysis.findings]
+    for sentence in (*findings, *notes, *(item.sentence for item in report.recommendations)):
         print(sentence)
-    return 4 if all(isinstance(item.scheduler, Unavailable) for item in found) else 0
+    return 4 if all(isinstance(item.scheduler, Unavailable) for item in report.recommendations) else 0
 
 
 def like(frame: pd.DataFrame, described: dict[str, str]) -> pd.DataFrame:

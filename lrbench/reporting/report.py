@@ -13,6 +13,7 @@ from lrbench.analysis.audit.findings import Finding
 from lrbench.analysis.machine_files import ranking_table, write_machine_files
 from lrbench.analysis.model import Analysis
 from lrbench.analysis.short_names import with_short_names
+from lrbench.analysis.verdict.recommend import Recommendation
 from lrbench.analysis.verdict.verdict import Verdict, verdict
 
 
@@ -58,6 +59,11 @@ class Report:
         """Both with short names of workloads, for people."""
         analysis = with_short_names(self.analysis)
         return analysis, verdict(analysis)
+
+    @property
+    def recommendations(self) -> list[Recommendation]:
+        """Which schedule to use, one a workload and budget."""
+        return [item for section in self.verdict.sections for item in section.recommendations]
 
     @property
     def compares_something(self) -> bool:
