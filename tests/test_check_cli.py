@@ -42,6 +42,20 @@ def test_a_finding_is_one_line_with_schedule_severity_rule_and_message(capsys):
     assert printed.err == "lrbench: 1 schedule checked: 1 warning\n"
 
 
+def test_json_is_one_object_with_every_finding_and_the_same_exit_code(tmp_path, capsys):
+    assert main(["strict=true", "--json", *T_MAX_500]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schedules"], document["unread"]) == (["cosine"], [])
+    (found,) = document["findings"]
+    assert (found["schedule"], found["severity"], found["rule"], found["line"]) == ("cosine", "warning", "t-max", None)
+    good = tmp_path / "good.py"
+    good.write_text("x = 1\n")
+    assert main(["--code", str(good), str(tmp_path / "absent.py"), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "files": [str(good)], "findings": [], "unread": [str(tmp_path / "absent.py")],
+    }  # fmt: skip
+
+
 def test_strict_makes_a_warning_fail_and_a_note_pass(capsys):
     assert main(["strict=true", *T_MAX_500]) == 1
     assert main(["strict=false", *T_MAX_500]) == 0
@@ -111,7 +125,7 @@ def test_a_warning_in_code_fails_only_when_strict(tmp_path):
 
 
 def test_wrong_words_and_files_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"takes config overrides, strict=true or --code FILE..., got '--cod'"):
+    with pytest.raises(ValueError, match=r"takes config overrides, strict=true, --json or --code FILE..., got '--cod'"):
         main(["--cod", "x.py"])
     with pytest.raises(ValueError, match="takes the files to look at, got none"):
         main(["--code"])

@@ -211,6 +211,28 @@ def test_recommend_says_what_to_use_for_the_described_workload(results, capsys):
     assert main(["recommend", diverged]) == 4
 
 
+@pytest.mark.parametrize("command", ["report", "recommend"])
+def test_json_is_one_object_by_the_names_of_the_verdict_with_the_same_exit_code(
+    results, without_page, tmp_path, capsys, command
+):
+    file = results(spread_out(workloads=1))
+    code = main([command, file])
+    said = capsys.readouterr().out
+    assert main([command, file, "--json"]) == code == 0
+    document = json.loads(capsys.readouterr().out)
+    verdict_file = json.loads((tmp_path / "report" / "verdict.json").read_text()) if command == "report" else None
+    if verdict_file is None:
+        assert document["recommendations"][0]["scheduler"] == "linear"
+        assert document["recommendations"][0]["sentence"] in said
+    else:
+        assert document == verdict_file
+    nothing = results(field({"constant": [1.0] * 3}, state="diverged"))
+    assert main([command, nothing, "--json"]) == 4
+    assert isinstance(json.loads(capsys.readouterr().out), dict)
+    assert main([command, "results=absent.csv", "--json"]) == 1
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.slow
 def test_a_report_on_runs_of_mlflow_is_logged_there_as_a_run_of_its_own(tmp_path, capsys):
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"

@@ -1,8 +1,9 @@
 """Standard output and error as a command sees them: closed or full, they lose words, never the work."""
 
+import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
@@ -46,6 +47,24 @@ class Output:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
+
+
+def split_json(arguments: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether `--json` is among the words of a command, and the others.
+
+    With it the command prints one JSON object on standard output and nothing else there, by the names of verdict.json;
+    messages stay on standard error and exit codes as they are. What is refused prints no object.
+    """
+    return "--json" in arguments, [word for word in arguments if word != "--json"]
+
+
+def print_json(document: Mapping[str, object]) -> None:
+    """Print the one object, on one line.
+
+    Raises:
+        ValueError: a number in it is not finite, which JSON does not have.
+    """
+    print(json.dumps(document, ensure_ascii=False, allow_nan=False))
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""`lrbench recommend [results=FILE | tracking.experiment=A,B] [dataset=NAME] [model=NAME] [budget.steps=STEPS]`.
+"""`lrbench recommend [results=FILE | tracking.experiment=A,B] [dataset=NAME] [model=NAME] [budget.steps=N] [--json]`.
 
 Which schedule to use, from the runs there are: the choice, what it gains and risks, and how many more seeds would
 settle the pairs that are undecided. `workload`, `dataset`, `model` and `optimizer` say which runs are evidence for
 yours, and `budget.steps` takes those of the nearest budget; every other option is one of `lrbench report`.
+`--json` prints the recommendations as one object.
 """
 
 import math
@@ -11,7 +12,9 @@ import pandas as pd
 
 from lrbench import api
 from lrbench.analysis.declare import declare, mixture_of
+from lrbench.analysis.model import to_plain
 from lrbench.analysis.statistics.terms import Unavailable
+from lrbench.cli.outputs import print_json, split_json
 from lrbench.cli.results_source import parse
 from lrbench.reporting.report import Report
 
@@ -20,16 +23,19 @@ _FACTS = ("workload", "dataset", "model", "optimizer")
 
 def main(arguments: list[str]) -> int:
     """Print one recommendation a workload; 4 when there is nothing to recommend."""
-    words = parse(arguments, command="recommend", own=(*_FACTS, "budget.steps"))
+    as_json, rest = split_json(arguments)
+    words = parse(rest, command="recommend", own=(*_FACTS, "budget.steps"))
     frame = api.read(words.source, **words.selection)
     mixture = mixture_of(frame, is_selected=words.is_selected)
     described = {name: words.options[name] for name in _FACTS if name in words.options}
     frame, notes = nearest_budget(like(frame, described), words.options.get("budget.steps"))
     report = Report.of(frame, declare(frame, **words.declared), mixture=mixture)
-    findings = [finding.sentence for finding in report.analysis.findings]
-    for sentence in (*findings, *notes, *(item.sentence for item in report.recommendations)):
-        print(sentence)
-    return 4 if all(isinstance(item.scheduler, Unavailable) for item in report.recommendations) else 0
+    findings, items = report.analysis.findings, report.recommendations
+    if as_json:
+        print_json({"findings": to_plain(findings), "notes": notes, "recommendations": to_plain(items)})
+    else:
+        print("\n".join([*(f.sentence for f in findings), *notes, *(item.sentence for item in items)]))
+    return 4 if all(isinstance(item.scheduler, Unavailable) for item in items) else 0
 
 
 def like(frame: pd.DataFrame, described: dict[str, str]) -> pd.DataFrame:

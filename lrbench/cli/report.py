@@ -1,4 +1,4 @@
-"""`lrbench report [results=FILE | tracking.experiment=A,B] [metric=NAME] [target=VALUE] [out=DIR] [--full]`.
+"""`lrbench report [results=FILE | tracking.experiment=A,B] [metric=NAME] [target=VALUE] [out=DIR] [--full] [--json]`.
 
 Who is fastest, who ends best, how sure that is: report.html, report.md, ranking.csv, metrics.csv and verdict.json.
 
@@ -6,7 +6,7 @@ Runs come from MLflow (`results_dir=results` or `tracking.uri=...`, selected by 
 `tag.NAME=VALUE`), or from a tidy CSV or Parquet file (`column.scheduler=sched` reads its column `sched` as
 `scheduler`). The direction of `val/loss` and `val/accuracy` is known, that of any other metric must be given. Without
 `target=` (or `target.WORKLOAD=`) it is the median final value of `constant`. `bootstrap_seed=0` fixes every bootstrap.
-The first screen is printed; `--full` prints the whole ranking and every sentence.
+The first screen is printed; `--full` prints the whole ranking and every sentence, `--json` what verdict.json has.
 A report on runs of MLflow is logged there as a run of its own; `log=false` leaves that out.
 """
 
@@ -20,7 +20,9 @@ from rich.console import Console
 
 from lrbench import api
 from lrbench.analysis.audit.findings import plural
+from lrbench.analysis.machine_files import verdict_document
 from lrbench.analysis.verdict.screen_text import main_section, screen_table
+from lrbench.cli.outputs import print_json, split_json
 from lrbench.cli.results_source import parse
 from lrbench.reporting.report import Report
 from lrbench.tracking.received import refuse_links
@@ -41,8 +43,9 @@ def main(arguments: list[str]) -> int:
         0; 3 when it could not be logged to MLflow; 4 when it is a report on why nothing can be compared: one
         schedule, or no two that have a run which finished without diverging.
     """
-    is_full = "--full" in arguments
-    words = parse([word for word in arguments if word != "--full"], command="report", own=("out", "log"))
+    as_json, rest = split_json(arguments)
+    is_full = "--full" in rest
+    words = parse([word for word in rest if word != "--full"], command="report", own=("out", "log"))
     is_logged = words.options.get("log", "true")
     if is_logged not in ("true", "false"):
         raise ValueError(f"log must be true or false, got {is_logged!r}")
@@ -50,16 +53,24 @@ def main(arguments: list[str]) -> int:
     default = "report" if "results" in words.options else str(words.results_dir / "report")
     directory = Path(words.options.get("out", default)).expanduser().absolute()
     log_to = (words.results_dir, words.uri) if "results" not in words.options and is_logged == "true" else None
-    return show(report, directory, log_to=log_to, is_full=is_full)
+    return show(report, directory, log_to=log_to, is_full=is_full, as_json=as_json)
 
 
-def show(report: Report, directory: Path, *, log_to: tuple[Path, str] | None, is_full: bool = False) -> int:
+def show(
+    report: Report,
+    directory: Path,
+    *,
+    log_to: tuple[Path, str] | None,
+    is_full: bool = False,
+    as_json: bool = False,
+) -> int:
     """Write a report's files, print its summary, and record it.
 
     Args:
         report: of an analysis.
         directory: gets the files.
         is_full: print everything there is to say, not only the first screen.
+        as_json: print what verdict.json has instead.
         log_to: folder of the records and tracking URI of the run that keeps the report; None for no such run.
 
     Returns:
@@ -70,11 +81,11 @@ def show(report: Report, directory: Path, *, log_to: tuple[Path, str] | None, is
         # It loads MLflow, which takes seconds, while the page is drawn.
         sender = None if log_to is None else stack.enter_context(Sender(log_to[0] / "sender.log"))
         files = report.save(directory)
-        if is_full:
-            print_all(report)
+        if as_json:
+            print_json(verdict_document(report.analysis, report.verdict))
         else:
-            print_summary(report)
-        print(f"wrote\t{files[0]}\nbeside it\t{', '.join(path.name for path in files[1:])}")
+            (print_all if is_full else print_summary)(report)
+            print(f"wrote\t{files[0]}\nbeside it\t{', '.join(path.name for path in files[1:])}")
         unsent: Sequence[object] = ()
         if sender is not None and log_to is not None:
             from lrbench.runs.report_record import record_report
