@@ -5,14 +5,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lrbench.api import check, compare, export, preview, read, recommend, report, run, scheduler, sweep
+    from lrbench.api import (
+        check,
+        compare,
+        export,
+        predict,
+        preview,
+        probes,
+        read,
+        recommend,
+        report,
+        run,
+        scheduler,
+        sweep,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
     "check",
     "compare",
     "export",
+    "predict",
     "preview",
+    "probes",
     "read",
     "recommend",
     "report",

@@ -24,13 +24,29 @@ if TYPE_CHECKING:
     from lrbench.lint import Finding
     from lrbench.reporting.report import Report
     from lrbench.runs.own_loop import TrainLoop
+    from lrbench.runs.result import Result
     from lrbench.runs.run import Run
     from lrbench.runs.session import Session
+    from lrbench.studies.prediction import Prediction
     from lrbench.studies.study import Study
+    from lrbench.tracking.read import Parameters
 
     Source = Study | Run | Sequence[Run] | pd.DataFrame | Path | str
 
-__all__ = ["check", "compare", "export", "preview", "read", "recommend", "report", "run", "scheduler", "sweep"]
+__all__ = [
+    "check",
+    "compare",
+    "export",
+    "predict",
+    "preview",
+    "probes",
+    "read",
+    "recommend",
+    "report",
+    "run",
+    "scheduler",
+    "sweep",
+]
 _SNIPPETS = ("torch", "optax", "transformers")
 
 
@@ -136,6 +152,7 @@ def read(
     experiments: Sequence[str] | None = None,
     tags: Mapping[str, str] | None = None,
     columns: Mapping[str, str] | None = None,
+    parameters: "Parameters" = "varying",
 ) -> "pd.DataFrame":
     """Read results into the tidy frame of `lrbench.results.schema`: one row is one evaluation.
 
@@ -145,6 +162,7 @@ def read(
         experiments: names of MLflow experiments; None for all.
         tags: of MLflow runs, all of which they must have.
         columns: of a file: our name -> its name.
+        parameters: config values as columns: those in which runs differ, or all.
 
     Raises:
         ValueError: there is no such file, database or experiment; nothing is there; or a column is missing.
@@ -154,7 +172,9 @@ def read(
     from lrbench.runs.run import Run
     from lrbench.studies.study import Study
 
-    if isinstance(source, Study | Run):
+    if isinstance(source, Study):
+        return source.frame if parameters == "varying" else source.read(parameters)
+    if isinstance(source, Run):
         return source.frame
     if isinstance(source, pd.DataFrame):
         from lrbench.results.completion import complete_frame
@@ -171,7 +191,7 @@ def read(
         return read_file(path, columns=columns or {})
     from lrbench.tracking.read import read_runs
 
-    frame = read_runs(str(source), experiments=experiments, tags=tags, parameters="varying")
+    frame = read_runs(str(source), experiments=experiments, tags=tags, parameters=parameters)
     if frame.empty:
         selected = [] if experiments is None else [f"tracking.experiment={','.join(experiments)}"]
         selected += [f"tag.{name}={value}" for name, value in (tags or {}).items()]
@@ -227,6 +247,77 @@ def recommend(source: "Source | Report", **options: Any) -> "list[Recommendation
     from lrbench.reporting.report import Report
 
     return (source if isinstance(source, Report) else report(source, **options)).recommendations
+
+
+def probes(*, on_progress: OnProgress | None = None, **config: object) -> "Study":
+    """Train what `predict` needs: wsd with decays of .2 and .6, step and cosine, a quarter as long, on two seeds.
+
+    Args:
+        on_progress: see `run`; about all runs together.
+        config: of the long training, its budget included; see `run`. `seed` may be a list.
+
+    Raises:
+        ValueError: see `run`; or a schedule is given, or the budget is too short. What goes wrong in one run is in
+            `Study.failed`.
+        KeyboardInterrupt: see `run`.
+    """
+    from lrbench.runs.words import override_words
+
+    if "scheduler" in config:
+        raise ValueError("the probes have schedules of their own; give those to be ranked to lrbench.predict")
+    return probes_of_words(override_words(config), on_progress)
+
+
+def probes_of_words(words: Sequence[str], on_progress: OnProgress | None = None) -> "Study":
+    """See `probes`; `words` are overrides."""
+    from lrbench.runs.compose import compose_plans
+    from lrbench.runs.hydra_app import run_app
+    from lrbench.studies.prediction import probe_words
+    from lrbench.studies.study import Study
+
+    shown: list[Result] = []
+    with _session(on_progress) as session:
+        for grid in probe_words(words, compose_plans(list(words))[0].budget.total_steps):
+            if not session.stop_code:
+                run_app(["-m", *grid], session)
+                shown += session.shown
+        session.arrange(shown)
+    return Study.of(session)
+
+
+def predict(
+    source: "Source",
+    *,
+    total_steps: int,
+    schedules: Sequence[str | Mapping[str, Any]] | None = None,
+    optimise: bool = False,
+    **selection: Any,
+) -> "Prediction":
+    """Rank schedules at a length that nobody trained, or refuse; see docs/predict.md for when to believe it.
+
+    Args:
+        source: short runs of one workload and peak rate, such as `probes` trains; see `read`.
+        total_steps: of the training that is asked about, warmup included.
+        schedules: names, or mappings with a name and parameters; None for the whole gallery. Those of the short runs
+            are ranked as well.
+        optimise: whether to add the shape with the lowest loss under the law.
+        selection: see `read`.
+
+    Returns:
+        `.refused` says why there are no ranks, where the law does not hold or cannot be told.
+
+    Raises:
+        ValueError: see `read`; the runs are of several workloads, are not shorter, or their rates cannot be made again.
+    """
+    from lrbench.config.component import read_component
+    from lrbench.studies.prediction import predict
+
+    nodes = None
+    if schedules is not None:
+        given = [{"name": item} if isinstance(item, str) else dict(item) for item in schedules]
+        nodes = [read_component("scheduler", item.pop("name"), item) for item in given]
+    frame = read(source, parameters="all", **selection)
+    return predict(frame, schedulers=nodes, total_steps=total_steps, optimise=optimise)
 
 
 def preview(**config: object) -> "pd.DataFrame":

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lrbench.analysis.predict import predict_ranks
+from lrbench.analysis.predict import fit_probes, predict_ranks
 from lrbench.analysis.statistics.power_law import multi_power_law
 from lrbench.analysis.statistics.power_law_fit import Probe, fit_law
 from lrbench.analysis.statistics.terms import Unavailable
@@ -41,7 +41,7 @@ def test_the_fit_finds_the_law_that_made_the_curves():
 
 @pytest.mark.slow
 def test_untried_schedules_at_four_times_the_length_are_ranked_as_the_law_has_them():
-    found = predict_ranks(probes(), UNTRIED)
+    found = predict_ranks(fit_probes(probes()), probes(), UNTRIED)
     by_law = sorted(UNTRIED, key=lambda name: float(multi_power_law(UNTRIED[name], LONG, **TRUE)))
     assert [item.name for item in found] == by_law
     assert [item.rank for item in found] == [1, 2, 3, 4, 5]
@@ -50,7 +50,8 @@ def test_untried_schedules_at_four_times_the_length_are_ranked_as_the_law_has_th
 
 @pytest.mark.slow
 def test_one_seed_gives_ranks_without_intervals_and_probes_show_their_short_rank_beside():
-    found = predict_ranks(probes(seeds=[0]), {name: shape(LONG) for name, shape in SHAPES.items()})
+    short = probes(seeds=[0])
+    found = predict_ranks(fit_probes(short), short, {name: shape(LONG) for name, shape in SHAPES.items()})
     assert {item.interval for item in found} == {None}
     last = {probe.name: probe.losses[-1] for probe in probes(seeds=[0])}
     assert {item.name: item.short_rank for item in found} == {
@@ -69,6 +70,6 @@ def test_one_seed_gives_ranks_without_intervals_and_probes_show_their_short_rank
     ids=["overfits", "breaks the law", "one shape", "few evaluations"],
 )
 def test_it_refuses_where_the_law_does_not_hold_or_cannot_be_told(given, reason):
-    found = predict_ranks(given, UNTRIED)
+    found = fit_probes(given)
     assert isinstance(found, Unavailable)
     assert reason in found.reason

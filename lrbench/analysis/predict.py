@@ -10,13 +10,27 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from lrbench.analysis.statistics.power_law_fit import Law, Probe, fit_law
+from lrbench.analysis.statistics.power_law_fit import Law, Probe, fit_law, split_warmup
 from lrbench.analysis.statistics.terms import FloatArray, Interval, Unavailable
 
 _KNOWN = 0.8  # of a probe, when its end is predicted
 _FEWEST = 20  # evaluations, for the seven parameters
 _REFITS = 20
-_LEVEL = 0.8
+LEVEL = 0.8
+_METHOD = "refits on resampled seeds"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The law of some probes.
+
+    Attributes:
+        law: fitted to the means over seeds.
+        refits: fitted to means over seeds drawn with replacement; none where some probe has one seed.
+    """
+
+    law: Law
+    refits: tuple[Law, ...]
 
 
 @dataclass(frozen=True)
@@ -36,44 +50,82 @@ class Predicted:
     short_rank: int | None
 
 
-def predict_ranks(
-    probes: Sequence[Probe], schedules: Mapping[str, FloatArray], *, warmup: float = 0.0, random_seed: int = 0
-) -> list[Predicted] | Unavailable:
-    """Rank schedules by the loss that the law, fitted to the probes, predicts at their end.
+def fit_probes(probes: Sequence[Probe], *, random_seed: int = 0) -> Fit | Unavailable:
+    """Fit the law, and again on resampled seeds.
 
     Args:
         probes: of one peak rate and workload; those of one name are seeds of one schedule, evaluated at equal steps.
-        schedules: name -> rates of every update relative to the peak rate of the probes, warmup left out.
-        warmup: sum of the relative rates of their warmup.
         random_seed: of the resampling.
 
     Returns:
-        Best first; `Unavailable` where the law does not hold for the probes or they cannot tell.
+        `Unavailable` where the law does not hold for the probes or they cannot tell.
     """
-    seeds: dict[str, list[Probe]] = defaultdict(list)
-    for probe in probes:
-        seeds[probe.name].append(probe)
-    reason = too_little(seeds)
-    if reason is not None:
-        return reason
+    seeds = by_name(probes)
     means = [_mean(runs) for runs in seeds.values()]
-    reason = rises(means, seeds) or missed_end(means, seeds)
+    reason = too_little(seeds) or rises(means, seeds) or missed_end(means, seeds)
     if reason is not None:
         return reason
     law = fit_law(means)
-    losses = _losses(law, schedules, warmup)
-    intervals: list[Interval | None] = [None] * len(losses)
-    if all(len(runs) > 1 for runs in seeds.values()):
-        ranks = _resampled_ranks(seeds, schedules, law, warmup=warmup, random_seed=random_seed)
-        tails = np.quantile(ranks, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0, method="closest_observation").T
-        intervals = [Interval(float(a), float(b), _LEVEL, "refits on resampled seeds") for a, b in tails]
-    short = dict(zip(seeds, rankdata([probe.losses[-1] for probe in means], method="min").tolist(), strict=True))
-    ranks_now = rankdata(losses, method="min").tolist()
+    if any(len(runs) < 2 for runs in seeds.values()):
+        return Fit(law, ())
+    random = np.random.default_rng(random_seed)
+    drawn = [
+        [_mean([runs[i] for i in random.integers(len(runs), size=len(runs))]) for runs in seeds.values()]
+        for _ in range(_REFITS)
+    ]
+    return Fit(law, tuple(fit_law(means, start=law) for means in drawn))
+
+
+def predict_ranks(fit: Fit, probes: Sequence[Probe], schedules: Mapping[str, FloatArray]) -> list[Predicted]:
+    """Rank schedules by the loss that the law predicts at their end.
+
+    Args:
+        fit: to the probes.
+        probes: whose order by the short runs stands beside.
+        schedules: name -> rates of every update, warmup included, relative to the peak rate of the probes.
+
+    Returns:
+        Best first.
+    """
+    split = [split_warmup(rates) for rates in schedules.values()]
+    ranks = _ranks(fit.law, split)
+    intervals = _intervals(np.array([_ranks(law, split) for law in fit.refits]), ranks)
+    short = short_ranks(probes)
     found = [
-        Predicted(name, int(rank), interval, int(short[name]) if name in short else None)
-        for name, rank, interval in zip(schedules, ranks_now, intervals, strict=True)
+        Predicted(name, int(rank), interval, short.get(name))
+        for name, rank, interval in zip(schedules, ranks, intervals, strict=True)
     ]
     return sorted(found, key=lambda item: item.rank)
+
+
+def best_of(fit: Fit, schedules: Mapping[float, FloatArray]) -> tuple[float, Interval | None]:
+    """The value of a parameter with the lowest predicted loss, and its interval over the refits.
+
+    Args:
+        fit: of some probes.
+        schedules: value -> rates, see `predict_ranks`.
+    """
+    values, split = list(schedules), [split_warmup(rates) for rates in schedules.values()]
+    best = [values[int(np.argmin(_losses(law, split)))] for law in (fit.law, *fit.refits)]
+    if not fit.refits:
+        return best[0], None
+    low, high = np.quantile(best[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="closest_observation")
+    return best[0], Interval(min(float(low), best[0]), max(float(high), best[0]), LEVEL, _METHOD)
+
+
+def short_ranks(probes: Sequence[Probe]) -> dict[str, int]:
+    """The baseline: ranks of the probes' schedules by their measured last loss, the mean over seeds."""
+    seeds = by_name(probes)
+    last = [float(np.mean([run.losses[-1] for run in runs])) for runs in seeds.values()]
+    return dict(zip(seeds, rankdata(last, method="min").astype(int).tolist(), strict=True))
+
+
+def by_name(probes: Sequence[Probe]) -> dict[str, list[Probe]]:
+    """Group seeds of one schedule."""
+    seeds: dict[str, list[Probe]] = defaultdict(list)
+    for probe in probes:
+        seeds[probe.name].append(probe)
+    return dict(seeds)
 
 
 def too_little(seeds: Mapping[str, Sequence[Probe]]) -> Unavailable | None:
@@ -127,22 +179,23 @@ def _mean(runs: Sequence[Probe]) -> Probe:
     return Probe(runs[0].name, runs[0].rates, runs[0].warmup, runs[0].steps, losses)
 
 
-def _losses(law: Law, schedules: Mapping[str, FloatArray], warmup: float) -> list[float]:
-    return [law.loss(rates, warmup=warmup) for rates in schedules.values()]
+def _losses(law: Law, split: Sequence[tuple[float, FloatArray]]) -> list[float]:
+    return [law.loss(rates, warmup=warmup) for warmup, rates in split]
 
 
-def _resampled_ranks(
-    seeds: Mapping[str, Sequence[Probe]],
-    schedules: Mapping[str, FloatArray],
-    law: Law,
-    *,
-    warmup: float,
-    random_seed: int,
-) -> FloatArray:
-    """Ranks after refits on seeds drawn with replacement: (_REFITS, num_schedules)."""
-    random = np.random.default_rng(random_seed)
-    ranks = []
-    for _ in range(_REFITS):
-        drawn = [_mean([runs[i] for i in random.integers(len(runs), size=len(runs))]) for runs in seeds.values()]
-        ranks.append(rankdata(_losses(fit_law(drawn, start=law), schedules, warmup)))
-    return np.array(ranks)
+def _ranks(law: Law, split: Sequence[tuple[float, FloatArray]]) -> FloatArray:
+    return np.asarray(rankdata(_losses(law, split), method="min"))
+
+
+def _intervals(refitted: FloatArray, ranks: FloatArray) -> list[Interval | None]:
+    """Of each rank, which is within.
+
+    Args:
+        refitted: (num_refits, num_schedules) ranks.
+        ranks: (num_schedules,).
+    """
+    if not len(refitted):
+        return [None] * len(ranks)
+    low, high = np.quantile(refitted, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0, method="closest_observation")
+    pairs = zip(np.minimum(low, ranks).tolist(), np.maximum(high, ranks).tolist(), strict=True)
+    return [Interval(a, b, LEVEL, _METHOD) for a, b in pairs]

@@ -29,6 +29,7 @@ COMMANDS = {
     "export": "print a schedule as plain PyTorch",
     "report": "compare the schedules of all runs, say who wins and how sure that is",
     "recommend": "say which schedule to use, from the runs there are",
+    "predict": "name the best of all schedules at four times the length from four short runs, or refuse",
     "ui": "look at the runs in the browser: learning curves and rates of all of them",
     "sync": "send records that have not reached MLflow yet",
     "import": "turn results in the formats of others into a file or into MLflow runs",
@@ -47,9 +48,10 @@ class _Terminated(BaseException):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0 done; 1 refused or failed; 3 trained, but the record has not reached MLflow; 128 + number of the signal that
-    stopped it: 129 hung up, 130 interrupted, 143 terminated. That nobody reads on (`lrbench ... | head`) changes
-    nothing; that what is printed cannot be written makes 1 of 0, but for a training, whose record has it all.
+    0 done; 1 refused or failed; 3 trained, but the record has not reached MLflow; 4 nothing can be recommended or
+    predicted; 128 + number of the signal that stopped it: 129 hung up, 130 interrupted, 143 terminated. That nobody
+    reads on (`lrbench ... | head`) changes nothing; that what is printed cannot be written makes 1 of 0, but for a
+    training, whose record has it all.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     name, rest = (words[0], words[1:]) if words and words[0] in COMMANDS else ("run", words)

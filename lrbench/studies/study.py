@@ -11,6 +11,7 @@ import pandas as pd
 
 from lrbench.runs.session import Session
 from lrbench.studies.contestants import Contestant
+from lrbench.tracking.read import Parameters
 from lrbench.tracking.read_records import read_records
 
 _log = logging.getLogger(__name__)
@@ -53,6 +54,10 @@ class Study:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """Evaluations of all its runs; the columns of `lrbench.results.schema`."""
-        frame = read_records(list(self.records), parameters="varying")
+        return self.read("varying")
+
+    def read(self, parameters: Parameters) -> pd.DataFrame:
+        """The same, with those config values in which runs differ, or all."""
+        frame = read_records(list(self.records), parameters=parameters)
         roles = {path.name: role for path, role in self.records.items()}
         return frame.assign(role=frame["run_id"].map(roles).astype(frame["role"].dtype))

@@ -42,6 +42,14 @@ class Probe:
     steps: FloatArray
     losses: FloatArray
 
+    @classmethod
+    def of(cls, name: str, rates: FloatArray, steps: FloatArray, losses: FloatArray) -> "Probe":
+        """Make it from a whole run: its warmup is split off, and what was evaluated during it is left out."""
+        warmup, rest = split_warmup(rates)
+        first = len(rates) - len(rest)
+        kept = steps > first
+        return cls(name, rest, warmup, steps[kept] - first, losses[kept])
+
     def before(self, share: float) -> "Probe":
         """The same probe, of which only evaluations up to a share of its updates are known."""
         kept = self.steps <= share * len(self.rates)
@@ -62,6 +70,20 @@ class Law:
     def loss(self, rates: FloatArray, *, warmup: float) -> float:
         """Predict the loss at the end of some rates, which are as those of a `Probe`."""
         return float(multi_power_law(rates, len(rates), **self.parameters, S0=warmup))
+
+
+def split_warmup(rates: FloatArray) -> tuple[float, FloatArray]:
+    """Split off the updates before the first peak, whose rises teach the law nothing.
+
+    Args:
+        rates: (num_updates,) of a whole run.
+
+    Returns:
+        Their sum, and the other rates, the peak first.
+    """
+    falls = np.flatnonzero(np.diff(rates) < 0)
+    first = int(np.argmax(rates[: falls[0] + 1] if falls.size else rates))
+    return float(rates[:first].sum()), rates[first:]
 
 
 def fit_law(probes: Sequence[Probe], *, start: Law | None = None) -> Law:
