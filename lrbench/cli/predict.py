@@ -9,19 +9,17 @@ Runs that exist take the place of the training: `results=FILE`, or `tracking.exp
 `budget.steps`, `scheduler...` and what selects runs for `lrbench report`.
 
 * `--optimise` adds the shape with the lowest loss under the law, and prints the words that train it;
-* `--json` prints one JSON document.
+* `--json` prints one JSON object; a refusal is in it.
 """
 
-import json
 import sys
 
 from lrbench import api
 from lrbench.cli import results_source
+from lrbench.cli.outputs import print_json, split_json
 from lrbench.runs.compose import compose_plans, split_options
 from lrbench.runs.jobs import literal
 from lrbench.studies.prediction import OPTIMISED, Prediction
-
-_FLAGS = ("--optimise", "--json")
 
 
 def main(arguments: list[str]) -> int:
@@ -30,11 +28,11 @@ def main(arguments: list[str]) -> int:
     Raises:
         ValueError: see `lrbench.api.probes` and `lrbench.api.predict`; or some probes could not be trained.
     """
-    words = [word for word in arguments if word not in _FLAGS]
+    as_json, words = split_json(arguments)
+    optimise, words = "--optimise" in words, [word for word in words if word != "--optimise"]
     ranked = [word for word in words if word.startswith(("scheduler=", "scheduler.", "+scheduler.", "++scheduler."))]
     rest = [word for word in words if word not in ranked]
     schedules = [dict(plan.values["scheduler"]) for plan in compose_plans(ranked)] if ranked else None
-    optimise = "--optimise" in arguments
     if _names_runs(rest):
         steps, selecting = split_options(rest, "budget.steps")
         chosen = results_source.parse(selecting, command="predict", own=("budget.steps",))
@@ -48,8 +46,8 @@ def main(arguments: list[str]) -> int:
         for name, error in study.failed.items():
             raise ValueError(f"the probe {name} could not be trained: {error}") from error
         found = api.predict(study, total_steps=total_steps, schedules=schedules, optimise=optimise)
-    if "--json" in arguments:
-        print(json.dumps(found.document, indent=1))
+    if as_json:
+        print_json(found.document)
     elif found.refused is not None:
         print(f"lrbench: no prediction: {found.refused.reason}", file=sys.stderr)
     else:
