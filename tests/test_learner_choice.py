@@ -1,13 +1,16 @@
 """Which learner is taken, and that asking changes nothing."""
 
 import dataclasses
+import threading
 
 import pytest
 import torch
 from test_branches import data, make  # noqa: F401  # a fixture
 
 from lrbench.runs import learner_choice
-from lrbench.runs.learner_choice import choose_learner
+from lrbench.runs.compose import compose_plans
+from lrbench.runs.learner_cache import remembered_choice
+from lrbench.runs.learner_choice import Choice, choose_learner
 from lrbench.schedules import cosine
 from lrbench.trials import Trial, Workload, data_on
 
@@ -51,6 +54,23 @@ def test_the_faster_one_is_taken(workload, monkeypatch, alone, together, learner
     assert choice.learner == learner
     assert f"{alone / together:.2g} times" in choice.reason
     assert "3 trials" in choice.reason
+
+
+def test_workers_that_ask_at_once_take_the_same_one(tmp_path):
+    plans, both_ask, found = compose_plans(["seed=0,1"]), threading.Barrier(2), []
+    measured = iter([Choice("fused", "a hair faster"), Choice("sequential", "a hair faster")])
+
+    def ask():
+        both_ask.wait(10)
+        found.append(remembered_choice(tmp_path, plans, {}, lambda: next(measured)))
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [choice.learner for choice in found] == ["fused"] * 2
+    assert remembered_choice(tmp_path, plans, {"threads": "2"}, lambda: next(measured)).learner == "sequential"
 
 
 def test_measuring_leaves_random_numbers_as_they_were(workload):

@@ -1,5 +1,6 @@
 """What is shown is what was run: changed code or data, and another manner of training, never pass as old numbers."""
 
+import json
 import re
 import sys
 from contextlib import ExitStack
@@ -10,10 +11,12 @@ import pytest
 
 from lrbench.cli import main
 from lrbench.config.plan import plan_of
-from lrbench.runs import grid_lock, loading
+from lrbench.launch import Link
+from lrbench.runs import grid_lock, loading, worker
 from lrbench.runs.code import code_digest, code_facts
 from lrbench.runs.compose import compose_plans
 from lrbench.runs.finished import Recorded
+from lrbench.runs.groups import groups_left
 from lrbench.runs.jobs import changed
 from lrbench.runs.loading import load_data
 from lrbench.runs.own_sources import source_digests
@@ -74,6 +77,9 @@ def write(folder, files):
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+
+
+OUTCOME = "artifacts/outcome.json"
 
 
 def runs(folder):
@@ -181,6 +187,29 @@ def test_an_interrupted_run_is_resumed_in_the_same_manner_only(folder):
     assert not any(map(is_finished, stacked))
     assert "cosine-s0 is begun anew: learner, stacked changed since" in told[0]
     assert any("anew: stacked, stack changed since" in text for text in told)
+
+
+def test_a_stack_that_was_killed_between_the_ends_of_its_members_ends_as_an_unbroken_one(folder):
+    plans = [plan_with(f"optimizer.lr={lr}", "training.learner=fused") for lr in (0.1, 0.2, 0.3)]
+    records = [result.record for result in train(plans, tracking_uri="")]
+    journals, outcomes = ([(r / name).read_text() for r in records] for name in ("journal.jsonl", OUTCOME))
+    (records[1] / "journal.jsonl").write_text("".join(journals[1].splitlines(keepends=True)[:-1]))
+    (records[1] / OUTCOME).unlink()
+
+    recorded = Recorded(lambda _: "")
+    found = {index for index, plan in enumerate(plans) if recorded.find(plan) is not None}
+    assert found == {0, 2}
+    (group,) = groups_left(dict(enumerate(plans)), found, 1, lambda i, stack: recorded.began_in(plans[i], stack))
+    assert group.indices == (0, 1, 2)
+    said = []
+    worker.train_group(([plan.values for plan in plans], "", [0, 2]), Link(said.append, lambda: False))
+    ends = [body for what, body in said if what == "end"]
+    assert [(position, result.record) for position, result in ends] == [(1, records[1])]
+    assert (
+        json.loads((records[1] / OUTCOME).read_text())["weights_sha256"] == (json.loads(outcomes[1])["weights_sha256"])
+    )
+    assert [(r / "journal.jsonl").read_text() for r in records[::2]] == journals[::2]
+    assert runs(folder) == sorted(records)
 
 
 @pytest.mark.parametrize("what", ["code", "data"])

@@ -167,6 +167,11 @@ def tell(study, trial):
     study.finish(trial, values=[objective(trial.params)], end="complete", curve={}, notes={})
 
 
+def next_batch(study):
+    start = study.next_start()
+    return [] if start is None else [trial for trial in study.batch(start) if not trial.state.is_finished()]
+
+
 def points(study):
     return {trial.user_attrs.get("slot", trial.number): trial.params for trial in study.trials}
 
@@ -174,14 +179,14 @@ def points(study):
 def test_a_study_resumed_at_any_point_and_a_shared_one_have_the_points_of_an_unbroken_one(tmp_path):
     url = f"sqlite:///{tmp_path}/studies.db"
     unbroken = tuned(url, "unbroken")
-    while batch := unbroken.next_batch():
+    while batch := next_batch(unbroken):
         for trial in batch:
             tell(unbroken, trial)
     assert len(unbroken.trials) == 12
 
     while True:  # every process tells one trial, the last of its batch first, and is gone
         broken = tuned(url, "broken")
-        batch = broken.next_batch()
+        batch = next_batch(broken)
         if not batch:
             break
         tell(broken, batch[-1])
@@ -200,7 +205,7 @@ def test_more_trials_later_do_not_move_the_earlier_points(tmp_path):
     url = f"sqlite:///{tmp_path}/studies.db"
     for num_trials in (3, 8, 12):
         study = tuned(url, "grown", num_trials)
-        while batch := study.next_batch():
+        while batch := next_batch(study):
             for trial in batch:
                 tell(study, trial)
         assert len(study.trials) == num_trials

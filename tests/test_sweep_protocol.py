@@ -1,5 +1,7 @@
 """The protocol of a sweep in this process, with trainings that are made up."""
 
+import dataclasses
+
 import pytest
 from optuna.trial import TrialState
 
@@ -8,9 +10,11 @@ from lrbench.runs.result import Result
 from lrbench.search.space import read_space
 from lrbench.search.storage import open_storage
 from lrbench.spec import RunState
+from lrbench.studies import trials
 from lrbench.studies.contestants import Contestant
 from lrbench.studies.protocol import Surroundings, run_sweep
 from lrbench.studies.sweeper import read_settings
+from lrbench.studies.trials import tell
 
 SETTINGS = {
     "num_trials": 3, "sampler": "random", "seed": 0, "at_once": None, "final_seeds": 2, "budgets": [1.0],
@@ -27,17 +31,18 @@ def sweep(tmp_path, monkeypatch):
     space = read_space(plan.values, fixed={}, ranges={})
     said = []
 
-    def run(outcome):
-        contestant = Contestant("digits/constant", (), plan.values, {}, plan, space, seeds=(0,))
+    def run(outcome, names=("digits/constant",), **settings):
+        contestants = [Contestant(name, (), plan.values, {}, plan, space, seeds=(0,)) for name in names]
 
         def train(jobs):
+            run.asked.append([(j.values["study"]["name"], j.values["study"]["trial"]) for j in jobs])
             return [outcome(j.values["study"]["role"], j.values["study"]["trial"], j.values["seed"]) for j in jobs]
 
         world = Surroundings(train, lambda _: None, "", lambda: DataOf("digest"), said.append)
-        run_sweep([contestant], read_settings(SETTINGS), world)
-        return contestant
+        run_sweep(contestants, read_settings(SETTINGS | settings), world)
+        return contestants[0]
 
-    run.said = said
+    run.said, run.asked = said, []
     run.states = lambda: [
         trial.state for trial in open_storage(f"sqlite:///{tmp_path}/results/studies.db").get_all_trials(1)
     ]
@@ -74,6 +79,31 @@ def test_a_trial_that_the_machine_lost_is_open_again_at_the_next_call(sweep, err
     assert asked == [("tuning", 1, 0), ("final", 2, 1000), ("final", 2, 1001)]
     assert sweep.states() == [TrialState.COMPLETE] * 3
     assert len(contestant.finals) == 2
+
+
+def test_what_trains_together_does_not_depend_on_kills(sweep, monkeypatch, tmp_path):
+    """Killed between two trials of a batch that are told, a sweep asks for all of the batch, and for no later one."""
+    told = []
+
+    def tell_once(contestant, trial, *others):
+        told.append(1)
+        if len(told) % 2 == 0:
+            raise KeyboardInterrupt
+        tell(contestant, trial, *others)
+
+    def recorded(role, trial, seed):
+        (tmp_path / "results/runs/a-run").mkdir(parents=True, exist_ok=True)
+        return dataclasses.replace(trained(role, trial, seed), record=tmp_path / "results/runs/a-run")
+
+    names, words = ["w/one", "w/two"], {"sampler": "tpe", "at_once": 1}
+    monkeypatch.setattr(trials, "tell", tell_once)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            sweep(recorded, names, **words)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    sweep(recorded, names, **words)
+    assert sweep.asked[:-1] == [[("w/one", number), ("w/two", number)] for number in (0, 0, 1, 1, 1, 2)]
 
 
 def test_a_final_that_the_machine_lost_is_trained_by_the_next_call(sweep):

@@ -48,6 +48,11 @@ class Recorded:
         self._changed["data" if of_this_code else "code"] += 1
         return None
 
+    def began_in(self, plan: Plan, stack: str) -> bool:
+        """Whether a run of this fingerprint was begun in a stack, see `groups.stack_id`, and has not finished."""
+        paths = self._indices[Path(plan.values["results_dir"]) / "runs"].paths(plan.fingerprint)
+        return any(read_facts(path).tags.get("stack") == stack and not is_finished(path) for path in paths)
+
     def news(self) -> list[str]:
         """Sentences on finished runs that were found and not taken."""
         return [

@@ -7,10 +7,11 @@ All is decided before torch is loaded. Rates are compared for schedules that are
 torch's own classes decay from the first step on anyway.
 """
 
+import hashlib
 import inspect
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,21 +40,43 @@ class Group:
     function: Literal["train_group", "train_one_by_one", "train_at_budgets"] = "train_group"
 
 
-def groups_left(plans: Mapping[int, Plan], finished: Collection[int], num_workers: int) -> list[Group]:
+def groups_left(
+    plans: Mapping[int, Plan],
+    finished: Collection[int],
+    num_workers: int,
+    began_in: Callable[[int, str], bool] = lambda index, stack: False,
+) -> list[Group]:
     """Group the jobs that have not finished, in the stacks that they would be in if none had.
 
-    Stacks of another size round otherwise, and a sweep that goes on shall end as an unbroken one. The members of stacks
+    Stacks of another size round otherwise, and a sweep that goes on shall end as an unbroken one. So a stack that was
+    killed between the ends of its members is trained whole, the finished ones for company. The members of other groups
     that are partly finished are grouped anew.
 
     Args:
         plans: by job, all of them.
         finished: some of the jobs.
         num_workers: processes that will train them.
+        began_in: whether a job was begun, and not finished, in the stack with this `stack_id`.
     """
-    whole = [group for group in make_groups(plans, num_workers) if not set(group.indices) & set(finished)]
+
+    def is_whole(group: Group) -> bool:
+        left = [index for index in group.indices if index not in finished]
+        if len(left) in (0, len(group.indices)):
+            return bool(left)
+        stack = stack_id([plans[index] for index in group.indices])
+        return group.function == "train_group" and any(began_in(index, stack) for index in left)
+
+    whole = [group for group in make_groups(plans, num_workers) if is_whole(group)]
     grouped = {index for group in whole for index in group.indices}
     others = {i: plan for i, plan in plans.items() if i not in grouped and i not in finished}
     return [*whole, *make_groups(others, num_workers)]
+
+
+def stack_id(plans: Sequence[Plan]) -> str:
+    """What identifies a stack: its runs and their order; "" for one alone."""
+    if len(plans) == 1:
+        return ""
+    return hashlib.sha256("\n".join(plan.fingerprint for plan in plans).encode()).hexdigest()[:16]
 
 
 def make_groups(plans: Mapping[int, Plan], num_workers: int) -> list[Group]:

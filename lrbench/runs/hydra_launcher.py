@@ -35,7 +35,7 @@ def launch_elsewhere(
         ValueError: see `train_missing`; or the launcher gave up, as submitit does when one of its jobs dies.
     """
 
-    def train(plans: Mapping[int, Plan], finished: Collection[int], _: Mapping[str, str]) -> dict[int, Result]:
+    def train(plans: Mapping[int, Plan], finished: Collection[int], *_: object) -> dict[int, Result]:
         plans = {index: plan for index, plan in plans.items() if index not in finished}
         try:
             # Processes elsewhere may work in another directory.

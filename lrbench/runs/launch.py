@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from lrbench.runs.session import Session
 
 Values = dict[str, Any]
-Train = Callable[[Mapping[int, Plan], Collection[int], Mapping[str, str]], dict[int, Result]]
+BeganIn = Callable[[int, str], bool]
+Train = Callable[[Mapping[int, Plan], Collection[int], Mapping[str, str], BeganIn], dict[int, Result]]
 
 
 def compose_values(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Values]:
@@ -110,7 +111,9 @@ def run_jobs(jobs: Sequence[Values], session: "Session", *, num_workers: int | N
     return train_missing(
         jobs,
         session,
-        lambda plans, finished, destinations: _Training(plans, finished, destinations, session).run(num_workers),
+        lambda plans, finished, destinations, began_in: _Training(plans, finished, destinations, began_in, session).run(
+            num_workers
+        ),
     )
 
 
@@ -121,7 +124,8 @@ def train_missing(jobs: Sequence[Values], session: "Session", train: Train) -> l
         jobs: plain values of their configs.
         session: collects results and follows records.
         train: trains those that are left and resumes those that were left unfinished; given the plans by index, which
-            of them have finished, and where records go by `_place`, it returns the results of the others by index.
+            of them have finished, where records go by `_place`, and `began_in` of `groups_left`, it returns the results
+            of the others by index.
 
     Returns:
         One result a job, in their order.
@@ -149,7 +153,12 @@ def train_missing(jobs: Sequence[Values], session: "Session", train: Train) -> l
     single = {index: plans[index] for index in first_of.values()}
     if left := [plan for index, plan in single.items() if index not in results]:
         with held(left):
-            results |= train(single, results.keys() & single.keys(), destinations)
+            results |= train(
+                single,
+                results.keys() & single.keys(),
+                destinations,
+                lambda index, stack: recorded.began_in(single[index], stack),
+            )
     # Two jobs of one fingerprint are one run.
     return [
         results[index] if index in results else results[first_of[plans[index].fingerprint]]
@@ -198,11 +207,13 @@ class _Training:
         plans: Mapping[int, Plan],
         finished: Collection[int],
         destinations: Mapping[str, str],
+        began_in: BeganIn,
         session: "Session",
     ) -> None:
         self._plans = plans
         self._finished = finished
         self._destinations = destinations
+        self._began_in = began_in
         self._session = session
         self._results: dict[int, Result] = {}
         self._waiting: deque[Group] = deque()
@@ -213,7 +224,7 @@ class _Training:
     def run(self, num_workers: int | None) -> dict[int, Result]:
         if num_workers is None:
             num_workers = default_num_workers(next(iter(self._plans.values())), self._session.pool(1))
-        self._waiting.extend(groups_left(self._plans, self._finished, num_workers))
+        self._waiting.extend(groups_left(self._plans, self._finished, num_workers, self._began_in))
         steps = {i: plan.budget.total_steps for i, plan in self._plans.items() if i not in self._finished}
         is_stopping = False
         with (
@@ -246,7 +257,7 @@ class _Training:
                     case Message((indices, _), ("end", (position, result))):
                         self._end(indices[position], result)
                     case Done((indices, _)):
-                        assert is_stopping or all(index in self._results for index in indices), "a job has no end"
+                        assert is_stopping or not self._left(indices), "a job has no end"
                         self._stopped(indices)
                     case Died((indices, _)) if is_stopping:
                         self._stopped(indices)
@@ -254,9 +265,8 @@ class _Training:
                         self._end(index, _died(self._plans[index], exit_code))
                     case Died((indices, _)):
                         # One of them may be to blame, or their number; each gets another chance of its own.
-                        for index in indices:
-                            if index not in self._results:
-                                self._submit(Group((index,)), is_retry=True)
+                        for index in self._left(indices):
+                            self._submit(Group((index,)), is_retry=True)
                 if isinstance(event, Done | Died):
                     self._clock(event)
                     self._hand_out(num_workers)
@@ -268,7 +278,7 @@ class _Training:
             num_left = sum(len(group.indices) for group in self._waiting)
             group = self._waiting.popleft()
             if group.function == "train_group" and self._kind(group.indices) in self._one_by_one:
-                group = Group(group.indices, "train_one_by_one")
+                group = Group(tuple(self._left(group.indices)), "train_one_by_one")
             seconds = self._job_seconds.get(self._plans[group.indices[0]].workload)
             group, rest = cut(group, num_left=num_left, num_workers=num_workers, job_seconds=seconds)
             if rest is not None:
@@ -288,13 +298,14 @@ class _Training:
 
     def _submit(self, group: Group, *, is_retry: bool) -> None:
         values = [self._plans[index].values for index in group.indices]
+        known = [position for position, index in enumerate(group.indices) if index in self._finished]
         # By name: the function's module needs torch, which only the workers load.
         function = f"lrbench.runs.worker.{group.function}"
         key = group.indices, is_retry
         self._begun_at[key] = time.monotonic()
         uri = self._uri(group.indices[0])
         if self._session.loop is None:
-            self._pool.submit(key, function, (values, uri))
+            self._pool.submit(key, function, (values, uri, known))
         else:
             self._pool.submit(key, "lrbench.runs.worker.train_loops", (values, uri, self._session.loop))
 
@@ -308,9 +319,12 @@ class _Training:
 
     def _stopped(self, indices: Sequence[int]) -> None:
         """Take in that those of the jobs that have not ended will not."""
-        for index in indices:
-            if index not in self._results:
-                self._end(index, Result(self._plans[index].run_name, stopped=True))
+        for index in self._left(indices):
+            self._end(index, Result(self._plans[index].run_name, stopped=True))
+
+    def _left(self, indices: Sequence[int]) -> list[int]:
+        """Those of some jobs that have no end yet."""
+        return [index for index in indices if index not in self._results and index not in self._finished]
 
 
 def _died(plan: Plan, exit_code: int) -> Result:

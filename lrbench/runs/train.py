@@ -1,9 +1,8 @@
 """Trainings from their plans to their records: everything of `lrbench run` that needs torch."""
 
-import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,8 @@ from lrbench.lint.schedule import lint_schedule
 from lrbench.runs.assemble import trial_of, workload_of
 from lrbench.runs.code import imported_code_digest
 from lrbench.runs.environment import environment, resolve_device
-from lrbench.runs.learner_cache import ChoiceMemory
+from lrbench.runs.groups import stack_id
+from lrbench.runs.learner_cache import remembered_choice
 from lrbench.runs.learner_choice import Choice
 from lrbench.runs.learner_choice import choose_learner as measure_learners
 from lrbench.runs.lint import fails, subject_of
@@ -78,6 +78,7 @@ def train(
     plans: Sequence[Plan],
     *,
     tracking_uri: str,
+    finished: Collection[int] = (),
     stop: Callable[[], bool] = lambda: False,
     on_record: Callable[[Path], None] = lambda _: None,
     on_progress: OnProgress = lambda step, evaluations: None,
@@ -91,13 +92,15 @@ def train(
     Args:
         plans: checked, their rates too; one, or several that differ in schedule and the optimizer's numbers only.
         tracking_uri: where the records are to be sent; "" for nowhere.
+        finished: positions of plans that have their record, and are trained along since the stack of the others was
+            begun with them.
         stop: whether to save a checkpoint and return early.
         on_record: told each record's directory as soon as it exists.
         on_progress: told the step and the evaluations made there, by plan.
         say: told that an interrupted run is begun anew, and why.
 
     Returns:
-        One result a plan, in their order.
+        One result a plan that was not finished, in their order.
 
     Raises:
         ValueError: the data are missing or damaged.
@@ -106,7 +109,7 @@ def train(
     first = plans[0]
     device, data, facts = _prepare(first)
     learner = _learner_of(plans, device)
-    manner = Manner(learner, len(plans), _members(plans))
+    manner = Manner(learner, len(plans), stack_id(plans))
     training = build_training(
         workload_of(first, data, device),
         [trial_of(plan) for plan in plans],
@@ -115,23 +118,25 @@ def train(
         learner=learner,
     )
     with ExitStack() as stack:
-        records = []
-        for plan, rates in zip(plans, training.rates, strict=True):
-            records.append(stack.enter_context(_begun(plan, data, tracking_uri, facts, rates, manner, say)))
-            on_record(records[-1].path)
+        records: dict[int, Record] = {}
+        for k, (plan, rates) in enumerate(zip(plans, training.rates, strict=True)):
+            if k not in finished:
+                records[k] = stack.enter_context(_begun(plan, data, tracking_uri, facts, rates, manner, say))
+                on_record(records[k].path)
         checkpoints = _checkpoints(plans, records)
         failures: dict[int, ScheduleError] = {}
         pruned: dict[int, int] = {}
-        on_progress(max(0, min(record.last_step for record in records)), {})
+        on_progress(max(0, min(record.last_step for record in records.values())), {})
         for progress in run_training(
             training,
             checkpoints=checkpoints,
             every_seconds=first.values["training"]["checkpoint_seconds"],
             stop_requested=stop,
-            before_checkpoint=lambda: _sync(records),
+            before_checkpoint=lambda: _sync(records.values()),
         ):
             for k, evaluation in progress.evaluations.items():
-                records[k].append(evaluation)
+                if k in records:
+                    records[k].append(evaluation)
                 if k in training.live and _is_hopeless(plans[k], evaluation):
                     training.end(k)
                     pruned[k] = evaluation.step
@@ -140,7 +145,7 @@ def train(
         weights = training.learner.state_dict()["models"]
         results = [
             _finish(
-                plan,
+                plans[k],
                 record,
                 training,
                 k,
@@ -149,7 +154,7 @@ def train(
                 failure=failures.get(k),
                 pruned=pruned.get(k),
             )
-            for k, (plan, record) in enumerate(zip(plans, records, strict=True))
+            for k, record in records.items()
         ]
         if not any(result.stopped for result in results):
             shutil.rmtree(checkpoints, ignore_errors=True)  # there is nothing left to resume
@@ -175,13 +180,12 @@ def choose_learner(plans: Sequence[Plan]) -> Choice:
     if asked != "auto":
         return Choice(asked, "asked for")
     device, data, facts = _prepare(plans[0])
-    memory = ChoiceMemory(Path(plans[0].values["cache_dir"]), plans, facts)
-    if (known := memory.recall()) is not None:
-        return known
-    workload, trials = workload_of(plans[0], data, device), [trial_of(plan) for plan in plans]
-    chosen = measure_learners(workload, trials, data_on(workload), seed=plans[0].values["seed"])
-    memory.keep(chosen)
-    return chosen
+
+    def measure() -> Choice:
+        workload, trials = workload_of(plans[0], data, device), [trial_of(plan) for plan in plans]
+        return measure_learners(workload, trials, data_on(workload), seed=plans[0].values["seed"])
+
+    return remembered_choice(Path(plans[0].values["cache_dir"]), plans, facts, measure)
 
 
 def train_budgets(
@@ -310,20 +314,13 @@ def _finish(
     return result(found=found, curve=curve_of(evaluations, plan.dataset.task), pruned=pruned)
 
 
-def _sync(records: Sequence[Record]) -> None:
+def _sync(records: Iterable[Record]) -> None:
     for record in records:
         record.sync()
 
 
-def _checkpoints(plans: Sequence[Plan], records: Sequence[Record]) -> Path:
+def _checkpoints(plans: Sequence[Plan], records: Mapping[int, Record]) -> Path:
     """A run's own checkpoints lie in its record; those of runs that train as one belong to all of them."""
     if len(plans) == 1:
         return records[0].path / "checkpoints"
-    return Path(plans[0].values["results_dir"]) / "groups" / _members(plans)
-
-
-def _members(plans: Sequence[Plan]) -> str:
-    """What identifies a stack: its runs and their order; "" for one alone."""
-    if len(plans) == 1:
-        return ""
-    return hashlib.sha256("\n".join(plan.fingerprint for plan in plans).encode()).hexdigest()[:16]
+    return Path(plans[0].values["results_dir"]) / "groups" / stack_id(plans)

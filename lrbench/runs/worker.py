@@ -1,6 +1,7 @@
 """What a worker process does with the jobs it is handed; imports all that a training needs.
 
-Its functions take (plain values of configs, where their records are to be sent) and tell the parent, by the link:
+Its functions take (plain values of configs, where their records are to be sent, positions of those that have finished
+and are in their stack for company) and tell the parent, by the link:
 ("record", its directory) of every record, ("steps", steps done of all jobs together) now and then, and ("end",
 (position of the job, its result)) of every job as soon as it has ended, errors of the user included, ("learner", its
 name) of jobs that might have been stacked, and ("note", what a person may want to know).
@@ -28,7 +29,7 @@ from lrbench.spec import Evaluation
 
 _SECONDS_BETWEEN_MESSAGES = 0.2
 
-Job = tuple[Sequence[dict[str, Any]], str]
+Job = tuple[Sequence[dict[str, Any]], str, Sequence[int]]
 Train = Callable[..., list[Result]]
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ def train_group(job: Job, link: Link) -> None:
         if choice.learner == "fused":
             _train(plans, job, link, train, steps_done=0)
             return
-    _one_by_one(plans, job, link)
+    _one_by_one({position: plan for position, plan in plans.items() if position not in job[2]}, job, link)
 
 
 def train_one_by_one(job: Job, link: Link) -> None:
@@ -132,7 +133,9 @@ def _told(plans: Mapping[int, Plan], link: Link, do: Callable[[], T]) -> T | Non
 
 def _train(plans: Mapping[int, Plan], job: Job, link: Link, how: Train, *, steps_done: int) -> None:
     told_at = 0.0
-    each = len(plans) if how is train else 1  # `train_budgets` counts the steps of all
+    known = {"finished": [k for k, position in enumerate(plans) if position in job[2]]} if how is train else {}
+    left = [position for position in plans if position not in job[2]]
+    each = len(left) if how is train else 1  # `train_budgets` counts the steps of all
 
     def on_progress(step: int, evaluations: Mapping[int, Evaluation]) -> None:
         nonlocal told_at
@@ -150,9 +153,10 @@ def _train(plans: Mapping[int, Plan], job: Job, link: Link, how: Train, *, steps
             on_record=lambda path: link.send(("record", path)),
             on_progress=on_progress,
             say=lambda text: link.send(("note", text)),
+            **known,
         ),
     )
-    for position, result in zip(plans, results or [], strict=False):
+    for position, result in zip(left, results or [], strict=False):
         link.send(("end", (position, result)))
 
 

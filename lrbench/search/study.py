@@ -112,17 +112,19 @@ class TunedStudy:
         """All of them, by number."""
         return trials_of(self.study)
 
-    def next_batch(self) -> list[FrozenTrial]:
-        """Return the trials that are to be trained now, running; none when the study is complete.
-
-        Trials that a dead process left running are among them, and so are new ones up to the end of their batch. No
-        later batch begins before all of this one are told.
-        """
+    def next_start(self) -> int | None:
+        """Number of the first trial of the batch that is to be trained now; None when the study is complete."""
         trials = {trial.number: trial for trial in self.trials}
         unfinished = [number for number in range(self._search.num_trials) if not _is_finished(trials.get(number))]
-        if not unfinished:
-            return []
-        first = self.batch_start(unfinished[0])
+        return self.batch_start(unfinished[0]) if unfinished else None
+
+    def batch(self, first: int) -> list[FrozenTrial]:
+        """Return the trials of the batch that begins with this number, in order: those to be trained are running.
+
+        Trials that a dead process left running are among these, and so are new ones up to the end of the batch. All
+        earlier batches must be told.
+        """
+        trials = {trial.number: trial for trial in self.trials}
         batch = [n for n in range(first, self._search.num_trials) if self.batch_start(n) == first]
         asked = [number for number in batch if number not in trials]
         for number in asked:
@@ -130,7 +132,7 @@ class TunedStudy:
         added = add_trials(self.study, [trials[number] for number in asked]) if asked else []
         assert [trial.number for trial in added] == asked, "another process works on this study"
         trials |= dict(zip(asked, added, strict=True))
-        return [trials[number] for number in batch if not trials[number].state.is_finished()]
+        return [trials[number] for number in batch]
 
     def take(self, slot: int) -> Trial:
         """Return the trial of a slot that this process has claimed: the one that a dead process left, or a new one.

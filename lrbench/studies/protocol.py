@@ -125,11 +125,14 @@ def _open(
 def _tune(contestants: Sequence[Contestant], settings: Settings, world: Surroundings) -> None:
     tuned = [contestant for contestant in contestants if contestant.tuned is not None]
     total = settings.search.num_trials * len(tuned)
-    done = sum(trial.state.is_finished() for contestant in tuned for trial in contestant.source.trials)
-    while asked := [(contestant, trial) for contestant in tuned for trial in contestant.source.next_batch()]:
-        world.say(f"tuning {len(tuned)} studies: {done} of {total} trials done, {len(asked)} in hand")
-        train_trials(asked, settings, world.train)
-        done += len(asked)
+    while starts := [s for contestant in tuned if (s := contestant.source.next_start()) is not None]:
+        done = sum(trial.state.is_finished() for contestant in tuned for trial in contestant.source.trials)
+        # All are in step, and trials of the batch that a killed call has told are asked along: what trains together,
+        # and so rounds alike, does not depend on kills.
+        batch = [(contestant, trial) for contestant in tuned for trial in contestant.source.batch(min(starts))]
+        num_left = sum(not trial.state.is_finished() for _, trial in batch)
+        world.say(f"tuning {len(tuned)} studies: {done} of {total} trials done, {num_left} in hand")
+        train_trials(batch, settings, world.train)
 
 
 def _check_finals(contestants: Sequence[Contestant], say: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from lrbench.runs.errors import explain
@@ -23,9 +24,15 @@ class Interrupted(Exception):  # noqa: N818  # not an error: the user asked for 
 def train_trials(asked: Sequence[tuple[Contestant, Trial]], settings: Settings, train: Train) -> None:
     """Train trials on the tuning seeds and judge them.
 
+    Args:
+        asked: of one batch. The runs of those that are finished are looked up, and not judged again.
+        settings: of the sweep.
+        train: trains the jobs.
+
     Raises:
         ValueError: the machine failed under some of them, which stay open; the others are judged.
     """
+    asked = [(contestant, trial) for contestant, trial in asked if not _is_gone(contestant, trial)]
     jobs = []
     for contestant, trial in asked:
         lines = _lines(contestant, trial, settings)
@@ -34,9 +41,17 @@ def train_trials(asked: Sequence[tuple[Contestant, Trial]], settings: Settings, 
     of_each = iter(results)
     for contestant, trial in asked:
         of_trial = [next(of_each) for _ in contestant.seeds]
-        if not any(result.is_lost for result in of_trial):
+        if not trial.state.is_finished() and not any(result.is_lost for result in of_trial):
             tell(contestant, trial, of_trial, settings.objectives)
     check_machine(results)
+
+
+def _is_gone(contestant: Contestant, trial: Trial) -> bool:
+    """Whether a trial is finished and its runs could only be trained again: they failed, or were deleted."""
+    root = Path(contestant.values["results_dir"]) / "runs"
+    names = trial.user_attrs.get("records", ())
+    is_kept = bool(names) and trial.values is not None and all((root / name).is_dir() for name in names)
+    return trial.state.is_finished() and not is_kept
 
 
 def check_machine(results: Sequence[Result]) -> None:
