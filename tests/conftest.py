@@ -1,6 +1,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Those of the tests themselves stay where pytest puts them.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup would have it ignored, which lrbench heeds
     if not hasattr(config, "workerinput"):  # of xdist, which inherits it
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
         os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="lrbench-")

@@ -1,13 +1,30 @@
 """Commands as a reader types them, for the tests of the documentation and the examples."""
 
+import atexit
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
+from warm_command import CLIENT
+
 REPO = Path(__file__).resolve().parent.parent
+
+
+@cache
+def _warm_server() -> str:
+    """Address of a server of commands (see warm_command.py) that ends with this process."""
+    address = f"{tempfile.mkdtemp()}/warm"
+    server = [sys.executable, str(REPO / "tests" / "warm_command.py"), address]
+    process = subprocess.Popen(server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.wait)
+    atexit.register(process.stdin.close)
+    assert process.stdout.readline() == "ready\n"
+    return address
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -18,7 +35,7 @@ def environment(folder: Path) -> dict[str, str]:
     """
     programs = folder / "bin"
     programs.mkdir(exist_ok=True)
-    (programs / "lrbench").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lrbench "$@"\n')
+    (programs / "lrbench").write_text(CLIENT.format(python=sys.executable, address=_warm_server()))
     (programs / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     for program in programs.iterdir():
         program.chmod(0o755)
