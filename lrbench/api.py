@@ -206,6 +206,8 @@ def report(
     metric: str | None = None,
     direction: str | None = None,
     target: float | Mapping[str, float] | None = None,
+    margin: float = 0.1,
+    reference: str | None = None,
     bootstrap_seed: int = 0,
     **selection: Any,
 ) -> "Report":
@@ -216,6 +218,9 @@ def report(
         metric: validation metric; None for `val/accuracy` where every run measured it, else `val/loss`.
         direction: minimize or maximize; known for those two.
         target: of the metric, for every workload or by the name of each; None for the median that `constant` reaches.
+        margin: of equivalence, .1 = 10 % of the error or loss.
+        reference: the schedule that all others are compared with, at one level for all of them; None compares all
+            pairs.
         bootstrap_seed: of every bootstrap.
         selection: see `read`.
 
@@ -229,7 +234,15 @@ def report(
     from lrbench.reporting.report import Report
 
     frame = read(source, **selection)
-    settings = declare(frame, metric=metric, direction=direction, target=target, bootstrap_seed=bootstrap_seed)
+    settings = declare(
+        frame,
+        metric=metric,
+        direction=direction,
+        target=target,
+        margin=margin,
+        reference=reference,
+        bootstrap_seed=bootstrap_seed,
+    )
     is_selected = "://" not in str(source) or bool(selection.get("experiments") or selection.get("tags"))
     return Report.of(frame, settings, mixture=mixture_of(frame, is_selected=is_selected))
 

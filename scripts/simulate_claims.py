@@ -1,6 +1,7 @@
 """How often are the claims of a report false? `python scripts/simulate_claims.py PART [--studies 10000] [--seed 0]`.
 
-Parts: `report` (every claim of a whole report: within workloads, over them, and all together), `margin` (equivalence),
+Parts: `report` (every claim of a whole report: within workloads, over them, and all together), `reference` (the same
+with a reference, beside paired t tests that nobody corrects), `margin` (equivalence),
 `sizes` (unequal numbers of seeds), `power` (true claims found, against Holm over all unpaired pairs and workloads),
 `looks` (adding seeds), `tuning` (the choice of the rate included), `cells` (intervals of one accuracy).
 Each prints its table and writes results/simulations/PART.csv: rates with the upper end of Wilson's 95 % interval.
@@ -27,6 +28,7 @@ from lrbench.analysis.statistics.simultaneous import (
     own_level,
     quantile,
     shared_noise_of,
+    through_reference,
     typical_deviation,
     typical_level,
 )
@@ -53,6 +55,7 @@ def main() -> None:
     """Run one part."""
     parts = {
         "report": report,
+        "reference": reference,
         "margin": margin,
         "sizes": sizes,
         "power": power,
@@ -182,6 +185,63 @@ def _false_claims(
     return {
         "within": int(within.sum()), "on these": int(these.sum()), "like these": int(alike.sum()),
         "any": int((within | these | alike).sum()),
+    }  # fmt: skip
+
+
+def reference(studies: int, rng: np.random.Generator) -> Iterator[dict[str, object]]:
+    """Rates of false claims of any kind where all schedules are equal and compared with the first or the last of them.
+
+    Power beside it: the share of schedules one to four deviations away from the reference that are shown to differ.
+    """
+    for num_workloads, k, n, noise in product((1, 6), (3, 6, 12), (3, 5, 10), NOISES):
+        for index in (0, k - 1)[: 1 if noise[1] == "equal" else 2]:
+            found = dict.fromkeys(("within", "on these", "like these", "any", "uncorrected", "power", "all pairs"), 0.0)
+            done = 0
+            while done < studies:
+                m = min(studies - done, max(1, AT_ONCE // num_workloads))
+                costs = draw(rng, (m, num_workloads, n, k), noise)
+                for name, count in _against_reference(costs, index).items():
+                    found[name] += count
+                done += m
+            yield {
+                "workloads": num_workloads, "schedules": k, "seeds": n, "noise": noise[0], "deviations": noise[1],
+                "correlation": noise[2], "reference": index,
+                **{name: round(count / studies, 4) for name, count in found.items()},
+                "upper": wilson(found["any"], studies),
+            }  # fmt: skip
+
+
+def _against_reference(costs: FloatArray, index: int) -> dict[str, float]:
+    """Counts of studies (m, num_workloads, n, k) with a claim."""
+    m, num_workloads, n, k = costs.shape
+    levels = share_alpha(ALPHA, workloads_of_sections=[num_workloads])
+    means, estimated = costs.mean(axis=2), shared_noise_of(costs)
+    half = half_widths(estimated, alpha=levels.workload, reference=index)
+    within = (gaps(means) > half).any((1, 2, 3))
+    these = alike = np.zeros(m, bool)
+    if num_workloads > 1:
+        noises = [
+            Noise(estimated.variances[:, w], estimated.degrees[:, w], estimated.num_seeds, estimated.paired[:, w])
+            for w in range(num_workloads)
+        ]
+        error, degrees = errors_over_workloads(noises)
+        level = typical_level(levels.across, k, has_reference=True)
+        on_these = gaps(means.mean(axis=1)) > through_reference(quantile(level, degrees) * error, index)
+        these = on_these.any((1, 2))
+        by_source = means.reshape(m, -1, 2, k).mean(axis=2)
+        half_alike = half_widths(shared_noise_of(by_source), alpha=levels.across, reference=index)
+        alike = ((gaps(by_source.mean(axis=1)) > half_alike) & on_these).any((1, 2))
+    against = costs - costs[..., [index]]
+    error = against.std(axis=2, ddof=1) / np.sqrt(n)
+    t = abs(np.delete(against.mean(axis=2) / np.where(error > 0, error, 1), index, axis=-1))
+    away = np.where(np.arange(k) == index, 0, 1 + np.arange(k) % 4)
+    distance, others = abs(means + away - means[..., [index]]), np.arange(k) != index
+    every_pair = half_widths(estimated, alpha=levels.workload)
+    return {
+        "within": within.sum(), "on these": these.sum(), "like these": alike.sum(),
+        "any": (within | these | alike).sum(), "uncorrected": (t > quantile(ALPHA / 2, n - 1)).any((1, 2)).sum(),
+        "power": (distance > half[..., index])[..., others].mean() * m,
+        "all pairs": (distance > every_pair[..., index])[..., others].mean() * m,
     }  # fmt: skip
 
 

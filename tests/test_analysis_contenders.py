@@ -153,6 +153,37 @@ def test_nothing_is_claimed_without_noise_or_without_seeds() -> None:
     assert isinstance(contenders({"a": seeds(0.1, 0.2), "b": seeds(0.2, 0.3)}), Unavailable)
 
 
+def test_against_a_reference_are_k_minus_one_comparisons_and_all_else_follows_from_them() -> None:
+    rng = np.random.default_rng(5)
+    table = np.exp(0.05 * rng.standard_normal((6, 4)) + np.array([0, 0.02, 0.5, -0.4]))
+    runs = {name: seeds(*table[:, i]) for i, name in enumerate("abcd")}
+    result, every = found(runs, reference="a"), found(runs)
+    # independently: unpaired unless residuals vary less, the wider of Welch at alpha / (k + 1) and the typical scale
+    x = np.log(table)
+    n, k = x.shape
+    r = x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()
+    options = [(x.var(0, ddof=1), n - 1.0), ((r**2).sum(0) / ((n - 1) * (k - 1) / k), (n - 1) * (k - 1) / k)]
+    v, df = min(options, key=lambda o: np.sqrt(o[0]).sum())
+    c4 = np.sqrt(2 / df) * np.exp(lgamma((df + 1) / 2) - lgamma(df / 2))
+    typical = stats.t.isf(0.05 / 2 / (k - 1), k * df) * np.sqrt(v).mean() / c4 * np.sqrt(2 / n)
+    welch = df * (v[0] + v) ** 2 / (v[0] ** 2 + v**2)
+    half = np.maximum(stats.t.isf(0.05 / (k + 1), welch) * np.sqrt((v[0] + v) / n), typical)
+    by_name = {item.schedule: item for item in result.ranked}
+    for i, name in enumerate("abcd"):
+        middle = x[:, i].mean() - x[:, 0].mean()
+        bounds = (middle - half[i], middle + half[i]) if i else (0.0, 0.0)
+        assert (by_name[name].interval.low, by_name[name].interval.high) == pytest.approx(bounds, rel=1e-9)
+    assert {name: item.state for name, item in by_name.items()} == {
+        "a": "reference", "b": "undecided", "c": "worse", "d": "better",
+    }  # fmt: skip
+    assert result.names == ("d",)
+    width = {frozenset((p.first, p.second)): p.interval.high - p.interval.low for p in result.pairs}
+    assert width[frozenset("bc")] == pytest.approx(width[frozenset("ab")] + width[frozenset("ac")])
+    whole = {frozenset((p.first, p.second)): p.interval.high - p.interval.low for p in every.pairs}
+    assert all(width[frozenset(("a", other))] < whole[frozenset(("a", other))] for other in "bcd")
+    assert "reference e" in contenders(runs, reference="e").reason
+
+
 def test_equal_schedules_are_claimed_to_differ_in_at_most_alpha_of_the_studies() -> None:
     rng = np.random.default_rng(0)
     for k, n, scale in ((2, 5, 1.0), (6, 3, 1.0), (10, 5, 4.0)):

@@ -211,6 +211,26 @@ def test_recommend_says_what_to_use_for_the_described_workload(results, capsys):
     assert main(["recommend", diverged]) == 4
 
 
+def test_a_reference_and_a_margin_are_words_of_the_command_line_and_of_the_verdict(results, without_page, capsys):
+    file = results(spread_out(workloads=2, noise=0.01))
+    assert main(["report", file, "reference=cosine", "margin=0.02", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["question"]["reference"], document["question"]["margin"]) == ("cosine", 0.02)
+    screen = document["verdict"]["sections"][0]["screen"]
+    assert screen["sentence"].startswith("Against cosine on these 2 workloads, ends better: linear -")
+    assert {row["scheduler"]: row["state"] for row in screen["rows"]} == {
+        "linear": "better", "cosine": "reference", "constant": "worse",
+    }  # fmt: skip
+    (contenders,) = {item["found"]["reference"] for item in document["sections"][0]["contenders"]}
+    assert contenders == "cosine"
+    assert main(["report", file, "reference=cosine"]) == 0
+    assert "loss against cosine" in capsys.readouterr().out
+    assert "reference=cos is none of the schedules; they are constant, cosine, linear" in refusal(
+        capsys, "report", file, "reference=cos"
+    )
+    assert "margin must be above 0" in refusal(capsys, "report", file, "margin=0")
+
+
 @pytest.mark.parametrize("command", ["report", "recommend"])
 def test_json_is_one_object_by_the_names_of_the_verdict_with_the_same_exit_code(
     results, without_page, tmp_path, capsys, command

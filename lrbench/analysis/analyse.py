@@ -53,6 +53,7 @@ class Settings:
         target: absolute, for every workload; by workload name; or None for the median of `constant`.
         alpha: level of tests, in (0, 1).
         margin: of equivalence, above 0: .1 = 10 % of the error or loss.
+        reference: the schedule that all others are compared with; None compares all pairs.
         bootstrap_seed: of every bootstrap.
         num_resamples: of every bootstrap.
     """
@@ -62,6 +63,7 @@ class Settings:
     target: float | Mapping[str, float] | None = None
     alpha: float = 0.05
     margin: float = 0.1
+    reference: str | None = None
     bootstrap_seed: int = 0
     num_resamples: int = NUM_RESAMPLES
 
@@ -87,6 +89,7 @@ def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
     frame = slim(judged(frame, metric=settings.metric, direction=settings.direction), metric=settings.metric)
     _check_targets(settings.target, list(tasks))
     runs = [*runs_of(frame, parameters=parameters, metric=settings.metric)]
+    _check_reference(settings.reference, runs)
     measured = [run for run in runs if len(run.curve.steps)]
     compared = {cell: choose_compared(group, direction=settings.direction) for cell, group in by_cell(measured).items()}
     endpoint, reason = decide_endpoint(list(compared.values()), metric=settings.metric)
@@ -108,6 +111,7 @@ def analyse(frame: pd.DataFrame, *, settings: Settings) -> Analysis:
             rate=RATE,
             alpha=settings.alpha,
             margin=settings.margin,
+            reference=settings.reference,
             bootstrap_seed=settings.bootstrap_seed,
             num_resamples=settings.num_resamples,
             versions=_versions(),
@@ -152,7 +156,14 @@ def _section(
         *(finding for field in fields for finding in origin_findings(field.facts.name, field.compared, configs)),
     ]
     best, over_workloads = contenders_of(
-        fields, sources, endpoint=endpoint, metric=metric, direction=direction, levels=levels, margin=settings.margin
+        fields,
+        sources,
+        endpoint=endpoint,
+        metric=metric,
+        direction=direction,
+        levels=levels,
+        margin=settings.margin,
+        reference=settings.reference,
     )
     return Section(
         title=title,
@@ -284,6 +295,12 @@ def _check_targets(target: float | Mapping[str, float] | None, workloads: Sequen
     unknown = sorted(set(target) - set(workloads)) if isinstance(target, Mapping) else []
     if unknown:
         raise ValueError(f"target names the workloads {unknown}; the runs have {sorted(workloads)}")
+
+
+def _check_reference(reference: str | None, runs: Sequence[Run]) -> None:
+    known = sorted({run.scheduler for run in runs})
+    if reference is not None and reference not in known:
+        raise ValueError(f"reference={reference} is none of the schedules; they are {', '.join(known)}")
 
 
 def _severity(finding: Finding) -> int:

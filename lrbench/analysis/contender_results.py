@@ -23,6 +23,7 @@ def contenders_of(
     direction: Direction,
     levels: Levels,
     margin: float,
+    reference: str | None = None,
 ) -> tuple[list[WorkloadContenders], OverWorkloads | Unavailable]:
     """Compare the schedules of every workload, and of all together.
 
@@ -34,11 +35,15 @@ def contenders_of(
         direction: of both; what is maximized must be a share in [0, 1], whose cost is the error.
         levels: of the claims.
         margin: of equivalence.
+        reference: the schedule that all others are compared with; None compares all pairs.
     """
     costs = {field.facts.name: _costs(field, endpoint, metric, direction) for field in fields}
     each = [
         WorkloadContenders(
-            name, runs if isinstance(runs, Unavailable) else contenders(runs, alpha=levels.workload, margin=margin)
+            name,
+            runs
+            if isinstance(runs, Unavailable)
+            else contenders(runs, alpha=levels.workload, margin=margin, reference=reference),
         )
         for name, runs in costs.items()
     ]
@@ -48,7 +53,7 @@ def contenders_of(
     if len(fields) < 2:
         return each, Unavailable("there is only one workload")
     able = {name: runs for name, runs in costs.items() if not isinstance(runs, Unavailable)}
-    return each, contenders_over_workloads(able, sources, alpha=levels.across, margin=margin)
+    return each, contenders_over_workloads(able, sources, alpha=levels.across, margin=margin, reference=reference)
 
 
 def _costs(field: Field, endpoint: str, metric: str, direction: Direction) -> dict[str, Seeds] | Unavailable:

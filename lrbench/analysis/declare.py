@@ -1,5 +1,6 @@
 """What a report declares before it looks: the metric, its direction, the target; and what the frame mixes."""
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
@@ -24,9 +25,11 @@ def declare(
     metric: str | None = None,
     direction: str | None = None,
     target: float | Mapping[str, float] | None = None,
+    margin: float = 0.1,
+    reference: str | None = None,
     bootstrap_seed: int = 0,
 ) -> Settings:
-    """Declare metric, direction, target and seed.
+    """Declare metric, direction, target, margin, reference and seed.
 
     Args:
         frame: tidy; decides the metric where none is given.
@@ -34,10 +37,13 @@ def declare(
             measured in every run, the one that more workloads have.
         direction: minimize or maximize; known for `val/loss` and `val/accuracy`.
         target: see `Settings`.
+        margin: of equivalence, above 0: .1 = 10 % of the error or loss.
+        reference: the schedule that all others are compared with; None compares all pairs.
         bootstrap_seed: whole number >= 0.
 
     Raises:
-        ValueError: the metric was not measured, its direction is unknown, or the seed is no whole number.
+        ValueError: the metric was not measured, its direction is unknown, the margin is not above 0, or the seed is no
+            whole number.
     """
     metric = metric or _default_metric(frame)
     given = direction or _DIRECTIONS.get(metric)
@@ -47,7 +53,16 @@ def declare(
         raise ValueError(f"direction must be minimize or maximize, got {given!r}")
     if bootstrap_seed < 0:
         raise ValueError(f"bootstrap_seed must be a whole number >= 0, got {bootstrap_seed!r}")
-    return Settings(metric=metric, direction=_WORDS[given], target=target, bootstrap_seed=bootstrap_seed)
+    if not 0 < margin < math.inf:
+        raise ValueError(f"margin must be above 0 (.1 = 10 % of the error or loss), got {margin!r}")
+    return Settings(
+        metric=metric,
+        direction=_WORDS[given],
+        target=target,
+        margin=margin,
+        reference=reference,
+        bootstrap_seed=bootstrap_seed,
+    )
 
 
 def mixture_of(frame: pd.DataFrame, *, is_selected: bool) -> list[Finding]:

@@ -47,6 +47,7 @@ class Question:
         rate: column of the base learning rate.
         alpha: level of all tests; intervals have 1 - alpha.
         margin: of equivalence, .1 = 10 % of the error or loss.
+        reference: the schedule that all others are compared with; None compares all pairs.
         bootstrap_seed: of every bootstrap, with B resamples (`num_resamples`).
         versions: (name, version) of lrbench, Python and the libraries that computed this.
     """
@@ -58,6 +59,7 @@ class Question:
     rate: str
     alpha: float
     margin: float
+    reference: str | None
     bootstrap_seed: int
     num_resamples: int
     versions: tuple[tuple[str, str], ...]

@@ -10,7 +10,8 @@ from lrbench.config.plan import absolute_folder
 from lrbench.typos import did_you_mean
 
 NAMES = (
-    "results", "tracking.experiment", "tracking.uri", "results_dir", "metric", "direction", "target", "bootstrap_seed",
+    "results", "tracking.experiment", "tracking.uri", "results_dir", "metric", "direction", "target", "margin",
+    "reference", "bootstrap_seed",
 )  # fmt: skip
 
 
@@ -66,6 +67,8 @@ class Words:
             "metric": self.options.get("metric"),
             "direction": self.options.get("direction"),
             "target": self.target,
+            "margin": _number("margin", self.options.get("margin", "0.1")),
+            "reference": self.options.get("reference"),
             "bootstrap_seed": self.bootstrap_seed,
         }
 

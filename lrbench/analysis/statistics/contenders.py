@@ -18,7 +18,7 @@ import numpy.typing as npt
 from lrbench.analysis.statistics.simultaneous import half_widths, noise_of, shared_noise_of
 from lrbench.analysis.statistics.terms import MIN_SEEDS, TIE_TOLERANCE, FloatArray, Interval, Unavailable
 
-State = Literal["leader", "worse", "equivalent", "undecided"]
+State = Literal["leader", "reference", "better", "worse", "equivalent", "undecided"]
 Relation = Literal["better", "worse", "equivalent", "undecided"]
 
 
@@ -40,15 +40,16 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Contender:
-    """One schedule against the leader of its workload, or of all workloads.
+    """One schedule against the leader of its workload, or of all workloads; against the reference where there is one.
 
     Attributes:
         schedule: its name.
-        state: `leader` for the smallest mean log cost, also where others are undecided.
+        state: `leader` for the smallest mean log cost, also where others are undecided. With a reference, `reference`
+            for it, and the others' relation to it.
         is_contender: not shown worse than any other.
         beaten_by: who shows it worse, the best first.
-        estimate: mean log cost minus that of the leader; exp(estimate) is the ratio of geometric means.
-        interval: of `estimate`, simultaneous over all pairs; [0, 0] for the leader itself.
+        estimate: mean log cost minus that of the leader or reference; exp(estimate) is the ratio of geometric means.
+        interval: of `estimate`, simultaneous over all pairs; [0, 0] for the leader or reference itself.
         within_margin: the interval lies within +-log(1 + margin); a schedule may be worse by less than the margin.
         num_seeds: runs, or sources where these are the replicates.
     """
@@ -85,6 +86,7 @@ class Contenders:
         alpha: probability that any claim here is false.
         margin: of equivalence, .1 = 10 %.
         method: for people.
+        reference: the schedule that all others are compared with; None for all pairs.
     """
 
     ranked: tuple[Contender, ...]
@@ -93,6 +95,7 @@ class Contenders:
     alpha: float
     margin: float
     method: str
+    reference: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -111,7 +114,9 @@ def diverged_at_start(values: npt.ArrayLike, initial: npt.ArrayLike) -> FloatArr
     return np.where(np.isposinf(costs), start, costs)
 
 
-def contenders(costs: Mapping[str, Seeds], *, alpha: float = 0.05, margin: float = 0.1) -> Contenders | Unavailable:
+def contenders(
+    costs: Mapping[str, Seeds], *, alpha: float = 0.05, margin: float = 0.1, reference: str | None = None
+) -> Contenders | Unavailable:
     """Find the schedules of one workload that may be the best.
 
     Schedules that all share their seeds are compared within seeds; otherwise every schedule's seeds are its own, which
@@ -121,6 +126,7 @@ def contenders(costs: Mapping[str, Seeds], *, alpha: float = 0.05, margin: float
         costs: by schedule.
         alpha: probability that any claim is false, in (0, 1).
         margin: of equivalence, above 0.
+        reference: the schedule that all others are compared with, which takes fewer seeds than comparing all pairs.
 
     Raises:
         ValueError: a cost is NaN, infinite, zero or negative, or a seed is there twice.
@@ -131,6 +137,8 @@ def contenders(costs: Mapping[str, Seeds], *, alpha: float = 0.05, margin: float
     names = [name for name, values in logs.items() if len(values) >= MIN_SEEDS]
     if len(names) < 2:
         return Unavailable(f"a comparison needs two schedules with {MIN_SEEDS} seeds each, got {len(names)}")
+    if reference is not None and reference not in names:
+        return Unavailable(f"the reference {reference} has fewer than {MIN_SEEDS} seeds here")
     shared = {tuple(sorted(costs[name].seeds)) for name in names}
     if len(shared) == 1:
         order = {name: np.argsort(costs[name].seeds) for name in names}
@@ -140,13 +148,14 @@ def contenders(costs: Mapping[str, Seeds], *, alpha: float = 0.05, margin: float
     means = np.array([logs[name].mean() for name in names])
     # One number for all: a few tuning seeds tell the variance of a choice too badly for each schedule on its own.
     selection = float(np.mean([costs[name].selection for name in names]))
-    half = half_widths(noise, alpha=alpha, selection=selection)
+    index = None if reference is None else names.index(reference)
+    half = half_widths(noise, alpha=alpha, selection=selection, reference=index)
     if not _varies(half, means):
         return Unavailable("no schedule varies over seeds, so there is no scale for their differences")
-    method = f"simultaneous t over {len(names)} schedules, {'paired' if noise.paired else 'unpaired'} seeds"
-    return read_off(
-        names, means, half, [len(logs[name]) for name in names], few, alpha=alpha, margin=margin, method=method
-    )
+    against = "" if reference is None else f", all against {reference}"
+    method = f"simultaneous t over {len(names)} schedules{against}, {'paired' if noise.paired else 'unpaired'} seeds"
+    numbers = [len(logs[name]) for name in names]
+    return read_off(names, means, half, numbers, few, alpha=alpha, margin=margin, method=method, reference=reference)
 
 
 def read_off(
@@ -159,10 +168,12 @@ def read_off(
     alpha: float,
     margin: float,
     method: str,
+    reference: str | None = None,
 ) -> Contenders:
     """Turn means (k,) and half widths (k, k) of simultaneous intervals into words."""
     order = sorted(range(len(names)), key=lambda i: (means[i], names[i]))
-    leader, bound = order[0], float(np.log1p(margin))
+    base = order[0] if reference is None else names.index(reference)
+    bound = float(np.log1p(margin))
 
     def interval(i: int, j: int) -> Interval:
         middle = float(means[i] - means[j])
@@ -171,16 +182,20 @@ def read_off(
     ranked = []
     for i in order:
         beaten = [j for j in order if j != i and interval(i, j).low > 0]  # by the best one first
-        against = Interval(0.0, 0.0, 1 - alpha, method) if i == leader else interval(i, leader)
+        against = Interval(0.0, 0.0, 1 - alpha, method) if i == base else interval(i, base)
         within = -bound < against.low and against.high < bound
-        state: State = "leader" if i == leader else "worse" if beaten else "equivalent" if within else "undecided"
+        state: State
+        if reference is not None:
+            state = "reference" if i == base else relation_of(against, margin)
+        else:
+            state = "leader" if i == base else "worse" if beaten else "equivalent" if within else "undecided"
         ranked.append(
             Contender(
                 schedule=names[i],
                 state=state,
                 is_contender=not beaten,
                 beaten_by=tuple(names[j] for j in beaten),
-                estimate=float(means[i] - means[leader]),
+                estimate=float(means[i] - means[base]),
                 interval=against,
                 within_margin=within,
                 num_seeds=num_seeds[i],
@@ -190,7 +205,7 @@ def read_off(
     for i, j in combinations(order, 2):
         found = interval(i, j)
         pairs.append(PairClaim(names[i], names[j], relation_of(found, margin), float(means[i] - means[j]), found))
-    return Contenders(tuple(ranked), tuple(pairs), left_out, alpha, margin, method)
+    return Contenders(tuple(ranked), tuple(pairs), left_out, alpha, margin, method, reference)
 
 
 def relation_of(interval: Interval, margin: float) -> Relation:

@@ -25,6 +25,7 @@ from lrbench.analysis.statistics.simultaneous import (
     noise_of,
     quantile,
     shared_noise_of,
+    through_reference,
     typical_level,
 )
 from lrbench.analysis.statistics.terms import MIN_SEEDS, FloatArray, Unavailable
@@ -91,6 +92,7 @@ def contenders_over_workloads(
     *,
     alpha: float = 0.05,
     margin: float = 0.1,
+    reference: str | None = None,
 ) -> OverWorkloads | Unavailable:
     """Find the schedules that may be the best over workloads, each of which counts the same.
 
@@ -99,6 +101,7 @@ def contenders_over_workloads(
         sources: the data source of each workload.
         alpha: probability that any claim of both statements is false.
         margin: of equivalence.
+        reference: the schedule that all others are compared with; None compares all pairs.
 
     Raises:
         ValueError: as `contenders`.
@@ -113,16 +116,20 @@ def contenders_over_workloads(
         short = [n for n in names if n not in runs or len(runs[n].seeds) < MIN_SEEDS]
         if short:
             return Unavailable(f"{workload} lacks {MIN_SEEDS} seeds of {', '.join(short)}; nothing is imputed")
+    if reference is not None and reference not in names:
+        return Unavailable(f"the reference {reference} is on none of the workloads")
     means = np.stack([[np.log(runs[n].costs).mean() for n in names] for runs in workloads.values()])
     noises = [_noise([runs[n] for n in names]) for runs in workloads.values()]
     selection = np.array([np.mean([runs[n].selection for n in names]) for runs in workloads.values()])
-    these = _on_these(names, means, noises, float(selection.sum()) / len(means) ** 2, alpha, margin)
+    added = float(selection.sum()) / len(means) ** 2
+    these = _on_these(names, means, noises, added, alpha=alpha, margin=margin, reference=reference)
     origin = [sources[workload] for workload in workloads]
     by_source = np.stack([means[[o == s for o in origin]].mean(axis=0) for s in sorted(set(origin))])
     if len(by_source) < MIN_SEEDS:
         reason = f"workloads like these: needs {MIN_SEEDS} data sources, got {len(by_source)}"
         return OverWorkloads(these, Unavailable(reason), ())
-    return OverWorkloads(these, _on_alike(names, by_source, these, alpha, margin), _flips(names, by_source))
+    alike = _on_alike(names, by_source, these, alpha=alpha, margin=margin, reference=reference)
+    return OverWorkloads(these, alike, _flips(names, by_source))
 
 
 def sign_flip_p(differences: npt.ArrayLike) -> float:
@@ -161,24 +168,42 @@ def _noise(runs: Sequence[Seeds]) -> Noise:
 
 
 def _on_these(
-    names: list[str], means: FloatArray, noises: list[Noise], selection: float, alpha: float, margin: float
+    names: list[str],
+    means: FloatArray,
+    noises: list[Noise],
+    selection: float,
+    *,
+    alpha: float,
+    margin: float,
+    reference: str | None,
 ) -> Contenders | Unavailable:
     error, degrees = errors_over_workloads(noises)
-    half = quantile(typical_level(alpha, len(names)), degrees) * np.sqrt(error**2 + 2 * selection)
+    level = typical_level(alpha, len(names), has_reference=reference is not None)
+    half = quantile(level, degrees) * np.sqrt(error**2 + 2 * selection)
+    if reference is not None:
+        half = through_reference(half, names.index(reference))
     num_seeds = [int(sum(noise.num_seeds[i] for noise in noises)) for i in range(len(names))]
     if not (half[~np.eye(len(names), dtype=bool)] > 0).all():
         return Unavailable("two schedules do not vary over seeds on any workload")
     method = f"simultaneous t over {len(names)} schedules and {len(means)} workloads, Satterthwaite"
-    return read_off(names, means.mean(axis=0), half, num_seeds, (), alpha=alpha, margin=margin, method=method)
+    middle = means.mean(axis=0)
+    return read_off(names, middle, half, num_seeds, (), alpha=alpha, margin=margin, method=method, reference=reference)
 
 
 def _on_alike(
-    names: list[str], by_source: FloatArray, these: Contenders | Unavailable, alpha: float, margin: float
+    names: list[str],
+    by_source: FloatArray,
+    these: Contenders | Unavailable,
+    *,
+    alpha: float,
+    margin: float,
+    reference: str | None,
 ) -> Contenders | Unavailable:
     if isinstance(these, Unavailable):
         return these
     means = by_source.mean(axis=0)
-    half = half_widths(shared_noise_of(by_source), alpha=alpha)
+    index = None if reference is None else names.index(reference)
+    half = half_widths(shared_noise_of(by_source), alpha=alpha, reference=index)
     bound = float(np.log1p(margin))
     for pair in these.pairs:
         i, j = names.index(pair.first), names.index(pair.second)
@@ -190,7 +215,7 @@ def _on_alike(
             half[i, j] = half[j, i] = half[i, j] if half[i, j] < gap else max(half[i, j], bound + gap)
     method = f"simultaneous t over {len(names)} schedules and {len(by_source)} data sources"
     num = [len(by_source)] * len(names)
-    return read_off(names, means, half, num, (), alpha=alpha, margin=margin, method=method)
+    return read_off(names, means, half, num, (), alpha=alpha, margin=margin, method=method, reference=reference)
 
 
 def _flips(names: list[str], by_source: FloatArray) -> tuple[SignFlips, ...]:

@@ -10,6 +10,9 @@ all others is k - 1 comparisons. It guards against schedules of different noise,
 of k equals are the extremes of k(k - 1) / 2 pairs. It guards against a variance that is small by chance.
 
 The interval is the wider of both. Neither is enough alone: `scripts/simulate_claims.py report` has the rates.
+
+With a reference only the k - 1 differences from it are estimated, at levels alpha / (k + 1) and alpha / 2(k - 1); the
+intervals of all other pairs are those that follow from them, so that they hold at the same time and cost nothing.
 """
 
 from collections.abc import Sequence
@@ -115,15 +118,17 @@ def own_errors(noise: Noise) -> tuple[FloatArray, FloatArray]:
     return np.sqrt(total), np.where(total > 0, degrees, 1.0)
 
 
-def own_level(alpha: float, num_schedules: int) -> float:
+def own_level(alpha: float, num_schedules: int, *, has_reference: bool = False) -> float:
     """One-sided level of a comparison by the own variances."""
+    if has_reference and num_schedules > 2:
+        return alpha / (num_schedules + 1)
     # Of three schedules this is the level of all pairs; with more, the typical variance is there as well.
     return alpha / ((2 if num_schedules == 2 else 3) * (num_schedules - 1))
 
 
-def typical_level(alpha: float, num_schedules: int) -> float:
-    """One-sided level of a comparison by the typical variance."""
-    return alpha / (num_schedules * (num_schedules - 1))
+def typical_level(alpha: float, num_schedules: int, *, has_reference: bool = False) -> float:
+    """One-sided level of a comparison by the typical variance: of all pairs, or of those with the reference."""
+    return alpha / ((2 if has_reference else num_schedules) * (num_schedules - 1))
 
 
 def quantile(level: float, degrees: npt.ArrayLike) -> FloatArray:
@@ -131,25 +136,36 @@ def quantile(level: float, degrees: npt.ArrayLike) -> FloatArray:
     return np.asarray(-special.stdtrit(degrees, level), dtype=np.float64)
 
 
-def half_widths(noise: Noise, *, alpha: float, selection: npt.ArrayLike = 0.0) -> FloatArray:
+def half_widths(
+    noise: Noise, *, alpha: float, selection: npt.ArrayLike = 0.0, reference: int | None = None
+) -> FloatArray:
     """Half widths of the simultaneous intervals of all differences.
 
     Args:
         noise: of k schedules, two or more.
         alpha: probability that any claim of one workload is false, in (0, 1).
         selection: (...) variance that the choice of its rate adds to each schedule, see `rate_choice`.
+        reference: index of the schedule that all others are compared with; None compares all pairs.
 
     Returns:
         (..., k, k), zero where nothing varies.
     """
-    k = noise.num_seeds.size
+    k, has_reference = noise.num_seeds.size, reference is not None
     error, degrees = own_errors(noise)
-    critical = quantile(own_level(alpha, k), degrees)
+    critical = quantile(own_level(alpha, k, has_reference=has_reference), degrees)
     own, added = critical * error, critical**2 * 2 * np.asarray(selection)[..., None, None]
     if k == 2:
         return np.asarray(np.sqrt(own**2 + added))  # both scales are the same
     deviation, total = typical_deviation(noise)
     inverse = 1 / noise.num_seeds
     scale = deviation[..., None, None] * np.sqrt(inverse[:, None] + inverse[None, :])
-    typical = quantile(typical_level(alpha, k), total)[..., None, None] * scale
-    return np.asarray(np.sqrt(np.maximum(own, typical) ** 2 + added))
+    typical = quantile(typical_level(alpha, k, has_reference=has_reference), total)[..., None, None] * scale
+    half = np.sqrt(np.maximum(own, typical) ** 2 + added)
+    return np.asarray(half if reference is None else through_reference(half, reference))
+
+
+def through_reference(half: FloatArray, reference: int) -> FloatArray:
+    """Half widths of all pairs that follow from those with the reference, (..., k, k): the sum of both sides' own."""
+    to_reference = half[..., reference].copy()
+    to_reference[..., reference] = 0
+    return np.asarray(to_reference[..., :, None] + to_reference[..., None, :])

@@ -4,7 +4,7 @@ from lrbench.analysis.audit.findings import plural
 from lrbench.analysis.model import Across, Question, Section
 from lrbench.analysis.statistics.terms import Unavailable
 from lrbench.analysis.verdict.claims import Claim
-from lrbench.analysis.verdict.wording import names, p_value
+from lrbench.analysis.verdict.wording import against_reference, names, p_value
 
 
 def across_claims(question: Question, section: Section) -> list[Claim]:
@@ -44,6 +44,10 @@ def _families(section: Section) -> list[Claim]:
     ):
         if isinstance(family, Unavailable):
             claims.append(Claim("across", None, f"{where}: nothing is claimed; {family.reason}.", ()))
+            continue
+        if family.reference is not None:
+            sentence = f"{where}, against {family.reference}, {against_reference(family)}"
+            claims.append(Claim("across", None, sentence, family.names))
             continue
         worse = [item.schedule for item in family.ranked if not item.is_contender]
         rest = f"; {names(worse)} {'is' if len(worse) == 1 else 'are'} shown to end worse" if worse else ""

@@ -7,7 +7,7 @@ from lrbench.analysis.model import Cell, Question, Section
 from lrbench.analysis.statistics.contenders import Contender, Contenders
 from lrbench.analysis.statistics.terms import Unavailable
 from lrbench.analysis.verdict.claims import Claim, cells_on, family_on
-from lrbench.analysis.verdict.wording import names, noun_of, relative, summary
+from lrbench.analysis.verdict.wording import against_reference, names, noun_of, relative, summary
 
 
 def final_claims(question: Question, section: Section, workload: str) -> list[Claim]:
@@ -43,6 +43,10 @@ def final_claims(question: Question, section: Section, workload: str) -> list[Cl
 def _compared(question: Question, family: Contenders, cells: Mapping[str, Cell]) -> str:
     """Who may be the best, and everybody against the one with the smallest cost, by simultaneous intervals."""
     noun, (leader, *others) = noun_of(question.endpoint, question.direction), family.ranked
+    if family.reference is not None:
+        cell = cells[family.reference]
+        value = f"{question.endpoint} {summary(cell.final, question.endpoint)}{_diverged(cell)}"
+        return f"{noun} against {family.reference} ({value}), {against_reference(family)}"
     cell = cells[leader.schedule]
     name = f"{leader.schedule} ({question.endpoint} {summary(cell.final, question.endpoint)}{_diverged(cell)})"
     if len(family.names) > 1:

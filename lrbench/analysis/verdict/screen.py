@@ -12,9 +12,19 @@ from lrbench.analysis.statistics.over_workloads import OverWorkloads
 from lrbench.analysis.statistics.terms import Unavailable
 from lrbench.analysis.verdict.claims import cells_on, family_on
 from lrbench.analysis.verdict.reversals import reversal_sentence
-from lrbench.analysis.verdict.wording import MANY_TIMES, counted_word, names, noun_of, number, percent_more
+from lrbench.analysis.verdict.wording import (
+    MANY_TIMES,
+    against_reference,
+    counted_word,
+    names,
+    noun_of,
+    number,
+    percent_more,
+)
 
-Word = Literal["best", "may be best", "equivalent", "worse", "not compared"]
+Word = Literal[
+    "best", "may be best", "equivalent", "worse", "not compared", "reference", "better", "undecided"
+]  # the last three with a reference only
 _MOST_AGAINST = 3
 _FEW = 4  # contenders that are all named
 _LONGEST = 140  # characters of a finding on the first screen
@@ -27,7 +37,8 @@ class ScreenRow:
     Attributes:
         state: *best* is the only one that may be it; *not compared* lacks seeds, or there was no comparison.
         value: mean final value in words, of one workload; "" over several.
-        ratio, low, high: error or loss over that of the leader, with its simultaneous interval; None if not compared.
+        ratio, low, high: error or loss over that of the leader or reference, with its simultaneous interval; None if
+            not compared.
         speed: times as fast to the target as `constant`; None if either has no time.
         failures: compared runs that diverged or did not finish, of `num_runs`.
     """
@@ -73,7 +84,8 @@ def screen_of(question: Question, section: Section, otherwise: str) -> Screen:
     if isinstance(family, Unavailable):
         return Screen(otherwise, "", rows, _against(section, None))
     sentence = f"{_use(family, section)} {_constant(question, family)}".strip()
-    return Screen(sentence, _advice(section, rows), rows, _against(section, family))
+    advice = _advice(section, rows) if family.reference is None else ""
+    return Screen(sentence, advice, rows, _against(section, family))
 
 
 def family_over(section: Section) -> Contenders | Unavailable:
@@ -102,7 +114,9 @@ def speed_against_constant(section: Section, scheduler: str) -> float | None:
 
 
 def _use(family: Contenders, section: Section) -> str:
-    on = f"on these {len(section.workloads)} workloads" if len(section.workloads) > 1 else f"on {_only(section)}"
+    if family.reference is not None:
+        return f"Against {family.reference} {_on(section)}, {against_reference(family)}"
+    on = _on(section)
     best = family.names
     worse = [item.schedule for item in family.ranked if not item.is_contender]
     if not worse:
@@ -118,10 +132,14 @@ def _use(family: Contenders, section: Section) -> str:
     return f"{count}; {names(worse)} {_are(worse)} shown to end worse."
 
 
+def _on(section: Section) -> str:
+    return f"on these {len(section.workloads)} workloads" if len(section.workloads) > 1 else f"on {_only(section)}"
+
+
 def _constant(question: Question, family: Contenders) -> str:
     """What `constant` costs, where that is shown against the leader."""
     found = next((item for item in family.ranked if item.schedule == CONSTANT), None)
-    if found is None or found.state == "leader" or found.interval.low <= 0:
+    if found is None or found.state == "leader" or found.interval.low <= 0 or family.reference is not None:
         return ""
     noun = noun_of(question.endpoint, question.direction)
     than = "of" if math.exp(found.estimate) >= MANY_TIMES else "than"
@@ -156,10 +174,13 @@ def _rows(question: Question, section: Section, family: Contenders | Unavailable
     words = {} if isinstance(family, Unavailable) else {item.schedule: item for item in family.ranked}
     order = [*words, *(name for name in _observed_order(section) if name not in words)]
     is_only = sum(item.is_contender for item in words.values()) == 1
-    return tuple(_row(question, section, name, words.get(name), is_only=is_only) for name in order)
+    return tuple(
+        _row(question, section, name, words.get(name), _word(question, words.get(name), is_only=is_only))
+        for name in order
+    )
 
 
-def _row(question: Question, section: Section, name: str, found: Contender | None, *, is_only: bool) -> ScreenRow:
+def _row(question: Question, section: Section, name: str, found: Contender | None, state: Word) -> ScreenRow:
     cells = [cell for cell in section.cells if cell.scheduler == name]
     value = ""
     if len(section.workloads) == 1 and cells and not isinstance(cells[0].final.mean, Unavailable):
@@ -168,7 +189,7 @@ def _row(question: Question, section: Section, name: str, found: Contender | Non
     ratio, low, high = (None, None, None) if bounds is None else bounds
     return ScreenRow(
         scheduler=name,
-        state=_word(found, is_only=is_only),
+        state=state,
         value=value,
         ratio=ratio,
         low=low,
@@ -179,9 +200,11 @@ def _row(question: Question, section: Section, name: str, found: Contender | Non
     )
 
 
-def _word(found: Contender | None, *, is_only: bool) -> Word:
+def _word(question: Question, found: Contender | None, *, is_only: bool) -> Word:
     if found is None:
         return "not compared"
+    if question.reference is not None and found.state != "leader":
+        return found.state
     if not found.is_contender:
         return "worse"
     if found.state == "equivalent":

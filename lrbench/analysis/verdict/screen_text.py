@@ -16,7 +16,14 @@ def main_section(sections: Sequence[Section]) -> int:
 def screen_table(question: Question, screen: Screen) -> tuple[list[str], list[list[str]]]:
     """Heads and rows; a column in which nothing stands is left out."""
     noun = noun_of(question.endpoint, question.direction)
-    heads = ["schedule", "state", question.endpoint, f"{noun} against the best", "speed", "failures"]
+    heads = [
+        "schedule",
+        "state",
+        question.endpoint,
+        f"{noun} against {question.reference or 'the best'}",
+        "speed",
+        "failures",
+    ]
     rows = [
         [row.scheduler, row.state, row.value, against_best(row), speed_of(row), failures_of(row)] for row in screen.rows
     ]
@@ -25,10 +32,12 @@ def screen_table(question: Question, screen: Screen) -> tuple[list[str], list[li
 
 
 def against_best(row: ScreenRow) -> str:
-    """Write the ratio to the leader with its interval; of the leader itself only that it is it."""
+    """Write the ratio to the leader or reference with its interval; of itself only that it is it."""
     if row.ratio is None or row.low is None or row.high is None:
         return ""
-    return "smallest" if row.ratio == row.low == row.high else relative(row.ratio, row.low, row.high)
+    if row.ratio == row.low == row.high:
+        return "reference" if row.state == "reference" else "smallest"
+    return relative(row.ratio, row.low, row.high)
 
 
 def speed_of(row: ScreenRow) -> str:

@@ -1,8 +1,10 @@
 """Numbers and names in the sentences of a verdict."""
 
+import math
 from collections.abc import Sequence
 
 from lrbench.analysis.statistics.cells import MeanOfSeeds
+from lrbench.analysis.statistics.contenders import Contenders
 from lrbench.analysis.statistics.terms import Direction, Interval, Unavailable, sign
 
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -77,6 +79,23 @@ def relative(ratio: float, low: float, high: float) -> str:
     if high >= MANY_TIMES:
         return f"x {ratio:.3g} [{low:.3g}, {high:.3g}]"
     return f"{100 * (ratio - 1):+.1f} % [{100 * (low - 1):.1f}, {100 * (high - 1):.1f}]"
+
+
+def against_reference(family: Contenders) -> str:
+    """Write every schedule against the reference: who is better or worse and by how much, alike, undecided."""
+    parts = []
+    for state, words in (
+        ("better", "ends better"),
+        ("worse", "ends worse"),
+        ("equivalent", "equivalent within {:g} %"),
+    ):
+        rows = [item for item in family.ranked if item.state == state]
+        bounds = [(item.schedule, item.estimate, item.interval.low, item.interval.high) for item in rows]
+        ratios = [f"{name} {relative(*map(math.exp, logs))}" for name, *logs in bounds]
+        if rows:
+            parts.append(f"{words.format(100 * family.margin)}: {names(ratios)}")
+    open_ = [item.schedule for item in family.ranked if item.state == "undecided"]
+    return "; ".join([*parts, *([f"undecided: {names(open_)}"] if open_ else [])]) + "."
 
 
 def steps(value: float) -> str:
