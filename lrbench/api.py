@@ -120,7 +120,7 @@ def compare(
         tuning_seeds: seeds of every trial.
         lr: the lowest and the highest rate of the search; without tuning, the rates to train at.
         name: of the workload; None for that of the function.
-        metric: by which runs are judged: val/loss or val/accuracy.
+        metric: by which runs are judged: val/loss, val/accuracy, val/rmse and so on (`lrbench.spec.METRICS`).
         on_progress: see `run`.
         config: `warmup`, `results_dir`, `tracking`, `budget.eval_every` and the like; see `run`.
 
@@ -215,8 +215,8 @@ def report(
 
     Args:
         source: see `read`.
-        metric: validation metric; None for `val/accuracy` where every run measured it, else `val/loss`.
-        direction: minimize or maximize; known for those two.
+        metric: validation metric; None for the endpoint by which all were judged, see `lrbench.analysis.declare`.
+        direction: minimize or maximize; known for the metrics that lrbench measures.
         target: of the metric, for every workload or by the name of each; None for the median that `constant` reaches.
         margin: of equivalence, .1 = 10 % of the error or loss.
         reference: the schedule that all others are compared with, at one level for all of them; None compares all

@@ -56,6 +56,8 @@ def _check_split(name: str, split: Split, task: Task, input_shape: tuple[int, ..
         raise ValueError(f"dataset.input_shape says {tuple(input_shape)}, the {name} split has inputs of shape {shape}")
     if inputs.is_floating_point() and inputs.dtype != torch.float32:
         raise ValueError(f"inputs must be float32, or int64 for tokens; the {name} split has {inputs.dtype}")
+    if task is Task.OWN_LOSS:
+        return
     if task is Task.REGRESSION:
         if targets.dtype != torch.float32:
             raise ValueError(f"targets of a regression must be float32, the {name} split has {targets.dtype}")
@@ -106,7 +108,7 @@ def try_parts(workload: Workload, trial: Trial, *, seed: int) -> list[str]:
             "the model seeds torch itself, so seeds of lrbench have no effect on what it draws and repeats are alike: "
             "take torch.manual_seed out of it"
         )
-    if workload.task is Task.CLASSIFICATION and outputs.shape[1] > workload.num_outputs:
+    if workload.task.has_classes and outputs.shape[1] > workload.num_outputs:
         warnings.append(
             f"the model gives {outputs.shape[1]} outputs for the {workload.num_outputs} classes of the dataset; "
             "num_outputs is passed to models that ask for it"
@@ -182,6 +184,10 @@ def _check_outputs(outputs: object, targets: Tensor, workload: Workload) -> None
         what = "nothing" if outputs is None else f"a {type(outputs).__name__}"
         raise ValueError(f"the model must give one tensor, the logits, and gives {what}")
     shape, wanted = tuple(outputs.shape), tuple(targets.shape)
+    if workload.task is Task.OWN_LOSS:
+        if shape != wanted[:1]:
+            raise ValueError(f"the model gives outputs of shape {shape}; the loss of each example has {wanted[:1]}")
+        return
     if workload.task is Task.REGRESSION:
         if shape != wanted:
             raise ValueError(f"the model gives outputs of shape {shape} for targets of shape {wanted}")

@@ -34,26 +34,63 @@ PART_ERRORS = (
 DOCUMENTATION = frozenset({"name", "purpose", "formula", "source", "libraries", "search"})
 
 
-class Task(StrEnum):
-    """What a dataset asks for, and with it the loss, the headline metric and its direction.
+Direction = Literal["maximize", "minimize"]
 
-    `classification`: mean cross entropy; headline `val/accuracy`, higher is better.
-    `regression`: mean over examples of half the squared error summed over outputs; headline `val/loss`, lower is
-    better; accuracy does not exist (missing, not NaN).
+# What is measured of a split, and which way is better. Accuracies are shares; nothing else is written in percent.
+METRICS: dict[str, Direction] = {
+    "loss": "minimize",
+    "accuracy": "maximize",
+    "balanced_accuracy": "maximize",
+    "perplexity": "minimize",
+    "rmse": "minimize",
+    "r2": "maximize",
+}
+
+
+class Task(StrEnum):
+    """What is asked of a dataset, and with it the loss and what is measured beside it.
+
+    `classification`: mean cross entropy, and `balanced_accuracy`, the mean over classes of their accuracies.
+    `tokens`: the same with a class for each token, means over tokens, and `perplexity`, the exponential of the loss.
+    `regression`: mean over examples of half the squared error summed over outputs; `rmse` is over examples and outputs.
+    `own_loss`: the model itself gives the loss of each example.
+
+    What does not exist for a task is missing, not NaN.
     """
 
     CLASSIFICATION = "classification"
+    TOKENS = "tokens"
     REGRESSION = "regression"
+    OWN_LOSS = "own_loss"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What an evaluation measures, the loss first."""
+        return _MEASURED[self]
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether targets are classes."""
+        return self in (Task.CLASSIFICATION, Task.TOKENS)
 
     @property
     def objective(self) -> str:
-        """Name of the headline validation metric."""
+        """By which validation metric runs are judged where nobody says otherwise."""
         return "val/accuracy" if self is Task.CLASSIFICATION else "val/loss"
 
-    @property
-    def direction(self) -> Literal["maximize", "minimize"]:
-        """Whether larger or smaller values of `objective` are better."""
-        return "maximize" if self is Task.CLASSIFICATION else "minimize"
+
+_MEASURED = {
+    Task.CLASSIFICATION: ("loss", "accuracy", "balanced_accuracy"),
+    Task.TOKENS: ("loss", "accuracy", "perplexity"),
+    Task.REGRESSION: ("loss", "rmse", "r2"),
+    Task.OWN_LOSS: ("loss",),
+}
+
+
+def direction_of(metric: str) -> Direction | None:
+    """Say which way a metric of ours such as `val/rmse` is better; None for one that we do not know."""
+    split, _, name = metric.partition("/")
+    return METRICS.get(name) if split in ("train", "val", "test") else None
 
 
 class RunState(StrEnum):
@@ -178,7 +215,7 @@ class Evaluation:
     Attributes:
         step: updates completed, >= 0.
         seconds: training time up to here, evaluations and restarts excluded.
-        metrics: by tracker name (`train/loss`, `val/loss`, `val/accuracy`, `test/loss`, `test/accuracy`). NaN means
+        metrics: by tracker name (`train/loss`, `val/...` and `test/...` of `Task.metrics`). NaN means
             the trial diverged; a metric that was not measured is absent.
         rates: (step, lr, momentum or None) of steps since the previous evaluation, thinned; `step` counts the update
             that used the rate as completed, so the first update of a run is step 1.

@@ -240,7 +240,7 @@ def test_trials_of_different_optimizers_make_stacks_of_their_own():
     assert_close(metrics_of(training), metrics_of(build_training(workload, trials, seed=SEED)), rel=1e-4)
 
 
-@pytest.mark.parametrize("task", list(Task))
+@pytest.mark.parametrize("task", [Task.CLASSIFICATION, Task.REGRESSION])
 def test_smoothing_clipping_and_groups_equal_the_sequential_ones(task):
     def make_optimizer(groups, lr):
         groups = list(groups)

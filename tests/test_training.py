@@ -1,12 +1,14 @@
 """The training loop and the sequential learner against plain PyTorch loops written by hand."""
 
 import math
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import accuracy_score, r2_score
 from torch import nn
 from torch.optim import lr_scheduler
 
@@ -15,6 +17,7 @@ from lrbench.data import Split, Splits
 from lrbench.schedules import Warmup
 from lrbench.spec import Budget, Task, derived_seed
 from lrbench.training import StepOptions, batch_order
+from lrbench.training.evaluation import EvaluationSums
 from lrbench.trials import Trial, Workload, build_model, build_training, run_training
 
 SEED, BATCH, STEPS = 3, 16, 200
@@ -133,8 +136,9 @@ def test_losses_and_weights_equal_a_plain_loop_bit_for_bit(make_optimizer, sched
 def test_evaluations_come_at_the_start_at_every_interval_and_at_the_end():
     evaluations = curve(build_training(make_workload(), [Trial("x", schedules.cosine, sgd)], seed=SEED))
     assert [e.step for e in evaluations] == list(range(0, 201, 20))
-    assert set(evaluations[0].metrics) == {"train/loss", "val/loss", "val/accuracy"}
-    assert set(evaluations[-1].metrics) - set(evaluations[0].metrics) == {"test/loss", "test/accuracy"}
+    assert set(evaluations[0].metrics) == {"train/loss", "val/loss", "val/accuracy", "val/balanced_accuracy"}
+    of_test = set(evaluations[-1].metrics) - set(evaluations[0].metrics)
+    assert of_test == {"test/loss", "test/accuracy", "test/balanced_accuracy"}
     seconds = [e.seconds for e in evaluations]
     assert seconds[0] == 0.0
     assert seconds == sorted(seconds)
@@ -212,7 +216,8 @@ def test_a_diverged_trial_stops_with_nan_at_the_step_of_its_first_bad_loss_and_h
     progress = finish(training)
     last = [p.evaluations[1] for p in progress if 1 in p.evaluations][-1]
     assert 50 < last.step < 60
-    assert set(last.metrics) == {"train/loss", "val/loss", "val/accuracy", "test/loss", "test/accuracy"}
+    measured = ("loss", "accuracy", "balanced_accuracy")
+    assert set(last.metrics) == {"train/loss", *(f"{split}/{name}" for split in ("val", "test") for name in measured)}
     assert all(math.isnan(value) for value in last.metrics.values())
     alone = curve(build_training(workload, trials[:1], seed=SEED))
     assert [p.evaluations[0].metrics for p in progress if 0 in p.evaluations] == [e.metrics for e in alone]
@@ -269,9 +274,9 @@ def test_test_is_not_read_when_tuning():
     assert "test/loss" not in curve(training)[-1].metrics
 
 
-def test_regression_has_half_the_squared_error_and_no_accuracy():
+def test_regression_has_half_the_squared_error_rmse_and_r2_and_no_accuracy():
     workload = make_workload(
-        data=make_data(Task.REGRESSION),
+        data=replace(make_data(Task.REGRESSION), target_scale=3.0),
         task=Task.REGRESSION,
         make_model=partial(mlp, num_outputs=2),
         num_outputs=2,
@@ -280,7 +285,55 @@ def test_regression_has_half_the_squared_error_and_no_accuracy():
     model = build_model(workload, seed=SEED).eval()
     residual = model(workload.data.validation.inputs) - workload.data.validation.targets
     assert first.metrics["val/loss"] == pytest.approx((residual**2).sum(1).mean().item() / 2, rel=1e-6)
-    assert set(last.metrics) == {"train/loss", "val/loss", "test/loss"}
+    assert first.metrics["val/rmse"] == pytest.approx(3 * (residual**2).mean().sqrt().item(), rel=1e-6)
+    outputs, targets = (model(workload.data.validation.inputs), workload.data.validation.targets)
+    explained = r2_score(targets, outputs.detach(), multioutput="variance_weighted")
+    assert first.metrics["val/r2"] == pytest.approx(explained, rel=1e-5)
+    measured = ("loss", "rmse", "r2")
+    assert set(last.metrics) == {"train/loss", *(f"{split}/{name}" for split in ("val", "test") for name in measured)}
+
+
+def test_the_metrics_of_classes_and_tokens_are_those_of_scikit_learn():
+    random = torch.Generator().manual_seed(0)
+    outputs = torch.randn(2, 40, 3, generator=random)
+    targets = (torch.rand(40, generator=random) > 0.8).long()  # class 2 has no example
+    sums = EvaluationSums(Task.CLASSIFICATION, num_trials=2, device=torch.device("cpu"))
+    for part in (slice(0, 25), slice(25, 40)):
+        sums.add(torch.zeros(2), outputs[:, part], targets[part])
+    for row, means in enumerate(sums.means().T.tolist()):
+        found = outputs[row].argmax(dim=1)
+        recalls = [
+            ((found == kind) & (targets == kind)).sum().item() / (targets == kind).sum().item() for kind in (0, 1)
+        ]
+        assert means[1:] == [accuracy_score(targets, found), pytest.approx(sum(recalls) / 2)]
+    tokens = EvaluationSums(Task.TOKENS, num_trials=2, device=torch.device("cpu"))
+    tokens.add(torch.tensor([40.0, 80.0]), outputs.reshape(2, 10, 4, 3).transpose(2, 3), targets.reshape(10, 4))
+    assert tokens.means()[2].tolist() == pytest.approx([math.exp(1), math.exp(2)])
+    assert tokens.means()[1].tolist() == sums.means()[1].tolist()
+
+
+def test_a_model_may_give_the_loss_of_each_example_itself():
+    class Squares(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.center = nn.Parameter(torch.zeros(10))
+
+        def forward(self, inputs):
+            return ((inputs - self.center) ** 2).sum(dim=1)
+
+    workload = make_workload(task=Task.OWN_LOSS, make_model=Squares, budget=Budget(5, 6), eval_every=1.0)
+    rates = (0.01, 0.05)
+    trials = [Trial("x", schedules.constant, partial(torch.optim.SGD, lr=lr)) for lr in rates]
+    runs = [build_training(workload, trials, seed=SEED, learner=learner) for learner in ("sequential", "fused")]
+    evaluated = [[p for p in run if p.evaluations][-1].evaluations for run in runs]
+    for k, lr in enumerate(rates):
+        center = torch.zeros(10)
+        for order in batch_order(seed=SEED, num_train=100, batch_size=BATCH, begin=0, end=5):
+            center += lr * 2 * (workload.data.train.inputs[order] - center).mean(dim=0)
+        expected = ((workload.data.validation.inputs - center) ** 2).sum(dim=1).mean().item()
+        for found in evaluated:
+            assert found[k].metrics["val/loss"] == pytest.approx(expected, rel=1e-5)
+            assert set(found[k].metrics) == {"train/loss", "val/loss", "test/loss"}
 
 
 def test_label_smoothing_clipping_and_groups_equal_plain_torch():

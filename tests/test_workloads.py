@@ -10,11 +10,13 @@ import torch
 from conftest import REPO
 from PIL import Image
 
+from lrbench.analysis.declare import declare
 from lrbench.cli import main
 from lrbench.runs.assemble import trial_of, workload_of
 from lrbench.runs.compose import compose_plans
 from lrbench.runs.loading import load_data
 from lrbench.spec import Task
+from lrbench.tracking.read_records import read_records
 from lrbench.trials import build_training
 
 WORKLOADS = sorted(path.stem for path in (REPO / "conf" / "workload").glob("*.yaml"))
@@ -92,3 +94,18 @@ def constant_loss(workload):
         return 0.5 * (validation - train.mean(dim=0)).square().sum(dim=1).mean().item()
     counts = torch.bincount(train.flatten(), minlength=workload.num_outputs) + 1e-9
     return -(counts / counts.sum()).log()[validation.flatten()].mean().item()
+
+
+def test_runs_are_judged_by_the_endpoint_of_their_workload(small_data, tmp_path, capsys):
+    words = ["workload=randhie_mlp", "budget.steps=4", "budget.eval_every=0.5", "training.batch_size=8", "device=cpu"]
+    where = [f"data_dir={small_data}", f"results_dir={tmp_path}", f"cache_dir={tmp_path}", "tracking=none"]
+    rmse, r2 = (compose_plans([*words, *where, *more])[0] for more in ([], ["endpoint=val/r2"]))
+    assert (rmse.endpoint, rmse.direction, r2.direction) == ("val/rmse", "minimize", "maximize")
+    assert rmse.workload != r2.workload  # a study of one is not continued by the other
+    assert main([*words, *where]) == 0
+    frame = read_records(sorted((tmp_path / "runs").iterdir()))
+    assert f"best/val/rmse\t{float(frame['val/rmse'].min())!r}" in capsys.readouterr().out
+    settings = declare(frame)
+    assert (settings.metric, settings.direction) == ("val/rmse", "minimize")
+    assert main([*words, *where, "endpoint=val/accuracy"]) != 0
+    assert "endpoint must be one of val/loss, val/rmse, val/r2, which task=regression has" in capsys.readouterr().err

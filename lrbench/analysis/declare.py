@@ -10,13 +10,11 @@ from lrbench.analysis.audit.findings import Finding, listed, plural
 from lrbench.analysis.prepare import measured_metrics
 from lrbench.analysis.statistics.terms import Direction
 from lrbench.results.schema import as_floats
-from lrbench.spec import Task
+from lrbench.spec import Task, direction_of
 
 _WORDS: dict[str, Direction] = {"minimize": "minimize", "maximize": "maximize"}
 _HEADLINES = (Task.CLASSIFICATION.objective, Task.REGRESSION.objective)
 _MOST_NAMED = 5  # experiments in a sentence
-# Directions that the meaning of a column declares; those of any other metric must be given.
-_DIRECTIONS = {"val/loss": "minimize", "val/accuracy": "maximize"}
 
 
 def declare(
@@ -33,9 +31,9 @@ def declare(
 
     Args:
         frame: tidy; decides the metric where none is given.
-        metric: without one it is `val/accuracy` where every run measured it, else `val/loss`; where neither was
-            measured in every run, the one that more workloads have.
-        direction: minimize or maximize; known for `val/loss` and `val/accuracy`.
+        metric: without one it is the endpoint by which all runs were judged; else `val/accuracy` where every run
+            measured it, else `val/loss`; where neither was measured in every run, the one that more workloads have.
+        direction: minimize or maximize; known for the metrics that lrbench measures (`lrbench.spec.METRICS`).
         target: see `Settings`.
         margin: of equivalence, above 0: .1 = 10 % of the error or loss.
         reference: the schedule that all others are compared with; None compares all pairs.
@@ -46,7 +44,7 @@ def declare(
             whole number.
     """
     metric = metric or _default_metric(frame)
-    given = direction or _DIRECTIONS.get(metric)
+    given = direction or direction_of(metric)
     if given is None:
         raise ValueError(f"direction must be declared for metric={metric}: direction=minimize or direction=maximize")
     if given not in _WORDS:
@@ -84,6 +82,13 @@ def mixture_of(frame: pd.DataFrame, *, is_selected: bool) -> list[Finding]:
             f"{listed(shown)}; tracking.experiment=NAME takes those of one."
         )
         findings.append(Finding("several experiments", "note", sentence, ()))
+    judged_by = sorted(frame["endpoint"].dropna().unique()) if "endpoint" in frame else []
+    if len(judged_by) > 1:
+        sentence = (
+            f"The workloads were tuned for different metrics, {listed(judged_by)}; here all are compared by one of "
+            "them, metric=NAME chooses."
+        )
+        findings.append(Finding("several endpoints", "note", sentence, ()))
     if num_superseded := frame.attrs.get("num_superseded", 0):
         sentence = (
             f"{plural(num_superseded, 'older run')} left out that {'was' if num_superseded == 1 else 'were'} begun "
@@ -94,6 +99,9 @@ def mixture_of(frame: pd.DataFrame, *, is_selected: bool) -> list[Finding]:
 
 
 def _default_metric(frame: pd.DataFrame) -> str:
+    endpoints = set(frame["endpoint"].dropna().unique()) if "endpoint" in frame else set()
+    if len(endpoints) == 1 and frame["endpoint"].notna().all():
+        return str(endpoints.pop())
     candidates = [metric for metric in _HEADLINES if metric in frame.columns]
     measured = {metric: frame[~as_floats(frame[metric])[1]] for metric in candidates}
     for metric, rows in measured.items():

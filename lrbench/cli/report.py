@@ -4,10 +4,11 @@ Who is fastest, who ends best, how sure that is: report.html, report.md, ranking
 
 Runs come from MLflow (`results_dir=results` or `tracking.uri=...`, selected by `tracking.experiment=A,B` and
 `tag.NAME=VALUE`), or from a tidy CSV or Parquet file (`column.scheduler=sched` reads its column `sched` as
-`scheduler`). The direction of `val/loss` and `val/accuracy` is known, that of any other metric must be given. Without
-`target=` (or `target.WORKLOAD=`) it is the median final value of `constant`. `margin=0.1` is what counts as equivalent,
-10 % of the error or loss; `reference=cosine` compares all others with it, and not all pairs. `bootstrap_seed=0` fixes
-every bootstrap; `out=DIR` gets the files.
+`scheduler`). The metric is the endpoint by which the runs were judged; the direction of those that lrbench measures
+(`val/loss`, `val/accuracy`, `val/rmse`, ...) is known, that of any other must be given. Without `target=` (or
+`target.WORKLOAD=`) it is the median final value of `constant`. `margin=0.1` is what counts as equivalent, 10 % of the
+error or loss; `reference=cosine` compares all others with it, and not all pairs. `bootstrap_seed=0` fixes every
+bootstrap; `out=DIR` gets the files.
 The first screen is printed; `--full` prints the whole ranking and every sentence, `--json` what verdict.json has.
 A report on runs of MLflow is logged there as a run of its own; `log=false` leaves that out.
 """

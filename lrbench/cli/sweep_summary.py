@@ -33,7 +33,7 @@ def print_studies(contestants: Iterable[Contestant]) -> None:
 
 
 def _row(contestant: Contestant) -> dict[str, str]:
-    choice, metric = contestant.source.choice, contestant.plan.dataset.task.objective
+    choice, metric = contestant.source.choice, contestant.plan.endpoint
     test = metric.replace("val/", "test/")
     values = [result.found[test] for result in contestant.finals if math.isfinite(result.found.get(test, math.nan))]
     sums = summarized("x", values)

@@ -15,7 +15,7 @@ from lrbench.config.schema import RULES, WARMUP_RULES
 from lrbench.config.targets import bind, check_value
 from lrbench.data import Dataset
 from lrbench.schedules import Warmup
-from lrbench.spec import DOCUMENTATION, Budget, resolve_budget
+from lrbench.spec import DOCUMENTATION, Budget, Direction, Task, direction_of, resolve_budget
 
 # Where a run happens or is written does not change what it computes.
 _NOT_IN_FINGERPRINT = (
@@ -47,6 +47,7 @@ class Plan:
         warmup: or None.
         make_optimizer: hyperparameters bound; takes parameters.
         dataset: not loaded.
+        task: of the dataset, or the one asked for.
         budget: resolved to steps.
         fingerprint: sha256 hex digest of every value that shapes the curve.
         workload: readable and unique name of what is compared: everything but schedule, warmup, rate and seed.
@@ -57,6 +58,7 @@ class Plan:
     warmup: Warmup | None
     make_optimizer: Callable[..., Any]
     dataset: Dataset
+    task: Task
     budget: Budget
     fingerprint: str
     workload: str
@@ -65,6 +67,18 @@ class Plan:
     def run_name(self) -> str:
         """Readable name of the run, e.g. cosine-s0."""
         return f"{self.values['scheduler']['name']}-s{self.values['seed']}"
+
+    @property
+    def endpoint(self) -> str:
+        """The validation metric by which runs are judged."""
+        return str(self.values["endpoint"])
+
+    @property
+    def direction(self) -> Direction:
+        """Whether larger or smaller values of the endpoint are better."""
+        direction = direction_of(self.endpoint)
+        assert direction is not None  # checked by `plan_of`
+        return direction
 
     @cached_property
     def make_model(self) -> Callable[..., Any]:
@@ -93,7 +107,7 @@ def plan_of(values: dict[str, Any]) -> Plan:
     """Check the values of a config and bind its parts; the model waits, see `Plan.make_model`.
 
     Args:
-        values: plain and resolved, as `plain_values` gives them; kept, not copied.
+        values: plain and resolved, as `plain_values` gives them; of these, the plan names task and endpoint.
 
     Raises:
         ValueError: see `make_plan`.
@@ -115,6 +129,8 @@ def plan_of(values: dict[str, Any]) -> Plan:
     )
     schedule = bind_schedule(values["scheduler"], trusted)
     dataset = _dataset(json.dumps(values["dataset"]), tuple(trusted))
+    task = dataset.task if values["task"] is None else Task(values["task"])
+    values = {**values, "task": str(task), "endpoint": _endpoint(values["endpoint"], task)}
     budget = resolve_budget(
         steps=values["budget"]["steps"],
         epochs=values["budget"]["epochs"],
@@ -136,6 +152,7 @@ def plan_of(values: dict[str, Any]) -> Plan:
         warmup=warmup,
         make_optimizer=make_optimizer,
         dataset=dataset,
+        task=task,
         budget=budget,
         fingerprint=_digest(shaping_values(values)),
         workload=_workload_name(values, budget),
@@ -146,6 +163,13 @@ def bind_model(values: Mapping[str, Any]) -> Callable[..., Any]:
     """Bind the model of a config's plain values; see `Plan.make_model`."""
     trusted = values["trusted_modules"]
     return bind("model", values["model"], trusted_modules=trusted, given=("input_shape", "num_outputs"))
+
+
+def _endpoint(asked: str | None, task: Task) -> str:
+    measured = [f"val/{name}" for name in task.metrics]
+    if asked is not None and asked not in measured:
+        raise ValueError(f"endpoint must be one of {', '.join(measured)}, which task={task} has, got {asked!r}")
+    return asked or task.objective
 
 
 @lru_cache(maxsize=4)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 from hydra.core.config_store import ConfigStore
@@ -83,6 +83,8 @@ class Config:
     optimizer: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
+    task: str | None = None
+    endpoint: str | None = None
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -102,6 +104,7 @@ class Config:
 # What Hydra's types cannot say. Checked before anything is built.
 RULES: dict[str, Any] = {
     "seed": CountOrZero,
+    "task": Literal["classification", "tokens", "regression", "own_loss"] | None,
     "threads": Annotated[int, Ge(1), Le(4096)],
     "budget.steps": Count | None,
     "budget.epochs": Positive | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -77,13 +77,16 @@ class Arrays:
         digest = hashlib.sha256()
         for array in self._arrays:
             digest.update(f"{array.dtype.str} {array.shape}\n".encode() + np.ascontiguousarray(array).tobytes())
+        scale = 1.0
         if self.task is Task.REGRESSION:
             train = targets[self._part == TRAIN].astype(np.float64)
+            scale = float(train.std()) if train.shape[1] == 1 else 1.0  # several need not have one unit
             targets = ((targets - train.mean(axis=0)) / train.std(axis=0)).astype(np.float32)
         else:
             targets = np.searchsorted(self._classes, targets).astype(np.int64)
         source = digest.hexdigest()
-        return in_memory_splits(inputs, targets, self._part, augmentation="none", source_digest=source)
+        splits = in_memory_splits(inputs, targets, self._part, augmentation="none", source_digest=source)
+        return replace(splits, target_scale=scale)
 
     def describe(self) -> dict[str, str]:
         """What was understood, for `lrbench check`."""

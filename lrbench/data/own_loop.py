@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from lrbench.data.splits import Split, Splits
 from lrbench.spec import Task
@@ -12,25 +12,19 @@ from lrbench.spec import Task
 
 @dataclass(frozen=True, kw_only=True)
 class OwnLoop:
-    """What lrbench knows of the data in a loop that it does not see: by what metric runs are judged.
+    """Stands for the data in a loop that lrbench does not see.
 
     Attributes:
-        metric: validation metric, which the loop yields at every evaluation.
         code: digest of the loop's source, so that a changed loop is another workload.
     """
 
-    metric: Literal["val/loss", "val/accuracy"] = "val/loss"
     code: str = ""
 
+    task: ClassVar[Task] = Task.OWN_LOSS
     input_shape: ClassVar[tuple[int, ...]] = (1,)
     num_outputs: ClassVar[int] = 1
     num_train: ClassVar[int] = 1
     max_epochs: ClassVar[float | None] = None
-
-    @property
-    def task(self) -> Task:
-        """See Dataset.task."""
-        return Task.CLASSIFICATION if self.metric == "val/accuracy" else Task.REGRESSION
 
     def check(self) -> None:
         """See Dataset.check."""

@@ -116,6 +116,7 @@ class Splits:
         augment: takes a batch of train inputs (on their device) and a CPU generator, from which it draws all
             its randomness; gives inputs of the same shape. None changes nothing.
         digest: sha256 (hex) of the source, of which example is in which split, and of the preprocessing.
+        target_scale: what a difference of 1 in a standardised target was before; RMSE is told in these units.
     """
 
     train: Split | StreamedSplit
@@ -123,6 +124,7 @@ class Splits:
     test: Split | StreamedSplit
     augment: Callable[[Tensor, torch.Generator], Tensor] | None
     digest: str
+    target_scale: float = 1.0
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Literal
 
@@ -89,18 +89,21 @@ class Table:
         from lrbench.data.preparation import encoded_splits
 
         targets: NDArray[np.generic] = self._target[1]
+        scale = 1.0
         if self.task is Task.REGRESSION:
             train = targets[self._part == TRAIN]
-            targets = ((targets - train.mean()) / train.std())[:, None].astype(np.float32)
+            scale = float(train.std())
+            targets = ((targets - train.mean()) / scale)[:, None].astype(np.float32)
         preprocessing = {
             "target": self.target,
             "kind": self.kind,
             "transform": self.target_transform,
             "inputs": self._inputs[1],
         }
-        return encoded_splits(
+        splits = encoded_splits(
             self._inputs[0], targets, self._part, source_digest=self._columns.digest, preprocessing=preprocessing
         )
+        return replace(splits, target_scale=scale)
 
     def describe(self) -> dict[str, str]:
         """What was understood, for `lrbench check`: columns with their kinds, splits, shares of the classes."""

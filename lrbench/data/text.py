@@ -38,7 +38,7 @@ class Text:
     test_fraction: HeldOutFraction = 0.1
     validation_fraction: HeldOutFraction = 0.1
 
-    task: ClassVar[Task] = Task.CLASSIFICATION
+    task: ClassVar[Task] = Task.TOKENS
     max_epochs: ClassVar[float | None] = None
 
     @property

@@ -11,7 +11,9 @@ _BLUE = "#0072B2"
 _ORANGE = "#D55E00"
 _LOSS = {
     Task.CLASSIFICATION: "training loss of a batch (cross entropy, nats)",
+    Task.TOKENS: "training loss of a batch (cross entropy a token, nats)",
     Task.REGRESSION: "training loss of a batch (half squared error)",
+    Task.OWN_LOSS: "training loss of a batch (the model's own)",
 }
 # Colour and style; the styles differ too, for readers without colours.
 _MARKS = {"low": ("0.25", ":"), "suggested": (_ORANGE, "-"), "high": ("0.25", "--")}

@@ -12,7 +12,6 @@ from lrbench.delimited import plain_numbers
 from lrbench.results.schema import BY_NAME, as_floats
 
 BoolArray = npt.NDArray[np.bool_]
-_SHARES = ("val/accuracy", "test/accuracy")
 
 
 def with_plain_numbers(table: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +50,7 @@ def typed(table: pd.DataFrame, *, source: str) -> pd.DataFrame:
             data[known.name] = whole_numbers(table[name], source=source)
         else:
             data[known.name] = _numbers(table[name], source)
-        if name in _SHARES:
+        if str(name).startswith(("val/", "test/")) and str(name).endswith("accuracy"):
             _refuse_percentages(table[name], *as_floats(pd.Series(data[name])), source=source)
     return pd.DataFrame(data, index=table.index)
 

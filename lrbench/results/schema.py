@@ -44,6 +44,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("seed", "Int64", "run", "replicate: initial weights and batch order"),
     Column("budget", "Int64", "run", "planned steps of the run", required=True),
     Column("batch_size", "Int64", "run", "examples per step"),
+    Column("endpoint", "string", "run", "validation metric by which the run was judged"),
     Column("role", "string", "run", "run, tuning (trial of a study), final (fresh seed), range_test, study or report"),
     Column("study", "string", "run", "study the run belongs to"),
     Column("trial", "Int64", "run", "number of the trial within its study"),

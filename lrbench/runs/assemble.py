@@ -24,7 +24,7 @@ def workload_of(plan: Plan, data: Splits, device: torch.device) -> Workload:
     options = ("label_smoothing", "grad_clip", "autocast", "compile", "channels_last")
     return Workload(
         data=data,
-        task=plan.dataset.task,
+        task=plan.task,
         make_model=plan.make_model,
         input_shape=plan.dataset.input_shape,
         num_outputs=plan.dataset.num_outputs,

@@ -72,7 +72,7 @@ def _result_of(record: Path, facts: Facts, plan: Plan) -> Result:
     assert isinstance(ended, Ended)
     found = json.loads((record / "artifacts" / "outcome.json").read_text())
     evaluations = [entry.evaluation for entry in entries if isinstance(entry, Evaluated)]
-    objective = plan.dataset.task.objective
+    objective = plan.endpoint
     return Result(
         name=facts.name,
         tracking_uri=facts.tracking_uri,

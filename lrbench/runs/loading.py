@@ -61,7 +61,7 @@ def _load(parts: Parts) -> Splits:
     splits = dataset.load()
     check_data(
         splits,
-        task=dataset.task,
+        task=parts.plan.task,
         input_shape=dataset.input_shape,
         num_outputs=dataset.num_outputs,
         num_train=dataset.num_train,

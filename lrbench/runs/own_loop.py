@@ -38,7 +38,7 @@ from lrbench.runs.own_sources import source_digests
 from lrbench.runs.record_of_run import Manner, describe, open_record, write_curve, write_json, write_rates
 from lrbench.runs.result import Result, curve_of, judge, summarize
 from lrbench.schedules.rates import Rates
-from lrbench.spec import Evaluation
+from lrbench.spec import Evaluation, Task
 from lrbench.tracking.record import Record
 
 RATES_PER_EVALUATION = 10  # as lrbench's own loop records
@@ -96,7 +96,8 @@ def words_of(train: TrainLoop, *, name: str, metric: str, total_steps: int) -> l
     return [
         "dataset=own/loop",
         f"dataset.name={literal(name)}",
-        f"dataset.metric={literal(metric)}",
+        f"task={_task_of(metric)}",
+        f"endpoint={metric}",
         f"dataset.code={literal(_source_digest(train))}",
         "model=own/custom",
         "model._target_=torch.nn.Identity",
@@ -109,6 +110,14 @@ def words_of(train: TrainLoop, *, name: str, metric: str, total_steps: int) -> l
         "training.batch_size=1",  # samples are steps: nobody knows how many examples the loop takes
         "training.learner=sequential",
     ]
+
+
+def _task_of(metric: str) -> Task:
+    """The task that measures a metric."""
+    tasks = {f"val/{name}": task for task in Task for name in task.metrics}
+    if metric not in tasks:
+        raise ValueError(f"metric must be one of {', '.join(tasks)}, got {metric!r}")
+    return tasks[metric]
 
 
 def train_loop(
@@ -151,7 +160,7 @@ def _recorded(
     on_record: Callable[[Path], None],
     say: Callable[[str], None],
 ) -> Result:
-    task, total_steps = plan.dataset.task, plan.budget.total_steps
+    endpoint, total_steps = plan.endpoint, plan.budget.total_steps
     facts = environment(torch.device("cpu"))
     # An interrupted run begins anew, since nobody here can save the state of the loop.
     manner = Manner("own", 1, f"{time.time_ns():x}")
@@ -160,8 +169,8 @@ def _recorded(
         on_record(record.path)
         _drive(train, plan, rates, record)
         evaluations = record.evaluations()
-        state = judge(evaluations, task, total_steps=total_steps)
-        found = summarize(evaluations, task, batch_size=1)
+        state = judge(evaluations, endpoint, total_steps=total_steps)
+        found = summarize(evaluations, endpoint, batch_size=1)
         if rates.closed_loop:
             write_rates(record.artifacts / "rates.csv", rates)
         write_curve(record.artifacts / "curve.csv", evaluations)
@@ -173,13 +182,13 @@ def _recorded(
             record=record.path,
             state=state,
             found=found,
-            curve=curve_of(evaluations, task),
+            curve=curve_of(evaluations, endpoint),
         )
 
 
 def _drive(train: TrainLoop, plan: Plan, rates: Rates, record: Record) -> None:
     """Record what one call yields, until the budget is spent or the loss is no number."""
-    total_steps, needed = plan.budget.total_steps, {"val/loss", plan.dataset.task.objective}
+    total_steps, needed = plan.budget.total_steps, {"val/loss", plan.endpoint}
     last_step = -1
     with closing(_checked(train(Rate(rates), total_steps, plan.values["seed"]), total_steps, needed)) as yielded:
         began = time.perf_counter()

@@ -143,7 +143,7 @@ def _draw(plan: Plan, settings: Settings, test: RangeTest, suggestion: Suggestio
     names = {group: plan.values[group]["name"] for group in ("model", "dataset", "optimizer")}
     title = "range test: {model} on {dataset}, {optimizer}".format(**names)
     title += f", batches of {plan.values['training']['batch_size']}"
-    figure = draw_range_test(test, suggestion, title=title, task=plan.dataset.task)
+    figure = draw_range_test(test, suggestion, title=title, task=plan.task)
     for suffix in (".png", ".svg"):
         save_figure(figure, folder / f"range_test{suffix}")
     if settings.out is not None:

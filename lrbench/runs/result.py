@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrbench.runs.errors import explain
-from lrbench.spec import Evaluation, RunState, Task, run_state
-
-_PERCENT = ("val/accuracy", "test/accuracy")
+from lrbench.spec import Evaluation, RunState, direction_of, run_state
 
 
 @dataclass(frozen=True)
@@ -52,17 +50,17 @@ def portable(error: Exception) -> Exception:
     return error if is_plain else ValueError(explain(error))
 
 
-def summarize(evaluations: Sequence[Evaluation], task: Task, *, batch_size: int) -> dict[str, float]:
+def summarize(evaluations: Sequence[Evaluation], endpoint: str, *, batch_size: int) -> dict[str, float]:
     """Pick what to report of one curve: last and best value of every metric, steps, seconds and speed.
 
     Best is over validation evaluations and is optimistic: the largest of many noisy values.
     """
     last = evaluations[-1]
     found = dict(last.metrics)
-    values = [e.metrics[task.objective] for e in evaluations]
+    values = [e.metrics[endpoint] for e in evaluations]
     finite = [v for v in values if math.isfinite(v)]
     if finite:
-        found[f"best/{task.objective}"] = max(finite) if task.direction == "maximize" else min(finite)
+        found[f"best/{endpoint}"] = max(finite) if direction_of(endpoint) == "maximize" else min(finite)
     found["steps"] = last.step
     found["time/seconds"] = last.seconds
     if last.seconds > 0:
@@ -70,25 +68,26 @@ def summarize(evaluations: Sequence[Evaluation], task: Task, *, batch_size: int)
     return found
 
 
-def judge(evaluations: Sequence[Evaluation], task: Task, *, total_steps: int) -> RunState:
+def judge(evaluations: Sequence[Evaluation], endpoint: str, *, total_steps: int) -> RunState:
     """Say how a run ended, see `run_state`."""
     first, last = evaluations[0].metrics, evaluations[-1].metrics
+    sign = 1 if direction_of(endpoint) == "maximize" else -1
     return run_state(
         first_loss=first["val/loss"],
         last_loss=last["val/loss"],
         last_step=evaluations[-1].step,
         total_steps=total_steps,
-        has_improved=task.objective == "val/accuracy" and last[task.objective] > first[task.objective],
+        has_improved=endpoint != "val/loss" and (last[endpoint] - first[endpoint]) * sign > 0,
     )
 
 
-def curve_of(evaluations: Sequence[Evaluation], task: Task) -> dict[int, float]:
+def curve_of(evaluations: Sequence[Evaluation], endpoint: str) -> dict[int, float]:
     """Pick the headline metric of every evaluation."""
-    return {evaluation.step: evaluation.metrics[task.objective] for evaluation in evaluations}
+    return {evaluation.step: evaluation.metrics[endpoint] for evaluation in evaluations}
 
 
 def format_metric(name: str, value: float) -> str:
     """Write a metric for people: accuracies as percentages, losses with four digits, NaN as NaN."""
     if not math.isfinite(value):
         return str(value)
-    return f"{value:.2%}" if name.removeprefix("best/") in _PERCENT else f"{value:.4g}"
+    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4g}"

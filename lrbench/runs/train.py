@@ -275,8 +275,8 @@ def _is_hopeless(plan: Plan, evaluation: Evaluation) -> bool:
     line = dict(zip(study["prune_steps"], study["prune_values"], strict=True)).get(evaluation.step)
     if line is None:
         return False
-    value = evaluation.metrics[plan.dataset.task.objective]
-    return bool(value < line if plan.dataset.task.direction == "maximize" else value > line)
+    value = evaluation.metrics[plan.endpoint]
+    return bool(value < line if plan.direction == "maximize" else value > line)
 
 
 def _finish(
@@ -293,7 +293,7 @@ def _finish(
 ) -> Result:
     """Write the end of one run; `num_shared` of its steps were taken by another one."""
     evaluations = record.evaluations()
-    state = judge(evaluations, plan.dataset.task, total_steps=training.total_steps)
+    state = judge(evaluations, plan.endpoint, total_steps=training.total_steps)
     result = partial(
         Result, name=plan.run_name, tracking_uri=record.facts.tracking_uri, record=record.path, state=state
     )
@@ -303,7 +303,7 @@ def _finish(
     if failure is not None:
         record.end("FAILED", state, str(failure))
         return result(error=failure)
-    found = summarize(evaluations, plan.dataset.task, batch_size=plan.values["training"]["batch_size"])
+    found = summarize(evaluations, plan.endpoint, batch_size=plan.values["training"]["batch_size"])
     if num_shared:
         found["steps_shared"] = num_shared
     if training.rates[k].closed_loop:
@@ -311,7 +311,7 @@ def _finish(
     write_curve(record.artifacts / "curve.csv", evaluations)
     write_json(record.artifacts / "outcome.json", {"state": state, **found, "weights_sha256": digest_weights(weights)})
     record.end("FINISHED", state, "" if pruned is None else f"pruned at step {pruned} of {training.total_steps}")
-    return result(found=found, curve=curve_of(evaluations, plan.dataset.task), pruned=pruned)
+    return result(found=found, curve=curve_of(evaluations, plan.endpoint), pruned=pruned)
 
 
 def _sync(records: Iterable[Record]) -> None:

@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
+from lrbench.spec import direction_of
+
 Objective = Literal["final", "anytime"]
 OBJECTIVES: tuple[Objective, ...] = ("final", "anytime")
 _FEWEST_TO_PRUNE = 4  # complete trials before a line is drawn
@@ -30,10 +32,10 @@ def objective_value(objective: Objective, curves: Sequence[Curve], *, worst: flo
 
 
 def worst_value(metric: str, curves: Sequence[Curve]) -> float:
-    """The value of a run that diverged: no example right, or a loss no smaller than before the first step."""
-    if metric == "val/accuracy":
-        return 0.0
+    """The value of a run that diverged: no share, or no better than before the first step."""
     first = [curve[min(curve)] for curve in curves if curve and math.isfinite(curve[min(curve)])]
+    if direction_of(metric) == "maximize":
+        return min([0.0, *first])
     return max(first, default=1e6)
 
 

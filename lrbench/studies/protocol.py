@@ -81,9 +81,7 @@ def run_sweep(contestants: Sequence[Contestant], settings: Settings, world: Surr
             contestant.finals.append(result)
         for contestant in contestants:
             assert contestant.record is not None
-            contestant.record.finish(
-                contestant.source.summary(), contestant.finals, contestant.plan.dataset.task.objective
-            )
+            contestant.record.finish(contestant.source.summary(), contestant.finals, contestant.plan.endpoint)
         if settings.final_seeds:
             _check_finals(contestants, world.say)
 
@@ -103,7 +101,7 @@ def _open(
             contestant.name,
             space=contestant.space,
             search=settings.search,
-            directions=[contestant.plan.dataset.task.direction] * len(settings.objectives),
+            directions=[contestant.plan.direction] * len(settings.objectives),
             document=document_of(contestant, settings, digests=digests),
             force_new=settings.force_new_study,
         )

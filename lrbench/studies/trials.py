@@ -82,7 +82,7 @@ def tell(
     if errors:
         tuned.finish(trial, values=None, end="failed", curve={}, notes={**notes, "error": errors[0]})
         return
-    metric = contestant.plan.dataset.task.objective
+    metric = contestant.plan.endpoint
     curves = [_with_its_end(result) for result in results]
     worst = worst_value(metric, [result.curve for result in results])
     notes[FINALS] = [objective_value(objectives[0], [curve], worst=worst) for curve in curves]
@@ -115,5 +115,5 @@ def _lines(contestant: Contestant, trial: Trial, settings: Settings) -> dict[int
         share=settings.prune_share,
         from_fraction=settings.prune_from,
         total_steps=contestant.plan.budget.total_steps,
-        direction=contestant.plan.dataset.task.direction,
+        direction=contestant.plan.direction,
     )

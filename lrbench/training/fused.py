@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrbench.spec import Task
+from lrbench.training.evaluation import EvaluationSums, as_metrics
 from lrbench.training.fused_step import Step, make_step, summed_losses
-from lrbench.training.learner import Batch, StepOptions, num_targets
+from lrbench.training.learner import Batch, Metrics, StepOptions
 from lrbench.training.memory import is_out_of_memory
 from lrbench.training.random_states import generator_states, load_generator_states, random_state
 from lrbench.training.recorded_step import RecordedStep, recorder_of
@@ -179,21 +180,18 @@ class FusedLearner:
         # Doubles as far as they go; accelerators compute in floats, and some have nothing else.
         stack.coefficients = table if self._device.type == "cpu" else table.float().to(self._device, non_blocking=True)
 
-    def evaluate(
-        self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]
-    ) -> dict[int, tuple[float, float | None]]:
+    def evaluate(self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]) -> dict[int, Metrics]:
         """See Learner.evaluate."""
         self._select(trials)
-        sums = self._with_every_stack(lambda stack: self._evaluate_stack(stack, batches()))
-        means = torch.cat(sums, dim=1).tolist()  # the only wait for the device
+        found = self._with_every_stack(lambda stack: self._evaluate_stack(stack, batches()))
+        means = torch.cat(found, dim=1).T.tolist()  # the only wait for the device
         order = [k for stack in self._stacks for k in stack.trials]
-        found = {k: _result(self._task, loss, accuracy) for k, loss, accuracy in zip(order, *means, strict=True)}
-        return {k: found[k] for k in trials}
+        metrics = {k: as_metrics(self._task, of_trial) for k, of_trial in zip(order, means, strict=True)}
+        return {k: metrics[k] for k in trials}
 
     def _evaluate_stack(self, stack: Stack, batches: Iterable[Batch]) -> Tensor:
-        """Mean loss and accuracy, shape (2, num_trials), float64."""
-        sums = torch.zeros(2, len(stack.trials), device=self._device, dtype=torch.float64)
-        count = 0
+        """The metrics of the task, shape (num_metrics, num_trials), float64."""
+        sums = EvaluationSums(self._task, num_trials=len(stack.trials), device=self._device)
         with torch.inference_mode(), self._autocast():
             for inputs, targets in batches:
                 # So evaluations take no more memory than one trial's, or than a training step.
@@ -201,11 +199,8 @@ class FusedLearner:
                 for part, part_targets in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
                     outputs, _ = self._forward(stack.parameters, stack.buffers, self._arrange(part), False)
                     outputs = outputs.float()
-                    sums[0] += summed_losses(self._task, outputs, part_targets)
-                    if self._task is Task.CLASSIFICATION:
-                        sums[1] += (outputs.argmax(dim=2) == part_targets).flatten(1).sum(dim=1)
-                count += num_targets(self._task, targets)
-        return sums / count
+                    sums.add(summed_losses(self._task, outputs, part_targets), outputs, part_targets)
+        return sums.means()
 
     def _select(self, trials: Sequence[int]) -> None:
         """Take the trials that ended out of the stacks, so that they cost nothing."""
@@ -265,9 +260,3 @@ class FusedLearner:
                         tensors[own][row] = state["models"][k][name]
                     stack.load_optimizer_row(row, state["optimizers"][k]["state"])
         load_generator_states(state, self._device)
-
-
-def _result(task: Task, loss: float, accuracy: float) -> tuple[float, float | None]:
-    if not math.isfinite(loss):
-        loss = accuracy = math.nan
-    return loss, None if task is Task.REGRESSION else accuracy

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrbench.spec import Task
-from lrbench.training.learner import StepOptions, num_targets
+from lrbench.training.evaluation import num_targets
+from lrbench.training.learner import StepOptions
 from lrbench.training.stacked_updates import Update
 from lrbench.training.stacking import Forward
 
@@ -87,7 +88,8 @@ def losses_and_gradients(task: Task, outputs: Tensor, targets: Tensor, label_smo
 
     Args:
         task: decides the loss.
-        outputs: detached, shape (num_trials, batch, num_outputs), or (num_trials, batch, num_classes, *tokens).
+        outputs: detached, shape (num_trials, batch, num_outputs), (num_trials, batch, num_classes, *tokens), or losses
+            of the model's own, (num_trials, batch).
         targets: shape (batch,), (batch, *tokens) or (batch, num_outputs).
         label_smoothing: in [0, 1); for classification.
 
@@ -96,6 +98,8 @@ def losses_and_gradients(task: Task, outputs: Tensor, targets: Tensor, label_smo
     """
     values = outputs.float()
     count = num_targets(task, targets)
+    if task is Task.OWN_LOSS:
+        return values.mean(dim=1), torch.full_like(outputs, 1 / count)
     if task is Task.REGRESSION:
         residuals = values - targets
         losses = residuals.square().flatten(1).sum(dim=1) / (2 * count)
@@ -113,6 +117,8 @@ def losses_and_gradients(task: Task, outputs: Tensor, targets: Tensor, label_smo
 
 def summed_losses(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
     """Sum over examples and their tokens, so that batches of unequal size average right; shape (num_trials,)."""
+    if task is Task.OWN_LOSS:
+        return outputs.sum(dim=1)
     if task is Task.REGRESSION:
         return 0.5 * (outputs - targets).square().flatten(1).sum(dim=1)
     return -_of_targets(torch.log_softmax(outputs, dim=2), targets).flatten(1).sum(dim=1)

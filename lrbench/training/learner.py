@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from lrbench.optimizers import evaluation_weights
 from lrbench.spec import Task
+from lrbench.training.evaluation import EvaluationSums, as_metrics
 from lrbench.training.random_states import (
     generator_states,
     have_drawn,
@@ -27,6 +28,7 @@ from lrbench.training.random_states import (
 )
 
 Batch = tuple[Tensor, Tensor]
+Metrics = dict[str, float]
 
 
 class Learner(Protocol):
@@ -53,15 +55,10 @@ class Learner(Protocol):
             Training losses, shape (len(trials), n), float32, on the learner's device, not synchronised.
         """
 
-    def evaluate(
-        self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]
-    ) -> dict[int, tuple[float, float | None]]:
-        """Return (mean loss, accuracy or None) of each given trial over all examples of the batches.
+    def evaluate(self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]) -> dict[int, Metrics]:
+        """Return the metrics of the task (`Task.metrics`) of each given trial over all examples of the batches.
 
-        Where an example has a class for each token, the means are over tokens.
-
-        A loss that is not finite makes both NaN: NaN logits have argmax 0, so the accuracy of a diverged trial would
-        otherwise be the share of class 0.
+        Where an example has a class for each token, the means are over tokens. A loss that is not finite makes all NaN.
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -185,31 +182,21 @@ class SequentialLearner:
 
         return step
 
-    def evaluate(
-        self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]
-    ) -> dict[int, tuple[float, float | None]]:
+    def evaluate(self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]) -> dict[int, Metrics]:
         """See Learner.evaluate."""
         return {k: self._evaluate_one(k, batches()) for k in trials}
 
-    def _evaluate_one(self, k: int, batches: Iterable[Batch]) -> tuple[float, float | None]:
+    def _evaluate_one(self, k: int, batches: Iterable[Batch]) -> Metrics:
         model, forward = self._models[k], self._forward[k]
         with evaluation_weights(model, self._optimizers[k], self._calibration):
             model.eval()
-            loss = torch.zeros((), device=self._device, dtype=torch.float64)
-            correct = torch.zeros((), device=self._device, dtype=torch.int64)
-            count = 0
+            sums = EvaluationSums(self._task, num_trials=1, device=self._device)
             with torch.inference_mode(), self._autocast():
                 for inputs, targets in batches:
-                    outputs = forward(self._arrange(inputs))
-                    loss += _summed_loss(self._task, outputs.float(), targets)
-                    if self._task is Task.CLASSIFICATION:
-                        correct += (outputs.argmax(dim=1) == targets).sum()
-                    count += num_targets(self._task, targets)
+                    outputs = forward(self._arrange(inputs)).float()
+                    sums.add(_summed_loss(self._task, outputs, targets)[None], outputs[None], targets)
             model.train()
-        mean = loss.item() / count
-        if not np.isfinite(mean):
-            return float("nan"), None if self._task is Task.REGRESSION else float("nan")
-        return mean, None if self._task is Task.REGRESSION else correct.item() / count
+        return as_metrics(self._task, sums.means()[:, 0].tolist())
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._options.autocast:
@@ -249,13 +236,8 @@ def _set_momentum(group: dict[str, Any], momentum: float) -> None:
         group["momentum"] = momentum
 
 
-def num_targets(task: Task, targets: Tensor) -> int:
-    """What losses and accuracies are means over: examples, or the tokens of all of them where each has a class."""
-    return len(targets) if task is Task.REGRESSION else targets.numel()
-
-
 def _training_loss(task: Task, label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
-    if task is Task.REGRESSION:
+    if not task.has_classes:
         return lambda outputs, targets: _summed_loss(task, outputs, targets) / len(targets)
     if label_smoothing:
         return lambda outputs, targets: F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
@@ -264,6 +246,8 @@ def _training_loss(task: Task, label_smoothing: float) -> Callable[[Tensor, Tens
 
 def _summed_loss(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
     """Sum over examples and their tokens, so that batches of unequal size average right."""
+    if task is Task.OWN_LOSS:
+        return outputs.sum()
     if task is Task.REGRESSION:
         return 0.5 * ((outputs - targets) ** 2).sum()
     return F.cross_entropy(outputs, targets, reduction="sum")

@@ -20,7 +20,7 @@ from lrbench.data import Split, Splits, StreamedSplit
 from lrbench.schedules.factors import ScheduleError
 from lrbench.schedules.rates import Rates
 from lrbench.spec import Evaluation, Task
-from lrbench.training.learner import Batch, Learner
+from lrbench.training.learner import Batch, Learner, Metrics
 from lrbench.training.order import augmentation_generator, batch_order
 
 CHUNK_SECONDS = 0.5
@@ -186,11 +186,8 @@ class Training:
         return stopped
 
     def _diverged(self, k: int, step: int) -> Evaluation:
-        names = ["train/loss", "val/loss"]
-        if self._task is Task.CLASSIFICATION:
-            names.append("val/accuracy")
-        if self._read_test:
-            names += [name.replace("val/", "test/") for name in names[1:]]
+        splits = ("val", "test") if self._read_test else ("val",)
+        names = ["train/loss", *(f"{split}/{name}" for split in splits for name in self._task.metrics)]
         return Evaluation(step, self.seconds, dict.fromkeys(names, math.nan), self._rate_points(k, step))
 
     def _evaluated(self) -> Progress:
@@ -204,9 +201,9 @@ class Training:
         evaluations: dict[int, Evaluation] = {}
         failures: dict[int, ScheduleError] = {}
         for k in list(self.live):
-            metrics = {"train/loss": train[k], **_named("val", validation[k])}
+            metrics = {"train/loss": train[k], **self._named("val", validation[k])}
             if k in test:
-                metrics |= _named("test", test[k])
+                metrics |= self._named("test", test[k])
             evaluations[k] = Evaluation(self.step, self.seconds, metrics, self._rate_points(k, self.step))
             if self.stop_diverged and not math.isfinite(metrics["val/loss"]):
                 evaluations[k] = self._diverged(k, self.step)
@@ -222,13 +219,17 @@ class Training:
         self._losses = torch.empty(self.learner.num_trials, 0)
         return Progress(self.step, self.seconds, evaluations, failures)
 
+    def _named(self, split: str, metrics: Metrics) -> dict[str, float]:
+        scales = {"rmse": self._data.target_scale}
+        return {f"{split}/{name}": value * scales.get(name, 1.0) for name, value in metrics.items()}
+
     def _train_losses(self) -> dict[int, float]:
         """Mean batch loss since the last evaluation; at step 0, the loss of the initial weights on the first batch."""
         if self._losses.shape[1]:
             return {k: self._losses[k].double().mean().item() for k in self.live}
         order = list(self._order(self.step, self.step + 1))
         first_batch = self.learner.evaluate(lambda: self._data.train.batches(order), self.live)
-        return {k: loss for k, (loss, _) in first_batch.items()}
+        return {k: metrics["loss"] for k, metrics in first_batch.items()}
 
     def _rate_points(self, k: int, step: int) -> list[tuple[int, float, float | None]]:
         return self.rates[k].points(max(self._last_evaluated, 0), step, at_most=RATES_PER_EVALUATION)
@@ -281,11 +282,3 @@ class Training:
         self.learner.load_state_dict(state["learner"])
         for rates, saved in zip(self.rates, state["rates"], strict=True):
             rates.load_state_dict(saved)
-
-
-def _named(split: str, result: tuple[float, float | None]) -> dict[str, float]:
-    loss, accuracy = result
-    named = {f"{split}/loss": loss}
-    if accuracy is not None:
-        named[f"{split}/accuracy"] = accuracy
-    return named

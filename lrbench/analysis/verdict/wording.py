@@ -63,8 +63,10 @@ def counted_word(count: int) -> str:
 
 
 def noun_of(endpoint: str, direction: Direction) -> str:
-    """What is compared as a ratio: the errors of an accuracy, the loss of a loss."""
-    return "errors" if direction == "maximize" else endpoint.rsplit("/", 1)[-1]
+    """What is compared as a ratio: the errors of an accuracy, what R2 leaves unexplained, the loss of a loss."""
+    if direction == "minimize":
+        return endpoint.rsplit("/", 1)[-1]
+    return "unexplained variance" if endpoint.endswith("/r2") else "errors"
 
 
 def percent_more(ratio: float) -> str:
