@@ -20,6 +20,7 @@ from lrbench.runs.groups import groups_left
 from lrbench.runs.jobs import changed
 from lrbench.runs.loading import load_data
 from lrbench.runs.own_sources import source_digests
+from lrbench.runs.session import Session
 from lrbench.runs.train import train
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.find import is_finished
@@ -234,7 +235,9 @@ def test_what_one_command_trains_another_one_refuses(folder, monkeypatch):
         assert f"another command is training cosine-s0 in {folder}/results" in refused(plans[::-1])
     with grid_lock.held(plans):
         pass
-    # A grid that overlaps is refused once the run that both have is under way.
+    # A single run too, and what overlaps is refused once the run that both have is under way.
+    with grid_lock.held(plans[:1]), pytest.raises(ValueError, match="another command is training cosine-s0"):
+        Session().train(plans[0])
     seen = []
     train(plans[:1], tracking_uri="", on_progress=lambda *_: seen or seen.append(refused(plans)))
     assert "another command is training cosine-s0" in seen[0]

@@ -54,7 +54,4 @@ def _check_free(plans: Sequence[Plan], folder: Path) -> None:
 
 
 def _refusal(plan: Plan, folder: str) -> str:
-    return (
-        f"another command is training {plan.run_name} in {folder}; wait for it and give this one again, which takes "
-        "its results, or give another results_dir"
-    )
+    return f"another command is training {plan.run_name} in {folder}; wait for it, or give another results_dir"

@@ -3,7 +3,7 @@
 import logging
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from lrbench.config.plan import bind_model, plain_values, plan_of
 from lrbench.launch import Pool
 from lrbench.runs.destination import check_destination, tracking_uri
 from lrbench.runs.errors import USER_ERRORS
+from lrbench.runs.grid_lock import held
 from lrbench.runs.progress import OnProgress, progress_bar
 from lrbench.runs.result import Result, portable
 from lrbench.tracking.received import foreign
@@ -183,7 +184,11 @@ def _train(plan: Plan, session: Session | None) -> Result:
     # Only the process that was started by hand sends; others may not even reach the server.
     uri = tracking_uri(plan) if session is None else check_destination(plan)
     plan.dataset.check()
+    with nullcontext() if session is None else held([plan]):
+        return _train_here(plan, uri, session)
 
+
+def _train_here(plan: Plan, uri: str, session: Session | None) -> Result:
     # torch comes after everything that can be refused without it.
     bind_model(plan.values)
     from lrbench.runs.signals import SIGNALS, SIGNALS_ELSEWHERE, StopRequest
