@@ -27,6 +27,10 @@ def fail(argument, link):
     raise RuntimeError("a bug")
 
 
+def need_memory(argument, link):
+    raise argument
+
+
 def wait_for_stop(argument, link):
     link.send("begun")
     deadline = time.monotonic() + 60
@@ -53,6 +57,23 @@ def test_every_task_is_done_once_and_its_messages_come_before_its_end():
     for number in range(7):
         own = [type(event) for event in seen if event.key == number]
         assert own == [Message, Done]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "MemoryError"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "libtorch_cpu.so: failed to map"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "DefaultCPUAllocator: can't allocate"),
+    ],
+)
+def test_a_worker_without_memory_says_so_in_a_word(error, reason, capfd):
+    with Pool(1) as pool:
+        pool.submit("large", HERE + "need_memory", error)
+        (died,) = events(pool)
+    assert (died.key, died.exit_code) == ("large", 1)
+    assert died.how.startswith(f"has too little memory: {reason}")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_worker_that_is_killed_is_reported_and_the_others_go_on():

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -303,6 +304,19 @@ def studies_of_states(folder):
     for study, state in rows:
         states.setdefault(study, []).append(state)
     return list(states.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["-m", "hydra/sweeper=optuna"], ["-m", "seed=0,1"], []])
+def test_too_little_memory_is_one_sentence(tmp_path, words):
+    limited = f"ulimit -v 500000; exec {shlex.join([sys.executable, '-m', 'lrbench', *words])} tracking=none"
+    done = subprocess.run(
+        ["bash", "-c", limited], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "too little memory" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("results/runs/*"))
 
 
 @pytest.mark.slow

@@ -91,6 +91,16 @@ def _guarded(name: str, words: list[str]) -> int:
             print(f"lrbench: {explain(error)}", file=sys.stderr)
             print("(HYDRA_FULL_ERROR=1 shows the traceback)", file=sys.stderr)
             return 1
+        except (ImportError, MemoryError, RuntimeError) as error:
+            from lrbench.launch import lacks_memory
+
+            if not lacks_memory(error):
+                raise
+            print(
+                f"lrbench: too little memory: {error or type(error).__name__}",
+                file=sys.stderr,
+            )
+            return 1
     except KeyboardInterrupt:
         print("lrbench: interrupted; the same command continues", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -59,10 +59,22 @@ class Done:
 
 @dataclass(frozen=True)
 class Died:
-    """The worker of a task ended before the task did: killed by a signal (-number), or it raised (1)."""
+    """The worker of a task ended before the task did: killed by a signal (-number), or it raised (1).
+
+    Attributes:
+        reason: what was short of memory; "" where that is not known.
+    """
 
     key: Any
     exit_code: int
+    reason: str = ""
+
+    @property
+    def how(self) -> str:
+        """What became of the process, in words."""
+        if self.reason:
+            return f"has too little memory: {self.reason}"
+        return f"was killed by signal {-self.exit_code} (out of memory?)" if self.exit_code < 0 else "failed, see above"
 
 
 Event = Message | Done | Died
@@ -74,6 +86,7 @@ class _Worker:
     pipe: Connection
     key: Any = None
     is_busy: bool = False
+    reason: str = ""
 
 
 class Pool:
@@ -177,7 +190,7 @@ class Pool:
         self._workers.append(worker)
         return worker
 
-    def _receive(self, worker: _Worker) -> Event:
+    def _receive(self, worker: _Worker) -> Event | None:
         try:
             what, body = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
@@ -186,7 +199,10 @@ class Pool:
             worker.pipe.close()
             exit_code = worker.process.exitcode
             assert exit_code is not None
-            return Died(worker.key, exit_code)
+            return Died(worker.key, exit_code, worker.reason)
+        if what == "no memory":
+            worker.reason = body
+            return None
         if what == "message":
             return Message(worker.key, body)
         worker.is_busy = False
@@ -250,7 +266,20 @@ def _work(pipe: Connection, go_on: Connection) -> None:
         except EOFError:
             return
         module, _, name = function.rpartition(".")
-        pipe.send(("done", getattr(importlib.import_module(module), name)(argument, link)))
+        try:
+            result = getattr(importlib.import_module(module), name)(argument, link)
+        except (ImportError, MemoryError, OSError, RuntimeError) as error:
+            if not lacks_memory(error):
+                raise
+            pipe.send(("no memory", str(error) or type(error).__name__))
+            sys.exit(1)
+        pipe.send(("done", result))
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that the machine, or a limit, gives too little memory, be it to load a library."""
+    words = ("failed to map segment", "cannot allocate memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in words)
 
 
 def _watch_parent(go_on: Connection, stopping: threading.Event) -> None:

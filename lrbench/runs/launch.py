@@ -261,8 +261,9 @@ class _Training:
                         self._stopped(indices)
                     case Died((indices, _)) if is_stopping:
                         self._stopped(indices)
-                    case Died(((index,), True), exit_code):
-                        self._end(index, _died(self._plans[index], exit_code))
+                    case Died(((index,), True)):
+                        lost = ChildProcessError(f"its worker process {event.how}, twice")
+                        self._end(index, Result(self._plans[index].run_name, error=lost))
                     case Died((indices, _)):
                         # One of them may be to blame, or their number; each gets another chance of its own.
                         for index in self._left(indices):
@@ -325,11 +326,6 @@ class _Training:
     def _left(self, indices: Sequence[int]) -> list[int]:
         """Those of some jobs that have no end yet."""
         return [index for index in indices if index not in self._results and index not in self._finished]
-
-
-def _died(plan: Plan, exit_code: int) -> Result:
-    how = f"was killed by signal {-exit_code} (out of memory?)" if exit_code < 0 else "failed, see above"
-    return Result(plan.run_name, error=ChildProcessError(f"its worker process {how}, twice"))
 
 
 def _name(values: Values) -> str:

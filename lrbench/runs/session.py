@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from lrbench.addresses import masked
 from lrbench.config import Plan
 from lrbench.config.plan import bind_model, plain_values, plan_of
-from lrbench.launch import Pool
+from lrbench.launch import Pool, lacks_memory
 from lrbench.runs.destination import check_destination, tracking_uri
 from lrbench.runs.errors import USER_ERRORS
 from lrbench.runs.grid_lock import held
@@ -185,7 +185,12 @@ def _train(plan: Plan, session: Session | None) -> Result:
     uri = tracking_uri(plan) if session is None else check_destination(plan)
     plan.dataset.check()
     with nullcontext() if session is None else held([plan]):
-        return _train_here(plan, uri, session)
+        try:
+            return _train_here(plan, uri, session)
+        except (ImportError, MemoryError, RuntimeError) as error:  # torch's libraries alone may be too large
+            if not lacks_memory(error):
+                raise
+            raise OSError(f"too little memory: {error or type(error).__name__}") from error
 
 
 def _train_here(plan: Plan, uri: str, session: Session | None) -> Result:

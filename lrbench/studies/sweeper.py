@@ -162,7 +162,9 @@ def _dataset_digests(contestants: Iterable[Contestant], session: "Session") -> d
         The digests by `dataset_key`.
     """
     pool = session.pool(1)
+    names = {}
     for contestant in {_material(contestant): contestant for contestant in contestants}.values():
+        names[dataset_key(contestant.values)] = contestant.values["dataset"]["name"]
         pool.submit(dataset_key(contestant.values), "lrbench.runs.worker.prepare", contestant.values)
     digests = session.data_digests
     for event in pool.events():
@@ -171,8 +173,8 @@ def _dataset_digests(contestants: Iterable[Contestant], session: "Session") -> d
                 digests[key] = digest
             case Done(_, (_, error)):
                 raise error
-            case Died(key, exit_code):
-                raise ValueError(f"dataset={key} could not be read: its process ended with {exit_code}")
+            case Died(key):
+                raise ValueError(f"dataset={names[key]} could not be read: its process {event.how}")
     return digests
 
 
