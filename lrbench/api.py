@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch.optim import Optimizer
 
+    from lrbench.analysis.prediction import Prediction
     from lrbench.analysis.verdict.recommend import Recommendation
     from lrbench.config import Plan
     from lrbench.lint import Finding
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from lrbench.runs.result import Result
     from lrbench.runs.run import Run
     from lrbench.runs.session import Session
-    from lrbench.studies.prediction import Prediction
     from lrbench.studies.study import Study
     from lrbench.tracking.read import Parameters
 
@@ -209,6 +209,7 @@ def report(
     margin: float = 0.1,
     reference: str | None = None,
     bootstrap_seed: int = 0,
+    prediction: "Prediction | None" = None,
     **selection: Any,
 ) -> "Report":
     """Compare the schedules of some runs, as `lrbench report` does.
@@ -222,6 +223,7 @@ def report(
         reference: the schedule that all others are compared with, at one level for all of them; None compares all
             pairs.
         bootstrap_seed: of every bootstrap.
+        prediction: shown beside what these runs measured at its length.
         selection: see `read`.
 
     Returns:
@@ -233,7 +235,11 @@ def report(
     from lrbench.analysis.declare import declare, mixture_of
     from lrbench.reporting.report import Report
 
-    frame = read(source, **selection)
+    frame = read(source, parameters="varying" if prediction is None else "all", **selection)
+    if prediction is not None:
+        from lrbench.studies.prediction import with_measured
+
+        prediction = with_measured(prediction, frame)
     settings = declare(
         frame,
         metric=metric,
@@ -244,7 +250,7 @@ def report(
         bootstrap_seed=bootstrap_seed,
     )
     is_selected = "://" not in str(source) or bool(selection.get("experiments") or selection.get("tags"))
-    return Report.of(frame, settings, mixture=mixture_of(frame, is_selected=is_selected))
+    return Report.of(frame, settings, mixture=mixture_of(frame, is_selected=is_selected), prediction=prediction)
 
 
 def recommend(source: "Source | Report", **options: Any) -> "list[Recommendation]":

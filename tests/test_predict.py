@@ -1,6 +1,7 @@
 """`lrbench.predict` and `lrbench predict`: probes read from runs, their refusals, and what is printed."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,11 +9,15 @@ import pytest
 
 import lrbench
 from lrbench.analysis.optimised_shape import optimised_shape
+from lrbench.analysis.prediction import Prediction
 from lrbench.analysis.statistics.power_law import multi_power_law
 from lrbench.analysis.statistics.power_law_fit import Law, split_warmup
+from lrbench.analysis.statistics.terms import Unavailable
 from lrbench.cli import main
 from lrbench.config.component import read_component
+from lrbench.reporting.predicted import predicted_part
 from lrbench.runs.relative_rates import probes_of
+from lrbench.studies.prediction import with_measured
 
 TRUE = {"L0": 1.4, "A": 6.0, "alpha": 0.5, "B": 0.25, "C": 0.3, "beta": 0.5, "gamma": 0.64}
 SHORT, LR = 200, 0.1
@@ -20,18 +25,18 @@ PROBES = [("wsd", 0.2), ("wsd", 0.6), ("step", None), ("cosine", None)]
 RANKED = ["constant", "linear", "plateau", {"name": "wsd", "decay_fraction": 0.9}]
 
 
-def probes(*, seeds=(0,), lrs=(LR,), warmup="none", change=lambda step, loss: loss):
+def probes(*, seeds=(0,), lrs=(LR,), warmup="none", change=lambda step, loss: loss, schedules=PROBES, total=SHORT):
     """A frame of runs that follow the law."""
     rows = []
-    for name, decay in PROBES:
+    for name, decay in schedules:
         scheduler = {"name": name} | ({} if decay is None else {"decay_fraction": decay})
-        factors = lrbench.preview(scheduler=scheduler, warmup=warmup, budget={"steps": SHORT}, optimizer={"lr": 1.0})
+        factors = lrbench.preview(scheduler=scheduler, warmup=warmup, budget={"steps": total}, optimizer={"lr": 1.0})
         rates = factors["lr"].to_numpy()
         sum_of_warmup, rest = split_warmup(rates)
         for seed in seeds:
             for lr in lrs:
-                for step in range(20, SHORT + 1, 20):
-                    loss = multi_power_law(rest, step - SHORT + len(rest), **TRUE, S0=sum_of_warmup) + seed / 1000
+                for step in range(total // 10, total + 1, total // 10):
+                    loss = multi_power_law(rest, step - total + len(rest), **TRUE, S0=sum_of_warmup) + seed / 1000
                     rows.append(
                         {
                             "run_id": f"{name} {decay} {seed} {lr}",
@@ -40,7 +45,7 @@ def probes(*, seeds=(0,), lrs=(LR,), warmup="none", change=lambda step, loss: lo
                             "scheduler.decay_fraction": decay,
                             "warmup.name": warmup,
                             "seed": seed,
-                            "budget": SHORT,
+                            "budget": total,
                             "step": step,
                             "state": "ok",
                             "optimizer.lr": lr,
@@ -169,6 +174,47 @@ def test_the_command_reads_a_file_and_refuses_with_4(tmp_path, capsys):
     assert err == "lrbench: no prediction: the law holds at one peak rate, and the probes have several: 0.1, 0.2\n"
     assert main([*words, "--json"]) == 4
     assert json.loads(capsys.readouterr().out)["refused"].startswith("the law holds at one peak rate")
+
+
+def test_a_prediction_survives_json(answered):
+    again = Prediction.of(json.loads(json.dumps(answered.document, allow_nan=False)))
+    assert again == replace(answered, left_out=dict(answered.left_out))
+    with pytest.raises(ValueError, match="not what lrbench predict --json prints: KeyError"):
+        Prediction.of({"verdict": 1})
+
+
+def test_the_report_shows_predicted_beside_measured_where_both_exist(answered):
+    frame = probes(schedules=[("constant", None), ("linear", None), ("wsd", 0.9), ("wsd", 0.5)], total=4 * SHORT)
+    shown = with_measured(answered, pd.concat([probes(), frame], ignore_index=True))
+    assert set(shown.measured) == {"constant", "linear", "wsd decay_fraction=0.9", "wsd decay_fraction=0.5"}
+    last = frame.groupby("scheduler")["val/loss"].last()
+    assert shown.measured["constant"] == last["constant"]
+    table = next(item for item in predicted_part(shown).groups[0].items if item.kind == "table")
+    places = {row.cells[0]: (row.cells[4], row.cells[5]) for row in table.rows if row.cells[5]}
+    order = sorted(set(shown.measured) - {"wsd decay_fraction=0.5"}, key=shown.measured.get)
+    assert places == {name: (str(place), str(place)) for place, name in enumerate(order, start=1)}
+    assert not with_measured(answered, frame.assign(**{"optimizer.lr": 0.2})).measured
+
+
+@pytest.mark.slow
+def test_the_page_has_the_prediction_folded_at_its_end(tmp_path, answered):
+    (tmp_path / "prediction.json").write_text(json.dumps(answered.document))
+    long = probes(schedules=[("constant", None), ("linear", None)], total=4 * SHORT, seeds=(0, 1, 2))
+    long.to_csv(tmp_path / "long.csv", index=False)
+    words = [
+        f"results={tmp_path / 'long.csv'}",
+        f"out={tmp_path / 'out'}",
+        f"prediction={tmp_path / 'prediction.json'}",
+    ]
+    assert main(["report", *words]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    part = page[page.index("Predicted from short runs") :]
+    assert '<section id="part-12"><details class="part">' in page
+    assert "measured val/loss" in part
+    assert 'data-picture="12-predicted"' in part
+    refused = replace(answered, refused=Unavailable("the law misses"), ranks=(), shapes={})
+    report = lrbench.report(long, prediction=refused)
+    assert "No prediction: the law misses." in report.save(tmp_path / "refused")[0].read_text()
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ _KNOWN = 0.8  # of a probe, when its end is predicted
 _FEWEST = 20  # evaluations, for the seven parameters
 _REFITS = 20
 LEVEL = 0.8
-_METHOD = "refits on resampled seeds"
+METHOD = "refits on resampled seeds"
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def best_of(fit: Fit, schedules: Mapping[float, FloatArray]) -> tuple[float, Int
     if not fit.refits:
         return best[0], None
     low, high = np.quantile(best[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="closest_observation")
-    return best[0], Interval(min(float(low), best[0]), max(float(high), best[0]), LEVEL, _METHOD)
+    return best[0], Interval(min(float(low), best[0]), max(float(high), best[0]), LEVEL, METHOD)
 
 
 def short_ranks(probes: Sequence[Probe]) -> dict[str, int]:
@@ -198,4 +198,4 @@ def _intervals(refitted: FloatArray, ranks: FloatArray) -> list[Interval | None]
         return [None] * len(ranks)
     low, high = np.quantile(refitted, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0, method="closest_observation")
     pairs = zip(np.minimum(low, ranks).tolist(), np.maximum(high, ranks).tolist(), strict=True)
-    return [Interval(a, b, LEVEL, _METHOD) for a, b in pairs]
+    return [Interval(a, b, LEVEL, METHOD) for a, b in pairs]

@@ -15,11 +15,11 @@ Runs that exist take the place of the training: `results=FILE`, or `tracking.exp
 import sys
 
 from lrbench import api
+from lrbench.analysis.prediction import OPTIMISED, Prediction
 from lrbench.cli import results_source
 from lrbench.cli.outputs import print_json, split_json
 from lrbench.runs.compose import compose_plans, split_options
 from lrbench.runs.jobs import literal
-from lrbench.studies.prediction import OPTIMISED, Prediction
 
 
 def main(arguments: list[str]) -> int:

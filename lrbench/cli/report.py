@@ -10,9 +10,11 @@ Runs come from MLflow (`results_dir=results` or `tracking.uri=...`, selected by 
 error or loss; `reference=cosine` compares all others with it, and not all pairs. `bootstrap_seed=0` fixes every
 bootstrap; `out=DIR` gets the files.
 The first screen is printed; `--full` prints the whole ranking and every sentence, `--json` what verdict.json has.
+`prediction=FILE`, written by `lrbench predict --json`, is shown beside what was measured.
 A report on runs of MLflow is logged there as a run of its own; `log=false` leaves that out.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,6 +26,7 @@ from rich.console import Console
 from lrbench import api
 from lrbench.analysis.audit.findings import plural
 from lrbench.analysis.machine_files import verdict_document
+from lrbench.analysis.prediction import Prediction
 from lrbench.analysis.verdict.screen_text import main_section, screen_table
 from lrbench.cli.outputs import print_json, split_json
 from lrbench.cli.results_source import parse
@@ -48,11 +51,14 @@ def main(arguments: list[str]) -> int:
     """
     as_json, rest = split_json(arguments)
     is_full = "--full" in rest
-    words = parse([word for word in rest if word != "--full"], command="report", own=("out", "log"))
+    words = parse([word for word in rest if word != "--full"], command="report", own=("out", "log", "prediction"))
     is_logged = words.options.get("log", "true")
     if is_logged not in ("true", "false"):
         raise ValueError(f"log must be true or false, got {is_logged!r}")
-    report = api.report(words.source, **words.selection, **words.declared)
+    prediction = None
+    if "prediction" in words.options:
+        prediction = Prediction.of(json.loads(Path(words.options["prediction"]).read_text(encoding="utf-8")))
+    report = api.report(words.source, prediction=prediction, **words.selection, **words.declared)
     default = "report" if "results" in words.options else str(words.results_dir / "report")
     directory = Path(words.options.get("out", default)).expanduser().absolute()
     log_to = (words.results_dir, words.uri) if "results" not in words.options and is_logged == "true" else None

@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from lrbench.analysis.model import Analysis
+from lrbench.analysis.prediction import Prediction
 from lrbench.analysis.verdict.screen_text import main_section
 from lrbench.analysis.verdict.verdict import Verdict
 from lrbench.analysis.verdict.wording import noun_of
@@ -15,6 +16,7 @@ from lrbench.reporting.figure_screen import screen_picture
 from lrbench.reporting.items import Drawn, Item, Part
 from lrbench.reporting.parts import budgets_of, parts_of
 from lrbench.reporting.pictures import Picture, drawing_rules, markup
+from lrbench.reporting.predicted import predicted_part
 from lrbench.reporting.screen_view import view_of
 from lrbench.reporting.styles import PALETTE, shortened, styles_of
 
@@ -23,7 +25,7 @@ _TITLE = "<title>lrbench report"  # of every page of ours
 _LONGEST_WORD = 48  # characters of a word, such as the id of a run, beyond which it is shortened
 
 
-def write_html(analysis: Analysis, verdict: Verdict, directory: Path) -> Path:
+def write_html(analysis: Analysis, verdict: Verdict, directory: Path, *, prediction: Prediction | None = None) -> Path:
     """Write `report.html` and `figures/*.svg` into a directory, made if it is not there.
 
     Pictures of an earlier report in the same directory are removed first, so that none is left of a schedule or a
@@ -43,7 +45,10 @@ def write_html(analysis: Analysis, verdict: Verdict, directory: Path) -> Path:
         marks: dict[str, list[tuple[float, float, str, list[str]]]] = {}
         picture = screen_picture(screen, styles, analysis.question, margin=analysis.question.margin)
         first = None if picture is None else _drawn(picture, figures, marks)
-        shown = [_drawn_part(part, figures, marks) for part in parts_of(analysis, verdict, styles, main=index)]
+        parts = parts_of(analysis, verdict, styles, main=index)
+        if prediction is not None:
+            parts.append(predicted_part(prediction))
+        shown = [_drawn_part(part, figures, marks) for part in parts]
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

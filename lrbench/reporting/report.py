@@ -12,6 +12,7 @@ from lrbench.analysis.analyse import Settings, analyse
 from lrbench.analysis.audit.findings import Finding
 from lrbench.analysis.machine_files import ranking_table, write_machine_files
 from lrbench.analysis.model import Analysis
+from lrbench.analysis.prediction import Prediction
 from lrbench.analysis.short_names import with_short_names
 from lrbench.analysis.verdict.recommend import Recommendation
 from lrbench.analysis.verdict.verdict import Verdict, verdict
@@ -26,28 +27,38 @@ class Report:
         settings: what was declared of the metric.
         analysis: every number.
         verdict: every sentence.
+        prediction: of the schedules from short runs, beside what was measured; None where nobody asked.
     """
 
     frame: pd.DataFrame
     settings: Settings
     analysis: Analysis
     verdict: Verdict
+    prediction: Prediction | None = None
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, settings: Settings, *, mixture: Sequence[Finding] = ()) -> "Report":
+    def of(
+        cls,
+        frame: pd.DataFrame,
+        settings: Settings,
+        *,
+        mixture: Sequence[Finding] = (),
+        prediction: Prediction | None = None,
+    ) -> "Report":
         """Analyse a frame.
 
         Args:
             frame: tidy.
             settings: declared beforehand.
             mixture: how the runs came together, as far as that needs saying.
+            prediction: with what was measured.
 
         Raises:
             ValueError: see `analyse`.
         """
         analysis = analyse(frame, settings=settings)
         analysis = replace(analysis, findings=(*mixture, *analysis.findings))
-        return cls(frame, settings, analysis, verdict(analysis))
+        return cls(frame, settings, analysis, verdict(analysis), prediction)
 
     @cached_property
     def ranking(self) -> pd.DataFrame:
@@ -83,7 +94,7 @@ class Report:
 
         folder = Path(directory)
         files = write_machine_files(self.analysis, self.verdict, folder)
-        return [write_html(*self.shown, folder), *files]
+        return [write_html(*self.shown, folder, prediction=self.prediction), *files]
 
     def _repr_html_(self) -> str:
         lines = "".join(f"<li>{html.escape(line)}</li>" for line in self.verdict.lines)

@@ -18,7 +18,7 @@ from lrbench.schedules.rates import Rates, make_rates
 from lrbench.spec import DOCUMENTATION, RunState
 
 Node = Mapping[str, Any]  # of a config: a file of a group, with values of the caller
-_SAME_PEAK = 0.05  # the law fails across peak rates
+SAME_PEAK = 0.05  # the law fails across peak rates
 _SAME_RATE = 1e-6  # of what a run recorded and what its parameters give
 
 
@@ -91,7 +91,7 @@ class Probes:
                 left_out[name] = "its rates depend on the loss"
             elif table.momentum is not None:
                 left_out[name] = "it moves the momentum, of which the law knows nothing"
-            elif abs(highest - 1) > _SAME_PEAK:
+            elif abs(highest - 1) > SAME_PEAK:
                 left_out[name] = f"its peak rate is {highest:.3g} times that of the probes"
             else:
                 rates[name] = table.lr / self.peak_lr
@@ -127,7 +127,7 @@ def probes_of(frame: pd.DataFrame) -> Probes | Unavailable:
         raise ValueError(f"probes must be of one workload, got {len(workloads)}: {', '.join(workloads)}")
     tables, schedulers, warmups = [], {}, []
     for run_id, run in frame.groupby("run_id", sort=False):
-        scheduler, warmup = _nodes(run)
+        scheduler, warmup = nodes_of(run)
         name, first = described(scheduler), run.iloc[0]
         if first["state"] != RunState.OK:
             return Unavailable(f"the probe {name} of seed {first['seed']} is {first['state']}")
@@ -139,7 +139,7 @@ def probes_of(frame: pd.DataFrame) -> Probes | Unavailable:
     if any(warmup != warmups[0] for warmup in warmups):
         raise ValueError("probes must have one warmup, and these have several")
     peaks = [float(lr.max()) for _, lr, _ in tables]
-    if max(peaks) > (1 + _SAME_PEAK) * min(peaks):
+    if max(peaks) > (1 + SAME_PEAK) * min(peaks):
         distinct = ", ".join(f"{peak:.4g}" for peak in sorted(set(peaks)))
         return Unavailable(f"the law holds at one peak rate, and the probes have several: {distinct}")
     probes = [
@@ -149,7 +149,7 @@ def probes_of(frame: pd.DataFrame) -> Probes | Unavailable:
     return Probes(tuple(probes), schedulers, warmups[0], float(frame["optimizer.lr"].iloc[0]), max(peaks))
 
 
-def _nodes(run: pd.DataFrame) -> tuple[Node, Node]:
+def nodes_of(run: pd.DataFrame) -> tuple[Node, Node]:
     """The schedule and the warmup of a run, as its parameters have them; what they leave open is the default.
 
     Raises:

@@ -1,92 +1,26 @@
 """`lrbench.predict`: which of all schedules is best at a length nobody trained, or why that cannot be told."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 
 from lrbench.analysis.optimised_shape import optimised_shape
-from lrbench.analysis.predict import LEVEL, Predicted, best_of, fit_probes, predict_ranks, short_ranks
+from lrbench.analysis.predict import best_of, fit_probes, predict_ranks, short_ranks
+from lrbench.analysis.prediction import OPTIMISED, Prediction
 from lrbench.analysis.statistics.power_law_fit import split_warmup
-from lrbench.analysis.statistics.terms import FloatArray, Interval, Unavailable
-from lrbench.config.component import read_component
-from lrbench.runs.relative_rates import Node, gallery, probes_of
+from lrbench.analysis.statistics.terms import FloatArray, Unavailable
+from lrbench.config.component import group_files, read_component
+from lrbench.runs.relative_rates import SAME_PEAK, Node, described, gallery, nodes_of, probes_of
+from lrbench.spec import RunState
 
 PROBE_SHARE = 4  # of the wanted length, that a probe is long: a quarter
+_NUM_POINTS = 101  # of a drawn shape
 _FEWEST_STEPS = 20
 _EVAL_EVERY = 0.05  # of a probe
-OPTIMISED = "optimised"
-_COLUMNS = ["schedule", "rank", "rank_low", "rank_high", "short_rank"]
 _DECAY_FRACTIONS = np.round(np.arange(0.05, 1.001, 0.05), 2).tolist()
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What short runs say about a longer training.
-
-    Attributes:
-        workload: of the probes.
-        total_steps: updates of the training that was asked about.
-        peak_lr: of the probes, and of everything that is ranked.
-        refused: why there are no ranks; None where there are.
-        ranks: best first; empty where refused.
-        short_ranks: the baseline, the probes' schedules by their last loss: always there, but of runs without one.
-        left_out: schedules that are not ranked -> why.
-        decay_fraction: of wsd, with the lowest predicted loss, and its interval; None where refused.
-        optimised: the shape with the lowest loss under the law, as values of `scheduler`; None unless asked for.
-    """
-
-    workload: str
-    total_steps: int
-    peak_lr: float | None = None
-    refused: Unavailable | None = None
-    ranks: tuple[Predicted, ...] = ()
-    short_ranks: Mapping[str, int] = field(default_factory=dict)
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    decay_fraction: tuple[float, Interval | None] | None = None
-    optimised: Mapping[str, Any] | None = None
-
-    @property
-    def pick(self) -> str | None:
-        """The schedule that is predicted best, the optimised shape aside; None where refused."""
-        return next((item.name for item in self.ranks if item.name != OPTIMISED), None)
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """One a schedule: schedule, rank, rank_low, rank_high, short_rank; where refused, the baseline alone."""
-        rows = [(item.name, item.rank, *_ends(item.interval), item.short_rank) for item in self.ranks]
-        baseline = [(name, None, None, None, rank) for name, rank in self.short_ranks.items()]
-        return [dict(zip(_COLUMNS, row, strict=True)) for row in rows or baseline]
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """The rows as a frame."""
-        return pd.DataFrame(self.rows, columns=_COLUMNS).astype(dict.fromkeys(_COLUMNS[1:], "Int64"))
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """All of it as JSON has it; refused is the reason or null."""
-        best, interval = self.decay_fraction or (None, None)
-        low, high = _ends(interval)
-        return {
-            "workload": self.workload,
-            "total_steps": self.total_steps,
-            "peak_lr": self.peak_lr,
-            "refused": None if self.refused is None else self.refused.reason,
-            "pick": self.pick,
-            "short_ranks": dict(self.short_ranks),
-            "ranks": self.rows,
-            "level": LEVEL,
-            "left_out": dict(self.left_out),
-            "decay_fraction": {"best": best, "low": low, "high": high},
-            "optimised": self.optimised,
-        }
-
-
-def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
-    return (None, None) if interval is None else (interval.low, interval.high)
 
 
 def predict(frame: pd.DataFrame, *, schedulers: Sequence[Node] | None, total_steps: int, optimise: bool) -> Prediction:
@@ -134,7 +68,29 @@ def predict(frame: pd.DataFrame, *, schedulers: Sequence[Node] | None, total_ste
         left_out=left_out,
         decay_fraction=best_of(fit, decays),
         optimised=optimised,
+        shapes={name: _thinned(table) for name, table in rates.items()},
     )
+
+
+def with_measured(prediction: Prediction, frame: pd.DataFrame) -> Prediction:
+    """Add what the runs of a frame ended with that were trained as the prediction says.
+
+    Args:
+        prediction: for a length and a peak rate.
+        frame: with all parameters of the schedules; runs of other lengths, rates and workloads are left alone.
+    """
+    losses: dict[str, list[float]] = defaultdict(list)
+    for _, run in frame[frame["budget"] == prediction.total_steps].groupby("run_id", sort=False):
+        first, last = run.iloc[0], run["val/loss"].dropna()
+        is_same = _without_length(str(first["workload"])) == _without_length(prediction.workload)
+        if (
+            is_same
+            and first["state"] == RunState.OK
+            and len(last)
+            and _is_near(first["optimizer.lr"], prediction.peak_lr)
+        ):
+            losses[_name(run, prediction)].append(float(last.iloc[-1]))
+    return replace(prediction, measured={name: float(np.mean(values)) for name, values in losses.items()})
 
 
 def probe_words(words: Sequence[str], total_steps: int) -> list[list[str]]:
@@ -158,3 +114,27 @@ def probe_words(words: Sequence[str], total_steps: int) -> list[list[str]]:
     if not any(word.startswith("seed=") for word in words):
         kept.append("seed=0,1")
     return [[*kept, "scheduler=wsd", "scheduler.decay_fraction=0.2,0.6"], [*kept, "scheduler=step,cosine"]]
+
+
+def _thinned(rates: FloatArray) -> list[float]:
+    at = np.linspace(0, len(rates) - 1, _NUM_POINTS).round().astype(int)
+    return list(np.round(rates[at], 4))
+
+
+def _without_length(workload: str) -> str:
+    """Its dataset, model, optimizer and batch size: the names of lrbench end in the steps and a digest."""
+    return workload.rsplit("-", 2)[0]
+
+
+def _is_near(lr: float, peak_lr: float | None) -> bool:
+    return peak_lr is not None and abs(lr / peak_lr - 1) <= SAME_PEAK
+
+
+def _name(run: pd.DataFrame, prediction: Prediction) -> str:
+    """What the prediction calls the schedule of a run."""
+    name = str(run["scheduler"].iloc[0])
+    if name not in group_files("scheduler"):  # of the user's own
+        return name
+    scheduler, _ = nodes_of(run)
+    is_optimised = prediction.optimised is not None and dict(prediction.optimised).items() <= scheduler.items()
+    return OPTIMISED if is_optimised else described(scheduler)
