@@ -27,7 +27,7 @@ from lrbench.tracking.sender import Sender
 def without_page(monkeypatch):
     """The page and its pictures have tests of their own; here they would take most of the time."""
     monkeypatch.setattr(
-        "lrbench.reporting.page.write_html", lambda analysis, said, directory: directory / "report.html"
+        "lrbench.reporting.page.write_html", lambda analysis, said, directory, **_: directory / "report.html"
     )
 
 
