@@ -28,10 +28,14 @@ def create_database(path: Path, build: Callable[[Path], None]) -> None:
         for stale in path.parent.glob(f"{path.name}.tmp-*"):
             stale.unlink()
         temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-        build(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            build(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)  # of a full disk it would be the last part
+            raise
 
 
 def lock_beside(path: Path) -> FileLock:

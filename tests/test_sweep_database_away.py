@@ -1,5 +1,6 @@
 """A studies' database on a disk that is full, or behind a server that goes away for a while, by real means."""
 
+import gc
 import logging
 import threading
 import time
@@ -20,6 +21,16 @@ def fill(path):
     with path.open("wb", buffering=0) as file:
         while True:
             file.write(b"\0" * 4096)
+
+
+def test_a_disk_without_room_for_the_tables_is_one_sentence():
+    with small_disk("64k") as folder:
+        with pytest.raises(
+            DatabaseAwayError, match=f"cannot use {folder}/studies.db.tmp-.*: database or disk is full; the"
+        ):
+            open_storage(f"sqlite:///{folder}/studies.db")
+        gc.collect()  # Optuna's engine, which keeps the file open
+        assert [path.name for path in folder.iterdir()] == ["studies.db.lock"]
 
 
 def test_a_full_disk_is_one_sentence_and_the_study_goes_on_when_there_is_space():

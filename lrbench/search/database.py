@@ -126,10 +126,7 @@ def watch(engine: Engine, *, patience: float = AWAY_SECONDS) -> None:
         # A connection that is tried before its use is replaced by the pool, by itself.
         if not context.is_pre_ping and isinstance(context.sqlalchemy_exception, OperationalError | InterfaceError):
             waited = f" (for {patience:.0f} s)" if away_since is not None and patience else ""
-            reason = " ".join(str(context.original_exception).split())
-            error = DatabaseAwayError(
-                f"{SETTING}: cannot use {place}{waited}: {reason}; the same command goes on when that is mended"
-            )
+            error = DatabaseAwayError(_cannot_use(place, context.original_exception, waited=waited))
             error.was_connected = context.is_disconnect
             raise error from None
 
@@ -230,8 +227,22 @@ def _has_tables(url: URL) -> bool:
 
 
 def _build(url: URL) -> None:
-    with quiet_optuna():
-        RDBStorage(full_text(url), engine_options(url), skip_compatibility_check=True).engine.dispose()
+    """Make all tables.
+
+    Raises:
+        DatabaseAwayError: the disk is full, say.
+    """
     engine = make_engine(url)
-    _TABLES.create_all(engine)
-    engine.dispose()
+    try:
+        with quiet_optuna():
+            RDBStorage(full_text(url), engine_options(url), skip_compatibility_check=True).engine.dispose()
+        _TABLES.create_all(engine)
+    except OperationalError as error:  # of Optuna's engine, which is not watched
+        raise DatabaseAwayError(_cannot_use(place_of(url), error.orig)) from error
+    finally:
+        engine.dispose()
+
+
+def _cannot_use(place: str, error: BaseException | None, *, waited: str = "") -> str:
+    reason = " ".join(str(error).split())
+    return f"{SETTING}: cannot use {place}{waited}: {reason}; the same command goes on when that is mended"
