@@ -3,7 +3,8 @@
 Parts: `report` (every claim of a whole report: within workloads, over them, and all together), `reference` (the same
 with a reference, beside paired t tests that nobody corrects), `margin` (equivalence),
 `sizes` (unequal numbers of seeds), `power` (true claims found, against Holm over all unpaired pairs and workloads),
-`looks` (adding seeds), `tuning` (the choice of the rate included), `cells` (intervals of one accuracy).
+`looks` (adding seeds), `replay` (what looks save), `tuning` (the choice of the rate included), `cells` (intervals of
+one accuracy).
 Each prints its table and writes results/simulations/PART.csv: rates with the upper end of Wilson's 95 % interval.
 """
 
@@ -13,13 +14,15 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import special, stats
 
 from lrbench.analysis.statistics.accuracy import accuracy_interval
-from lrbench.analysis.statistics.looks import e_value, planned_looks
+from lrbench.analysis.statistics.looks import e_value
 from lrbench.analysis.statistics.over_workloads import errors_over_workloads, share_alpha
 from lrbench.analysis.statistics.rate_choice import parabola
+from lrbench.analysis.statistics.settling import Design, Settling, seeds_at_looks, settle
 from lrbench.analysis.statistics.simultaneous import (
     Noise,
     half_widths,
@@ -60,6 +63,7 @@ def main() -> None:
         "sizes": sizes,
         "power": power,
         "looks": looks,
+        "replay": replay,
         "tuning": tuning,
         "cells": cells,
     }
@@ -324,35 +328,99 @@ def _holm(distance: FloatArray, costs: FloatArray) -> FloatArray:
 
 
 def looks(studies: int, rng: np.random.Generator) -> Iterator[dict[str, object]]:
-    """One pair of equal schedules, looked at after every seed from 3 to 20; shares that ever claim a difference."""
+    """Equal schedules, looked at by `settle` as it ships and by popular rules; shares that ever claim a difference."""
     ns = np.arange(3, 21)
-    every = planned_looks(ns.tolist(), level=ALPHA / 2)
-    default = {look.num_seeds: look.threshold for look in planned_looks((5, 10, 20), level=ALPHA / 2)}
     for distribution, deviations, correlation in product(
         ("normal", "t5", "skewed"), ("equal", "one noisy"), (0, 0.3, 0.9)
     ):
-        costs = draw(rng, (studies, 20, 2), (distribution, deviations, correlation))
+        costs = draw(rng, (studies, 20, 6), (distribution, deviations, correlation))
         d = costs[..., 0] - costs[..., 1]
         means = np.cumsum(d, 1) / np.arange(1, 21)
         deviation = np.stack([d[:, :n].std(axis=1, ddof=1) for n in ns], 1)
         t = abs(means[:, 2:]) * np.sqrt(ns) / deviation
+        repeats = abs(costs[:, 0, 0] - costs[:, 1, 0])
         rules = {
-            "planned every seed": t > [look.threshold for look in every],
-            "planned 5 10 20": np.where(np.isin(ns, list(default)), t > [default.get(n, np.inf) for n in ns], False),
-            "e-process": e_value(d)[:, 2:] >= 1 / ALPHA,
-            "t at 5 % after every seed": t > quantile(ALPHA / 2, ns - 1),
-            "z at 5 % after every seed": t > 1.96,
-            "95 % at three seeds": t[:, :1] > 1.96,
-            "better than twice one repeat's difference": (abs(d[:, 2]) > 2 * abs(costs[:, 0, 0] - costs[:, 1, 0]))[
-                :, None
-            ],
+            "settle, a look at every seed": _settled(costs[..., :2], tuple(range(3, 21)), None),
+            "settle, looks at 5 10 20": _settled(costs[..., :2], (5, 10, 20), None),
+            "settle six": _settled(costs, (5, 10, 20), None),
+            "settle six against one": _settled(costs, (5, 10, 20), "0"),
+            "e-process": (e_value(d)[:, 2:] >= 1 / ALPHA).any(1),
+            "t at 5 % after every seed": (t > quantile(ALPHA / 2, ns - 1)).any(1),
+            "z at 5 % after every run": (t > 1.96).any(1),
+            "95 % at three seeds": t[:, 0] > 1.96,
+            "better than twice one repeat's difference": abs(d[:, 2]) > 2 * repeats,
         }
         row: dict[str, object] = {"noise": distribution, "deviations": deviations, "correlation": correlation}
-        for name, found in rules.items():
-            row[name] = round(found.any(1).mean(), 4)
-        row["upper of planned"] = wilson(rules["planned every seed"].any(1).sum(), studies)
-        row["upper of e-process"] = wilson(rules["e-process"].any(1).sum(), studies)
+        row |= {name: round(found.mean(), 4) for name, found in rules.items()}
+        row["upper of settle"] = max(wilson(found.sum(), studies) for name, found in rules.items() if "settle" in name)
         yield row
+
+
+def _settled(log_costs: FloatArray, plan: tuple[int, ...], reference: str | None) -> npt.NDArray[np.bool_]:
+    """Whether `settle` claims any difference in studies (m, num_seeds, k), looked at until nothing is open."""
+    names = tuple(map(str, range(log_costs.shape[-1])))
+    design = Design(names, plan, ALPHA, MARGIN, reference)
+    found = []
+    for study in np.exp(log_costs):
+        said = settle(dict(zip(names, study.T, strict=True)), design, num_looks=len(plan))
+        found.append(any(pair.state == "better" for pair in said.pairs))
+    return np.array(found)
+
+
+def replay(studies: int, rng: np.random.Generator) -> Iterator[dict[str, object]]:
+    """Studies like the published ones: `settle` against 20 seeds of everybody, judged once at the same level.
+
+    A study has the mean log losses of a workload of results/study and normal noise of its deviations, seeds shared as
+    they are there. Of the pairs that are decided at 20 seeds and not between two that are out, `kept` are those that
+    `settle` decides alike: the worse one is out, or it is equivalent (within the margin at 20 seeds, too).
+    """
+    frame = pd.read_parquet(FOLDER.parent / "study" / "accuracy" / "evaluations.parquet")
+    finals = frame[frame["role"] == "final"].sort_values("step").groupby("run_id").tail(1)
+    for reference, chosen in product((None, "cosine"), (["constant", "cosine", "one_cycle"], None)):
+        rows = []
+        for workload, group in finals.groupby("workload"):
+            logs = np.log(group.pivot(index="seed", columns="scheduler", values="test/loss").astype(float))
+            table = logs if chosen is None else logs[chosen]
+            counts = _replayed(table, reference, min(studies, 20), rng)
+            rows.append({"workload": workload, "schedules": table.shape[1], "reference": reference or "", **counts})
+        total = {
+            name: sum(row[name] for row in rows) for name in ("pairs at 20 seeds", "kept", "opposite", "runs", "of")
+        }
+        rows.append({"workload": "all", "schedules": rows[0]["schedules"], "reference": reference or "", **total})
+        for row in rows:
+            shares = row["kept"] / max(1, row["pairs at 20 seeds"]), row["runs"] / row["of"]
+            yield row | {"share kept": round(shares[0], 4), "share of runs": round(shares[1], 4)}
+
+
+def _replayed(table: pd.DataFrame, reference: str | None, studies: int, rng: np.random.Generator) -> dict[str, int]:
+    names, logs = tuple(table.columns), table.to_numpy()
+    k = len(names)
+    shared = logs.mean(axis=1, keepdims=True) - logs.mean()
+    own = (logs - logs.mean(axis=0) - shared).std(axis=0, ddof=1) * np.sqrt(k / (k - 1))
+    counts = {"pairs at 20 seeds": 0, "kept": 0, "opposite": 0, "runs": 0, "of": 20 * k * studies}
+    for _ in range(studies):
+        noise = own * rng.standard_normal((20, k)) + shared.std(ddof=1) * rng.standard_normal((20, 1))
+        costs = dict(zip(names, np.exp(logs.mean(axis=0) + noise).T, strict=True))
+        fixed = settle(costs, Design(names, (20,), ALPHA, MARGIN, reference), num_looks=1)
+        design = Design(names, (5, 10, 20), ALPHA, MARGIN, reference)
+        history: list[Settling] = []
+        while not history or history[-1].state == "continue":
+            seeds = seeds_at_looks(design, history)
+            part = {name: values[: seeds[name]] for name, values in costs.items()}
+            history.append(settle(part, design, num_looks=len(history) + 1))
+        said = {frozenset((pair.first, pair.second)): pair for pair in history[-1].pairs}
+        for pair in fixed.pairs:
+            if pair.state == "exhausted" or (reference is None and not {pair.first, pair.second} & {*fixed.best}):
+                continue
+            now = said[frozenset((pair.first, pair.second))]
+            within = max(abs(pair.interval.low), abs(pair.interval.high)) < np.log1p(MARGIN)
+            same = now.state == pair.state and (now.state == "equivalent" or now.first == pair.first)
+            is_out = pair.state == "better" and reference is None and pair.second not in history[-1].best
+            counts["pairs at 20 seeds"] += 1
+            counts["kept"] += same or is_out or (now.state == "equivalent" and within)
+            counts["opposite"] += now.state == pair.state == "better" and now.first != pair.first
+        counts["runs"] += sum(seeds.values())
+    return counts
 
 
 def tuning(studies: int, rng: np.random.Generator) -> Iterator[dict[str, object]]:

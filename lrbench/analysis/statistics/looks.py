@@ -26,6 +26,7 @@ DELTA = (
 PRIOR_SCALE = 4.0  # g of the e-process: effects of about two standard deviations are expected
 _GRID_STEP = 0.02  # of the scores; the level is exact to five digits
 _NUM_PATHS = 500_000  # what is left is exact to a hundredth or two of the level
+_FEWEST_CROSSINGS = 100
 _SIMULATED_LEVEL = 0.0025
 
 PairState = Literal["out", "equivalent", "continue", "exhausted"]
@@ -85,8 +86,8 @@ def planned_looks(num_seeds: Sequence[int], *, level: float, delta: float = DELT
         raise ValueError(f"looks must be ascending numbers of seeds from {MIN_SEEDS} on, got {list(num_seeds)}")
     if not 0 < level < 0.5 or not 0 <= delta <= 0.5:
         raise ValueError(f"level must be in (0, .5) and delta in [0, .5], got {level} and {delta}")
-    levels = list(_levels(plan, level, delta))
-    levels[-1] *= _last_factor(plan, max(level, _SIMULATED_LEVEL), delta)
+    factors = _factors(plan, max(level, _SIMULATED_LEVEL), delta)
+    levels = [p * factor for p, factor in zip(_levels(plan, level, delta), factors, strict=True)]
     return tuple(Look(n, p, float(quantile(p, n - 1)), level) for n, p in zip(plan, levels, strict=True))
 
 
@@ -151,13 +152,17 @@ def e_threshold(num_seeds: int, *, alpha: float, prior_scale: float = PRIOR_SCAL
     return math.sqrt(v * (needed - 1) / (1 - needed / grown))
 
 
-def look_at_pair(differences: npt.ArrayLike, plan: Sequence[Look], *, margin: float) -> PairLook:
+def look_at_pair(
+    differences: npt.ArrayLike, plan: Sequence[Look], *, margin: float, selection: float = 0.0
+) -> PairLook:
     """Judge one pair at the planned look that its number of seeds is.
 
     Args:
         differences: (num_seeds,) log cost of the first minus that of the second, paired by seed.
         plan: of `planned_looks`, of which the number of seeds is one.
         margin: of equivalence.
+        selection: variance that the choice of its rate adds to each side's mean log cost, see `rate_choice`; more seeds
+            do not take it away.
 
     Raises:
         ValueError: a difference is not finite, or the number of seeds is no planned look.
@@ -166,7 +171,7 @@ def look_at_pair(differences: npt.ArrayLike, plan: Sequence[Look], *, margin: fl
     look = next((item for item in plan if item.num_seeds == d.size), None)
     if look is None:
         raise ValueError(f"looks are planned at {[item.num_seeds for item in plan]} seeds, got {d.size}")
-    found = _judge(d, look.threshold, margin, 1 - 2 * look.total, "planned looks")
+    found = _judge(d, look.threshold, margin, 1 - 2 * look.total, "planned looks", selection)
     if found.state == "continue" and look is plan[-1]:
         return PairLook("exhausted", None, found.estimate, found.interval, found.num_seeds, found.method)
     return found
@@ -187,8 +192,10 @@ def look_at_open_end(differences: npt.ArrayLike, *, alpha: float, margin: float)
     return _judge(d, threshold, margin, 1 - alpha, "e-process, any number of looks")
 
 
-def _judge(d: FloatArray, threshold: float, margin: float, level: float, method: str) -> PairLook:
-    middle, half = float(d.mean()), threshold * float(d.std(ddof=1)) / math.sqrt(d.size)
+def _judge(
+    d: FloatArray, threshold: float, margin: float, level: float, method: str, selection: float = 0.0
+) -> PairLook:
+    middle, half = float(d.mean()), threshold * math.sqrt(float(d.var(ddof=1)) / d.size + 2 * selection)
     interval = Interval(middle - half, middle + half, level, method)
     bound = math.log1p(margin)
     if half < abs(middle):
@@ -212,28 +219,36 @@ def _levels(plan: tuple[int, ...], level: float, delta: float) -> tuple[float, .
 
 
 @lru_cache(maxsize=256)
-def _last_factor(plan: tuple[int, ...], level: float, delta: float) -> float:
-    """What the last look may spend, relative to its level for normal scores; at most 1.
+def _factors(plan: tuple[int, ...], level: float, delta: float) -> tuple[float, ...]:
+    """What each look may spend, relative to its nominal level for normal scores.
 
     The t statistics of neighbouring looks agree less than scores do, so that the normal boundary is crossed too
-    often: by 4 % of the level at 5, 10, 20 seeds, by 15 % at every seed. The last look takes what the others leave,
-    by simulation.
+    often: by 4 % of the level at 5, 10, 20 seeds, by 15 % at every seed. By simulation every look gets what brings the
+    share of studies that have crossed to what it would be for normal scores.
     """
     levels = _levels(plan, level, delta)
+    bounds = -special.ndtri(np.array(levels))
     rng = np.random.default_rng(0)
-    sums, squares, t = np.zeros(_NUM_PATHS), np.zeros(_NUM_PATHS), np.zeros(_NUM_PATHS)
+    sums, squares = np.zeros(_NUM_PATHS), np.zeros(_NUM_PATHS)
     up, down = np.zeros(_NUM_PATHS, bool), np.zeros(_NUM_PATHS, bool)
-    for before, n, nominal in zip((0, *plan), plan, levels, strict=False):
+    factors = []
+    for i, (before, n) in enumerate(zip((0, *plan), plan, strict=False)):
         score = rng.standard_normal(_NUM_PATHS)
         sums += math.sqrt(n - before) * score
         squares += score**2 + (rng.chisquare(n - before - 1, _NUM_PATHS) if n > before + 1 else 0.0)
         t = sums / np.sqrt(n * (squares - sums**2 / n) / (n - 1))
-        if n < plan[-1]:
-            up |= t > quantile(nominal, n - 1)
-            down |= -t > quantile(nominal, n - 1)
-    left = round(2 * _NUM_PATHS * level) - int(up.sum()) - int(down.sum())
-    last = np.sort(np.concatenate([t[~up], -t[~down]]))[-max(1, left)]
-    return min(1.0, float(special.stdtr(plan[-1] - 1, -last)) / levels[-1])
+        spent = crossing_probability(plan[: i + 1], bounds[: i + 1])
+        left = round(2 * _NUM_PATHS * spent) - int(up.sum()) - int(down.sum())
+        factor = 1.0
+        if i and left >= _FEWEST_CROSSINGS:  # what too few paths would tell is left to the looks after it
+            either = np.concatenate([t[~up], -t[~down]])
+            threshold = np.partition(either, -left)[-left]
+            factor = min(1.0, float(special.stdtr(n - 1, -threshold)) / levels[i])
+        factors.append(factor)
+        critical = quantile(levels[i] * factor, n - 1)
+        up |= t > critical
+        down |= -t > critical
+    return tuple(factors)
 
 
 @lru_cache(maxsize=256)
