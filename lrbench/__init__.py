@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         report,
         run,
         scheduler,
+        settle,
         sweep,
     )
 
@@ -34,6 +35,7 @@ __all__ = [
     "run",
     "scheduler",
     "schedules",
+    "settle",
     "sweep",
 ]
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lrbench.runs.result import Result
     from lrbench.runs.run import Run
     from lrbench.runs.session import Session
+    from lrbench.studies.settle import Settled
     from lrbench.studies.study import Study
     from lrbench.tracking.read import Parameters
 
@@ -45,6 +46,7 @@ __all__ = [
     "report",
     "run",
     "scheduler",
+    "settle",
     "sweep",
 ]
 _SNIPPETS = ("torch", "optax", "transformers")
@@ -92,6 +94,46 @@ def sweep(
     from lrbench.runs.words import override_words
 
     return _swept([*override_words(config), *_search_words(search)], on_progress)
+
+
+def settle(
+    *, search: Mapping[str, object] | None = None, on_progress: OnProgress | None = None, **config: object
+) -> "Settled":
+    """Take the next planned look at tuned schedules, as `lrbench settle` does; the first call tunes them.
+
+        while (said := lrbench.settle(scheduler=["constant", "cosine"], dataset="digits")).state == "continue":
+            print(said.document["num_runs"], said.document["seconds"])
+
+    Args:
+        search: settings of conf/hydra/sweeper/optuna.yaml, such as {"looks": [5, 10, 20], "reference": "cosine"}; what
+            a look depends on is fixed before the first one.
+        on_progress: see `run`.
+        config: see `sweep`.
+
+    Returns:
+        Where every workload stands, and what the next look costs. Given again, the call takes the next look; after the
+        last, or when nothing is open, it says the same.
+
+    Raises:
+        ValueError: see `sweep`, or what was fixed before the first look is asked for otherwise: recorded.
+        KeyboardInterrupt: see `run`; the same call goes on.
+    """
+    from lrbench.runs.words import override_words
+
+    with _session(on_progress) as session:
+        settled = next_look([*override_words(config), *_search_words(search)], session)
+    assert settled is not None, "a session that was not stopped has looked"
+    return settled
+
+
+def next_look(words: Sequence[str], session: "Session") -> "Settled | None":
+    """Run the sweep of these words up to its next look; None where a signal stopped it."""
+    from lrbench.runs.hydra_app import run_app
+
+    session.one_look = True
+    run_app(["-m", "hydra/sweeper=optuna", *words, "hydra.sweeper.final_seeds=settle"], session)
+    found: Settled | None = session.settled
+    return found
 
 
 def compare(

@@ -405,7 +405,7 @@ def _replayed(table: pd.DataFrame, reference: str | None, studies: int, rng: np.
         design = Design(names, (5, 10, 20), ALPHA, MARGIN, reference)
         history: list[Settling] = []
         while not history or history[-1].state == "continue":
-            seeds = seeds_at_looks(design, history)
+            seeds = seeds_at_looks(design, [look.more_seeds for look in history])
             part = {name: values[: seeds[name]] for name, values in costs.items()}
             history.append(settle(part, design, num_looks=len(history) + 1))
         said = {frozenset((pair.first, pair.second)): pair for pair in history[-1].pairs}

@@ -30,6 +30,7 @@ COMMANDS = {
     "report": "compare the schedules of all runs, say who wins and how sure that is",
     "recommend": "say which schedule to use, from the runs there are",
     "predict": "name the best of all schedules at four times the length from four short runs, or refuse",
+    "settle": "train and look at planned numbers of seeds until it is settled who is better",
     "ui": "look at the runs in the browser: learning curves and rates of all of them",
     "sync": "send records that have not reached MLflow yet",
     "import": "turn results in the formats of others into a file or into MLflow runs",

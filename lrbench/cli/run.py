@@ -19,11 +19,19 @@ def main(arguments: list[str]) -> int:
             from lrbench.cli.sweep_summary import print_studies  # Optuna takes a while
 
             print_studies(session.study)
+        if session.settled is not None:
+            from lrbench.cli.settle import print_settled
+
+            print_settled(session.settled)
     finally:
         unsent = session.close()
         report_unsent(unsent)
     _report(session, arguments)
     code = session.stop_code or (1 if session.failed else 3 if unsent else 0)
+    if session.settled is not None and not code:
+        from lrbench.cli.settle import EXIT_CODES
+
+        return EXIT_CODES[session.settled.state]
     if code or not session.wants_report:
         return code
     from lrbench.cli.sweep_summary import report_sweep

@@ -69,7 +69,9 @@ def report_sweep(session: Session) -> int:
     first = session.study[0]
     results_dir, uri = Path(first.values["results_dir"]), tracking_uri_of(first.plan)
     directory = results_dir / "reports" / _report_name(session.study)
-    code = show(api.report(Study.of(session)), directory, log_to=(results_dir, uri) if uri else None)
+    code = show(
+        api.report(Study.of(session), **session.declared), directory, log_to=(results_dir, uri) if uri else None
+    )
     # One schedule alone has nothing to be compared with, as was asked for.
     schedules = {contestant.values["scheduler"]["name"] for contestant in session.study}
     return 0 if code == NOTHING_COMPARED and len(schedules) == 1 else code

@@ -45,6 +45,9 @@ class Session:
         self.stop_code = 0  # of the signal that stopped the jobs, as shells have it
         self.study: Sequence[Any] = ()  # contestants of a finished study, see lrbench.studies
         self.wants_report = False
+        self.declared: dict[str, Any] = {}  # for the report: margin and reference of the sweep
+        self.one_look = False  # where seeds come at planned looks, take the next one only
+        self.settled: Any = None  # what the looks said, see lrbench.studies.settle
         self.data_digests: dict[str, str] = {}  # of what was read in this command, see launch.data_digest
         self._shown: list[Result] | None = None
         self._followed: set[Path] = set()
@@ -85,10 +88,11 @@ class Session:
             self.collect(result)
         self._shown = list(results)
 
-    def finish(self, study: Sequence[Any], *, wants_report: bool) -> None:
-        """Take in the contestants of a study that is complete."""
+    def finish(self, study: Sequence[Any], *, wants_report: bool, margin: float, reference: str | None) -> None:
+        """Take in the contestants of a study that is complete, and what its report declares."""
         self.arrange([])
         self.study, self.wants_report = study, wants_report
+        self.declared = {"margin": margin, "reference": reference}
 
     def stop(self, code: int) -> None:
         """Take note that a signal stopped the jobs."""

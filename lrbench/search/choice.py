@@ -44,12 +44,7 @@ def choose(space: Sequence[Dimension], trials: Sequence[FrozenTrial], best: Froz
         The best trial's own point where fewer than three rates were judged or costs have no logarithm.
     """
     point = {name: config_value(value) for name, value in best.params.items()}
-    judged = [t for t in trials if t.state is TrialState.COMPLETE and FINALS in t.user_attrs and is_usual(space, t)]
-    costs = {
-        float(t.params[RATE]): [v if minimize else 1 - v for v in t.user_attrs[FINALS]]
-        for t in judged
-        if isinstance(t.params[RATE], float)
-    }
+    costs = ladder_costs(space, trials, minimize=minimize)
     positive = [cost for row in costs.values() for cost in row if cost > 0]
     if len(costs) < _FEWEST_RATES or not positive or min(min(row) for row in costs.values()) < 0:
         return Choice(best, point)
@@ -61,3 +56,15 @@ def choose(space: Sequence[Dimension], trials: Sequence[FrozenTrial], best: Froz
     means = [math.fsum(math.log(max(cost, least)) for cost in costs[rate]) / len(costs[rate]) for rate in rates]
     lowest, _ = lowest_nearby([math.log(rate) for rate in rates], means)
     return Choice(best, point | {RATE: float(f"{math.exp(lowest):.6g}")})
+
+
+def ladder_costs(
+    space: Sequence[Dimension], trials: Sequence[FrozenTrial], *, minimize: bool
+) -> dict[float, list[float]]:
+    """Costs of the trials that differ in their rate only: rate -> one a tuning seed, lower is better."""
+    judged = [t for t in trials if t.state is TrialState.COMPLETE and FINALS in t.user_attrs and is_usual(space, t)]
+    return {
+        float(t.params[RATE]): [v if minimize else 1 - v for v in t.user_attrs[FINALS]]
+        for t in judged
+        if isinstance(t.params.get(RATE), float)
+    }

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lrbench.config import Plan
 from lrbench.config.plan import flat_values, plan_of, shaping_values
@@ -28,7 +28,11 @@ class Settings:
     """What a sweep does with its contestants; the words of conf/hydra/sweeper/optuna.yaml."""
 
     search: Search
-    final_seeds: int
+    final_seeds: int | Literal["settle"]
+    looks: tuple[int, ...]
+    alpha: float
+    margin: float
+    reference: str | None
     budgets: Sequence[float]
     retune: bool
     objectives: Sequence[Objective]
@@ -162,14 +166,19 @@ def document_of(contestant: Contestant, settings: Settings, *, digests: Mapping[
     }
 
 
-def finals_of(contestants: Sequence[Contestant], settings: Settings) -> list[tuple[Contestant, Job]]:
-    """The jobs that train every best point on the same fresh seeds."""
+def finals_of(contestants: Sequence[Contestant], num_seeds: int | Mapping[str, int]) -> list[tuple[Contestant, Job]]:
+    """The jobs that train every best point on the same fresh seeds.
+
+    Args:
+        contestants: all of a sweep, tuned.
+        num_seeds: of each, or by name; the first of one list of seeds for all.
+    """
     first = max([FIRST_FINAL_SEED, *(seed + 1 for c in contestants for seed in c.seeds)])
     return [
         (contestant, contestant.job(choice.trial, seed=seed, role="final", point=choice.point))
         for contestant in contestants
         if (choice := contestant.source.choice) is not None
-        for seed in range(first, first + settings.final_seeds)
+        for seed in range(first, first + (num_seeds if isinstance(num_seeds, int) else num_seeds[contestant.name]))
     ]
 
 

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -24,6 +25,9 @@ from lrbench.studies.contestants import Contestant, Settings, document_of, final
 from lrbench.studies.record import StudyRecord
 from lrbench.studies.shared import share
 from lrbench.studies.trials import Train, check_machine, train_trials
+
+if TYPE_CHECKING:
+    from lrbench.studies.settle import Settled
 
 _SECONDS_FOR_LOCK = 2.0  # processes that share a study hold it for an instant each
 
@@ -47,8 +51,19 @@ class Surroundings:
     say: Callable[[str], None]
 
 
-def run_sweep(contestants: Sequence[Contestant], settings: Settings, world: Surroundings) -> None:
+def run_sweep(
+    contestants: Sequence[Contestant], settings: Settings, world: Surroundings, *, one_look: bool = False
+) -> "Settled | None":
     """Tune every contestant, then train its best point on fresh seeds; leaves the results in the contestants.
+
+    Args:
+        contestants: of the sweep.
+        settings: of the sweep.
+        world: where it takes place.
+        one_look: where seeds come at planned looks, take the next one only.
+
+    Returns:
+        What the looks said, where there are any.
 
     Raises:
         ValueError: another sweep works on a study, a study of something else has its name, the machine failed under
@@ -73,17 +88,19 @@ def run_sweep(contestants: Sequence[Contestant], settings: Settings, world: Surr
             share(contestants, settings, world.train, url)
         else:
             _tune(contestants, settings, world)
-        jobs_of_finals = finals_of(contestants, settings)
-        world.say(f"finals: {len(jobs_of_finals)} runs of the best points on fresh seeds")
-        results = world.train([job for _, job in jobs_of_finals])
-        check_machine(results)
-        for (contestant, _), result in zip(jobs_of_finals, results, strict=True):
-            contestant.finals.append(result)
+        settled = None
+        if settings.final_seeds == "settle":
+            settled = _take_looks(contestants, settings, world, one_look=one_look)
+        else:
+            _train_finals(contestants, settings.final_seeds, world)
+        if settled is not None and settled.state == "continue":
+            return settled  # the records stay open
         for contestant in contestants:
             assert contestant.record is not None
             contestant.record.finish(contestant.source.summary(), contestant.finals, contestant.plan.endpoint)
         if settings.final_seeds:
             _check_finals(contestants, world.say)
+        return settled
 
 
 def _open(
@@ -131,6 +148,31 @@ def _tune(contestants: Sequence[Contestant], settings: Settings, world: Surround
         num_left = sum(not trial.state.is_finished() for _, trial in batch)
         world.say(f"tuning {len(tuned)} studies: {done} of {total} trials done, {num_left} in hand")
         train_trials(batch, settings, world.train)
+
+
+def _train_finals(contestants: Sequence[Contestant], num_seeds: int | Mapping[str, int], world: Surroundings) -> None:
+    jobs = finals_of(contestants, num_seeds)
+    world.say(f"finals: {len(jobs)} runs of the best points on fresh seeds")
+    results = world.train([job for _, job in jobs])
+    check_machine(results)
+    for contestant in contestants:
+        contestant.finals = [result for (other, _), result in zip(jobs, results, strict=True) if other is contestant]
+
+
+def _take_looks(
+    contestants: Sequence[Contestant], settings: Settings, world: Surroundings, *, one_look: bool
+) -> "Settled":
+    """Train what the next look needs and look, again until nothing is open, or once."""
+    from lrbench.studies.settle import Settled, ledgers_of  # scipy takes a second
+
+    ledgers = ledgers_of(contestants, settings)
+    if not ledgers:
+        _check_finals(contestants, world.say)
+    while True:
+        _train_finals(contestants, {name: n for ledger in ledgers for name, n in ledger.seeds.items()}, world)
+        settled = Settled(tuple(ledger.look() for ledger in ledgers))
+        if one_look or settled.state != "continue":
+            return settled
 
 
 def _check_finals(contestants: Sequence[Contestant], say: Callable[[str], None]) -> None:

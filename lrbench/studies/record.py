@@ -15,7 +15,7 @@ from lrbench.runs.result import Result
 from lrbench.search.space import Dimension
 from lrbench.search.study import Search
 from lrbench.spec import Evaluation, RunState
-from lrbench.tracking.facts import read_facts
+from lrbench.tracking.facts import read_facts, write_json
 from lrbench.tracking.find import RecordIndex, find_finished, find_unfinished
 from lrbench.tracking.record import Record
 
@@ -38,7 +38,7 @@ class StudyRecord:
         study: str,
         space: Sequence[Dimension],
         search: Search,
-        final_seeds: int,
+        final_seeds: int | str,
         tracking_uri: str,
     ) -> Self:
         """Take up the record of a study, or begin it.
@@ -49,7 +49,7 @@ class StudyRecord:
             study: its name.
             space: what is searched.
             search: how.
-            final_seeds: fresh seeds on which its best point is trained.
+            final_seeds: fresh seeds on which its best point is trained, or "settle".
             tracking_uri: where it is sent, "" for nowhere.
         """
         names = {
@@ -73,7 +73,7 @@ class StudyRecord:
                 "study.final_seeds": final_seeds,
             },
             "note": f"Study of **{names['scheduler']}** on {plan.workload}: {search.num_trials} trials, of which the "
-            f"best point is trained on {final_seeds} fresh seeds.",
+            f"best point is trained on {'planned looks at' if final_seeds == 'settle' else final_seeds} fresh seeds.",
         }
         index = RecordIndex(root)
         if (unfinished := find_unfinished(root, fingerprint, index=index)) is not None:
@@ -116,6 +116,11 @@ class StudyRecord:
         for evaluation in _sums(summary, finals, metric):
             self._record.append(evaluation)
         self._record.end("FINISHED", RunState.OK)
+
+    def attach(self, name: str, document: Mapping[str, Any]) -> None:
+        """Write a JSON file among its artifacts, unless the record is whole already."""
+        if self._record is not None:
+            write_json(self._record.artifacts / name, document)
 
     def __enter__(self) -> Self:
         if self._record is not None:

@@ -58,9 +58,11 @@ def share(contestants: Sequence[Contestant], settings: Settings, train: Train, u
                     asked.append((contestant, trial))
             if asked:
                 train_trials(asked, settings, train)
+        num_finals = settings.final_seeds
+        assert num_finals != "settle", "the settings refuse it"
         finals = {
             f"{c.name} final {job.values['seed']} of {job.values['study']['trial']}{_rate_of(c)}": job
-            for c, job in finals_of(contestants, settings)
+            for c, job in finals_of(contestants, num_finals)
         }
         for slots in claimed(claims, list(finals), stop, lambda remaining: remaining):
             train([finals[slot] for slot in slots])

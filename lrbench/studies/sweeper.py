@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt, MinLen
 from hydra.core.config_loader import ConfigLoader
@@ -39,7 +39,11 @@ _RULES: dict[str, Any] = {
     "sampler": SamplerName,
     "seed": CountOrZero,
     "at_once": Count | None,
-    "final_seeds": CountOrZero,
+    "final_seeds": CountOrZero | Literal["settle"],
+    "looks": Annotated[list[Count], MinLen(1)],
+    "alpha": Annotated[float, Gt(0), Lt(1)],
+    "margin": Positive,
+    "reference": str | None,
     "budgets": Annotated[list[Fraction], MinLen(1)],
     "retune": bool,
     "objectives": Annotated[list[Objective], MinLen(1)],
@@ -97,7 +101,7 @@ def optuna_sweep(
             digests=partial(_dataset_digests, contestants, session),
             say=_log.info,
         )
-        run_sweep(contestants, chosen, world)
+        session.settled = run_sweep(contestants, chosen, world, one_look=session.one_look)
     except Interrupted:
         session.arrange([])
         return
@@ -107,7 +111,9 @@ def optuna_sweep(
             if not is_complete(record):
                 session.follow(record, uri)
     has_finals = any(contestant.finals for contestant in contestants)
-    session.finish(contestants, wants_report=bool(settings["report"] and has_finals))
+    # A report's intervals are for a number of seeds that was fixed beforehand.
+    wants_report = bool(settings["report"] and has_finals and session.settled is None)
+    session.finish(contestants, wants_report=wants_report, margin=chosen.margin, reference=chosen.reference)
 
 
 def read_settings(values: Mapping[str, Any]) -> Settings:
@@ -125,9 +131,15 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
             raise ValueError(f"hydra.sweeper.{key} must differ from each other, got {v[key]}")
     if v["prune_share"] is not None and len(v["objectives"]) > 1:
         raise ValueError("hydra.sweeper.prune_share needs one objective; Optuna prunes no trial of several")
+    if v["final_seeds"] == "settle":
+        check_looks(v)
     return Settings(
         search=Search(v["num_trials"], v["sampler"], v["seed"], v["at_once"]),
         final_seeds=v["final_seeds"],
+        looks=tuple(v["looks"]),
+        alpha=v["alpha"],
+        margin=v["margin"],
+        reference=v["reference"],
         budgets=v["budgets"],
         retune=v["retune"],
         objectives=v["objectives"],
@@ -138,6 +150,15 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
         shared=v["shared"],
         stale_seconds=v["stale_seconds"],
     )
+
+
+def check_looks(values: Mapping[str, Any]) -> None:
+    """Refuse looks that cannot be planned, before anything is trained."""
+    if values["shared"]:
+        raise ValueError("hydra.sweeper.shared=true cannot be given with final_seeds=settle: one process takes a look")
+    from lrbench.analysis.statistics.looks import planned_looks  # scipy takes a second
+
+    planned_looks(values["looks"], level=values["alpha"] / 2)
 
 
 def _trainer(launcher: Launcher, session: "Session") -> Callable[[Sequence[Job]], list[Result]]:

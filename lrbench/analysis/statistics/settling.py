@@ -148,11 +148,16 @@ def settle(costs: Mapping[str, FloatArray], design: Design, *, num_looks: int, s
     )
 
 
-def seeds_at_looks(design: Design, history: Sequence[Settling]) -> dict[str, int]:
-    """Seeds that every schedule needs for the look after those of the history; those of its last look otherwise."""
+def seeds_at_looks(design: Design, more_seeds: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Seeds of every schedule at the look that follows; for a schedule that needs none, those of its last.
+
+    Args:
+        design: fixed before.
+        more_seeds: of every look that was taken.
+    """
     seeds = dict.fromkeys(design.schedules, design.looks[0])
-    for before in history:
-        seeds |= {name: seeds[name] + more for name, more in before.more_seeds.items()}
+    for more in more_seeds:
+        seeds |= {name: seeds[name] + number for name, number in more.items()}
     return seeds
 
 
