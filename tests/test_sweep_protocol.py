@@ -20,6 +20,7 @@ SETTINGS = {
     "num_trials": 3, "sampler": "random", "seed": 0, "at_once": None, "final_seeds": 2, "budgets": [1.0],
     "retune": False, "objectives": ["final"], "prune_share": None, "prune_from": 0.5, "storage": None,
     "force_new_study": False, "shared": False, "stale_seconds": 60.0, "report": True,
+    "looks": [5, 10, 20], "alpha": 0.05, "margin": 0.1, "reference": None,
 }  # fmt: skip
 
 
