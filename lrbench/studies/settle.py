@@ -189,8 +189,8 @@ def _asked(design: Design, contestants: Mapping[str, Contestant]) -> dict[str, A
         assert choice is not None
         points[name] = choice.point
     plain = {
-        "schedules": points, "looks": design.looks, "alpha": design.alpha, "margin": design.margin,
-        "reference": design.reference,
+        "schedules": points, "endpoint": next(iter(contestants.values())).plan.endpoint, "looks": design.looks,
+        "alpha": design.alpha, "margin": design.margin, "reference": design.reference,
     }  # fmt: skip
     found: dict[str, Any] = json.loads(json.dumps(plain))
     return found
@@ -208,8 +208,7 @@ def _costs(contestant: Contestant) -> np.ndarray[Any, np.dtype[np.float64]]:
     Raises:
         ValueError: a run failed, so that its seed has no pair.
     """
-    task = contestant.plan.dataset.task
-    metric = task.objective.replace("val/", "test/")
+    metric = contestant.plan.endpoint.replace("val/", "test/")
     failed = [result for result in contestant.finals if result.state is None or result.error is not None]
     if failed:
         raise ValueError(
@@ -217,7 +216,7 @@ def _costs(contestant: Contestant) -> np.ndarray[Any, np.dtype[np.float64]]:
             f"{failed[0].name}: {failed[0].error}; a look needs all of them"
         )
     values = np.array([_final(result, metric) for result in contestant.finals], dtype=np.float64)
-    return 1 - values if task.direction == "maximize" else values
+    return 1 - values if contestant.plan.direction == "maximize" else values
 
 
 def _final(result: Result, metric: str) -> float:
@@ -231,7 +230,7 @@ def _selection(contestants: Sequence[Contestant]) -> float:
     found = []
     for contestant in contestants:
         tuned = contestant.source
-        minimize = contestant.plan.dataset.task.direction == "minimize"
+        minimize = contestant.plan.direction == "minimize"
         ladder = ladder_costs(tuned.space, tuned.trials, minimize=minimize)
         rates = sorted(ladder)
         num_seeds = {len(row) for row in ladder.values()}
