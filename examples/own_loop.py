@@ -44,7 +44,8 @@ def train(lr, total_steps, seed):
 
 
 if __name__ == "__main__":
-    study = lrbench.compare(train, schedules=["constant", "linear", "cosine"], total_steps=300, tune=4, seeds=3)
+    schedules = ["constant", "linear", "cosine"]
+    study = lrbench.compare(train, schedules=schedules, total_steps=300, metric="val/accuracy", tune=4, seeds=3)
     report = lrbench.report(study)
     print(*report.verdict.lines, sep="\n")
     print(report.save("own_loop_report")[0])

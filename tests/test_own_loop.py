@@ -53,6 +53,21 @@ def test_the_loop_descends_with_the_rates_of_the_schedule_on_workers_and_is_not_
 
 
 @pytest.mark.slow
+def test_the_metric_that_is_named_judges_and_a_loop_without_it_says_so(tmp_path):
+    def learns(lr, total_steps, seed):
+        yield 0, {"val/loss": 1.0, "val/accuracy": 0.1}
+        yield total_steps, {"val/loss": 2.0, "val/accuracy": 0.5 + 0.1 * (seed % 2)}
+
+    study = compare(learns, tmp_path, metric="val/accuracy", tune=1, seeds=2, tuning_seeds=1, lr=(0.1, 1.0))
+    finals = study.frame[study.frame["role"] == "final"].groupby("seed").last()
+    assert set(finals["state"]) == {"ok"}, "a loss that rises is not what it is judged by"
+    assert finals["val/accuracy"].nunique() == 2
+    assert lrbench.report(study).analysis.question.metric == "val/accuracy"
+    with pytest.raises(ValueError, match=r"no trial of .* the first failure: train raised ValueError .* val/accuracy"):
+        compare(descend, tmp_path, metric="val/accuracy", tune=1, tuning_seeds=1, lr=(0.1, 1.0))
+
+
+@pytest.mark.slow
 def test_schedules_are_tuned_alike_and_measured_on_fresh_paired_seeds(tmp_path):
     def diverges_above_two(lr, total_steps, seed):
         generator = np.random.default_rng(seed)

@@ -33,7 +33,6 @@ from lrbench.config import Plan
 from lrbench.runs.assemble import trial_of
 from lrbench.runs.environment import environment
 from lrbench.runs.jobs import literal
-from lrbench.runs.loading import load_data
 from lrbench.runs.own_sources import source_digests
 from lrbench.runs.record_of_run import Manner, describe, open_record, write_curve, write_json, write_rates
 from lrbench.runs.result import Result, curve_of, judge, summarize
@@ -164,7 +163,7 @@ def _recorded(
     facts = environment(torch.device("cpu"))
     # An interrupted run begins anew, since nobody here can save the state of the loop.
     manner = Manner("own", 1, f"{time.time_ns():x}")
-    with open_record(plan, load_data(plan), tracking_uri, facts, manner, say) as record:
+    with open_record(plan, plan.dataset.load(), tracking_uri, facts, manner, say) as record:
         describe(record, plan, facts, rates)
         on_record(record.path)
         _drive(train, plan, rates, record)

@@ -69,7 +69,8 @@ class Session:
 
     def train(self, plan: Plan) -> Result:
         """Train one plan in this process."""
-        result = _train(plan, self)
+        with held([plan]):
+            result = _train(plan, self)
         self.collect(result)
         return result
 
@@ -171,7 +172,9 @@ def job(cfg: DictConfig) -> Result:
     session = _current.get()
     is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        result = _train(plan_of(plain_values(cfg)), session)
+        plan = plan_of(plain_values(cfg))
+        with nullcontext() if is_sweep or session is None else held([plan]):  # launch holds the runs of a grid
+            result = _train(plan, session)
     except USER_ERRORS as error:
         result = Result(HydraConfig.get().job.override_dirname, error=portable(error))
         if session is not None and not is_sweep:
@@ -188,13 +191,12 @@ def _train(plan: Plan, session: Session | None) -> Result:
     # Only the process that was started by hand sends; others may not even reach the server.
     uri = tracking_uri(plan) if session is None else check_destination(plan)
     plan.dataset.check()
-    with nullcontext() if session is None else held([plan]):
-        try:
-            return _train_here(plan, uri, session)
-        except (ImportError, MemoryError, RuntimeError) as error:  # torch's libraries alone may be too large
-            if not lacks_memory(error):
-                raise
-            raise OSError(f"too little memory: {error or type(error).__name__}") from error
+    try:
+        return _train_here(plan, uri, session)
+    except (ImportError, MemoryError, RuntimeError) as error:  # torch's libraries alone may be too large
+        if not lacks_memory(error):
+            raise
+        raise OSError(f"too little memory: {error or type(error).__name__}") from error
 
 
 def _train_here(plan: Plan, uri: str, session: Session | None) -> Result:

@@ -182,12 +182,15 @@ def _check_finals(contestants: Sequence[Contestant], say: Callable[[str], None])
         ValueError: none has.
     """
     without = [contestant for contestant in contestants if not contestant.finals]
+    reasons = []
     for contestant in without:
         errors = [trial.user_attrs["error"] for trial in contestant.source.trials if "error" in trial.user_attrs]
         why = f"; the first failure: {errors[0]}" if errors else ""
-        say(f"no trial of {contestant.source.study.study_name} was completed, so it has no finals{why}")
-    if len(without) == len(contestants):
-        raise ValueError("no trial of any study was completed: there is no best point to measure, see above")
+        reasons.append(f"no trial of {contestant.source.study.study_name} was completed, so it has no finals{why}")
+    if without and len(without) == len(contestants):
+        raise ValueError(reasons[0] if len(reasons) == 1 else f"{reasons[0]}; nor has any other study")
+    for reason in reasons:
+        say(reason)
 
 
 @contextmanager
