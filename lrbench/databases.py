@@ -6,6 +6,7 @@ database fail, and a kill in the middle leaves one that never works again. So it
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -36,6 +37,15 @@ def create_database(path: Path, build: Callable[[Path], None]) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)  # of a full disk it would be the last part
             raise
+
+
+def size_so_far(path: Path) -> int:
+    """Bytes of a database that another process may be making; see `create_database`."""
+    size = 0
+    for file in [path, *path.parent.glob(f"{path.name}.tmp-*")]:
+        with suppress(FileNotFoundError):  # moved in place meanwhile
+            size += file.stat().st_size
+    return size
 
 
 def lock_beside(path: Path) -> FileLock:

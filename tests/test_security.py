@@ -370,6 +370,20 @@ def test_a_password_is_in_no_file_of_a_sweep(tmp_path, monkeypatch, capfd):
     assert not holders
 
 
+@pytest.mark.slow
+def test_a_launcher_leaves_no_password_in_the_pickles_of_its_jobs(tmp_path, monkeypatch, capfd):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lrbench.runs.launch.check_destination", lambda plan: "")  # of a server that is not there
+    words = ["-m", "hydra/launcher=submitit_local", "budget=steps", "budget.steps=2"]
+    main([*words, f"tracking.uri=http://me:{PASSWORD}@127.0.0.1:9"])
+    (job,) = tmp_path.rglob("*_submitted.pkl")
+    assert b"http://***@127.0.0.1:9" in job.read_bytes()
+    holders = [path for path in tmp_path.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()]
+    assert not holders
+    assert len(list(tmp_path.glob("results/runs/*/artifacts/outcome.json"))) == 1
+
+
 NAMES = ["per%20cent", "h#sh", "what?", "a=b", "a,b", "a b", "back\\slash", "q?a=b&c", "{braces}", "at@host:1"]
 
 

@@ -17,9 +17,11 @@ from random import Random
 import pytest
 from test_tracking_record import evaluation, make_record
 
+from lrbench.databases import size_so_far
 from lrbench.spec import RunState
 from lrbench.tracking.read import read_runs
 from lrbench.tracking.record import Record
+from lrbench.tracking.send_queue import SendQueue
 from lrbench.tracking.send_state import load_state
 from lrbench.tracking.sender import Sender
 from lrbench.tracking.sync import sync
@@ -194,6 +196,26 @@ def test_a_sender_that_was_killed_is_made_up_for_by_the_next_call_in_its_folder(
         assert [item.record for item in sender.close()] == [first.path]
     assert start_training(tmp_path).wait() == 0
     assert sorted(stored(tmp_path / "mlflow.db")[1]) == [("cosine-s0", "FINISHED"), ("first", "FINISHED")]
+
+
+def test_a_sender_that_was_killed_while_it_made_the_database_is_made_up_for(tmp_path):
+    with make_record(tmp_path, name="first") as first, Sender(tmp_path / "sender.log") as sender:
+        (first.artifacts / "config.yaml").write_text("a: 1")
+        sender.follow(first.path)
+        first.append(evaluation(0))
+        first.end("FINISHED", RunState.OK)
+        await_that(lambda: size_so_far(tmp_path / "mlflow.db") > 0, "the beginning of the database")
+        sender._process.kill()
+        sender._process.wait()
+    assert not (tmp_path / "mlflow.db").exists()
+    with make_record(tmp_path, name="second") as second:
+        second.end("FINISHED", RunState.OK)
+    queue = SendQueue()
+    queue.follow(second.path)
+    await_that(lambda: queue.visit_all(hurry=True) or not queue.followed, "the sending of both")
+    assert stored(tmp_path / "mlflow.db") == (expected_points([0]), [("first", "FINISHED"), ("second", "FINISHED")])
+    assert [path.read_text() for path in tmp_path.glob("mlartifacts/**/config.yaml")] == ["a: 1"]
+    assert not list(tmp_path.glob("mlflow.db.tmp-*"))
 
 
 def test_an_unbroken_run_arrives_whole(tmp_path):

@@ -1,11 +1,16 @@
 """Jobs of a sweep on Hydra's other launchers: in processes and on machines that we do not run ourselves."""
 
-from collections.abc import Collection, Mapping, Sequence
+import copy
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, ListConfig, ValueNode
 
+from lrbench.addresses import masked
 from lrbench.config import Plan
 from lrbench.runs.jobs import literal
 from lrbench.runs.launch import Values, train_missing
@@ -42,7 +47,8 @@ def launch_elsewhere(
             placed = [
                 [*words[index], f"results_dir={literal(plan.values['results_dir'])}"] for index, plan in plans.items()
             ]
-            returns = launcher.launch(placed, initial_job_idx=0)
+            with _without_passwords(launcher):
+                returns = launcher.launch([[masked(word) for word in words] for words in placed], initial_job_idx=0)
         except RuntimeError as error:  # submitit's: there is no Slurm, or a job left no result, killed or out of time
             raise ValueError(
                 f"{type(launcher).__name__} gave up: {_last_line(error)}\n"
@@ -57,6 +63,38 @@ def launch_elsewhere(
         return results
 
     return train_missing(jobs, session, train)
+
+
+@contextmanager
+def _without_passwords(launcher: Launcher) -> Iterator[None]:
+    """Mask the passwords of addresses in what a launcher pickles: submitit leaves it on the disk for each job.
+
+    Jobs elsewhere send nothing and open no database.
+    """
+    singleton = HydraConfig.instance()
+    config, of_hydra = launcher.config, singleton.cfg  # type: ignore[attr-defined]  # every launcher has one
+    launcher.config, singleton.cfg = _masked(config), _masked(of_hydra)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        launcher.config, singleton.cfg = config, of_hydra  # type: ignore[attr-defined]
+
+
+def _masked(config: Any) -> Any:
+    """A copy of a config, interpolations as they are; or None."""
+    result = copy.deepcopy(config)
+    if result is not None:
+        _mask(result)
+    return result
+
+
+def _mask(node: Any) -> None:
+    for key in list(node) if isinstance(node, DictConfig) else range(len(node)):
+        child = node._get_node(key)
+        if isinstance(child, ValueNode) and isinstance(child._value(), str):
+            child._val = masked(child._value())
+        elif isinstance(child, DictConfig | ListConfig) and isinstance(child._content, dict | list):
+            _mask(child)
 
 
 def _result(done: JobReturn, plan: Plan) -> Result:

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lrbench.databases import size_so_far
+from lrbench.tracking.database import database_path
 from lrbench.tracking.facts import read_facts
 from lrbench.tracking.record import left_behind
 from lrbench.tracking.send_state import Unsent, find_unsent, is_complete, load_state
@@ -99,14 +101,17 @@ class Sender:
         Raises:
             subprocess.TimeoutExpired: it has not got on for so long.
         """
-        waiting, seen, since, is_told = self._records, (-1, -1), time.monotonic(), False
+        waiting, seen, since, is_told = self._records, (-1, -1, -1), time.monotonic(), False
+        databases = {database_path(read_facts(record).tracking_uri) for record in waiting} - {None}
         while True:
             try:
                 self._process.wait(_LOOK_SECONDS)
                 return
             except subprocess.TimeoutExpired:
                 waiting = [record for record in waiting if not is_complete(record)]
-                progress = len(waiting), sum(load_state(record).sent_bytes for record in waiting)
+                # A database that is being made is progress too: a minute's work on a busy machine.
+                made = sum(size_so_far(database) for database in databases if database is not None)
+                progress = len(waiting), sum(load_state(record).sent_bytes for record in waiting), made
                 if progress != seen:
                     seen, since = progress, time.monotonic()
                 elif patience is not None and time.monotonic() - since > patience:
