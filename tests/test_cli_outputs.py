@@ -1,6 +1,7 @@
 """What signals, closed or full outputs and a deleted directory make of a command: one sentence, an exit code."""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -101,6 +102,10 @@ def test_a_deleted_working_directory_is_named(monkeypatch, tmp_path, capsys):
     (tmp_path / "gone").rmdir()
     assert main(["--version"]) == 1
     assert "lrbench: the working directory was deleted; go to another one" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["lrbench", "--version"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("lrbench", run_name="__main__")
+    assert end.value.code == 1
 
 
 @pytest.mark.parametrize("words", [[], ["-m"]])

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from lrbench.config import Plan
+from lrbench.runs.destination import check_results_dir
 from lrbench.tracking.find import RecordIndex
 from lrbench.tracking.lock import try_lock
 from lrbench.tracking.record import is_busy
@@ -24,7 +25,7 @@ def held(plans: Sequence[Plan]) -> Iterator[None]:
         plans: of the runs that have not finished.
 
     Raises:
-        ValueError: another command trains the same runs, or one of them.
+        ValueError: another command trains the same runs, or one of them; or results_dir cannot be written.
     """
     by_folder: dict[str, list[Plan]] = {}
     for plan in plans:
@@ -34,7 +35,8 @@ def held(plans: Sequence[Plan]) -> Iterator[None]:
         for folder, inside in by_folder.items():
             # Two equal commands meet here before either has a record.
             digest = hashlib.sha256("\n".join(sorted(plan.fingerprint for plan in inside)).encode()).hexdigest()
-            (Path(folder) / "grids").mkdir(parents=True, exist_ok=True)
+            check_results_dir(Path(folder))
+            (Path(folder) / "grids").mkdir(exist_ok=True)
             lock = try_lock(Path(folder) / "grids" / f"{digest[:16]}.lock", patience=_SECONDS_TO_END)
             if lock is None:
                 raise ValueError(_refusal(inside[0], folder))
