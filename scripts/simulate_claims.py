@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import special, stats
 
 from lrbench.analysis.statistics.accuracy import accuracy_interval
-from lrbench.analysis.statistics.looks import e_value
+from lrbench.analysis.statistics.looks import e_value, planned_looks
 from lrbench.analysis.statistics.over_workloads import errors_over_workloads, share_alpha
 from lrbench.analysis.statistics.rate_choice import parabola
 from lrbench.analysis.statistics.settling import Design, Settling, seeds_at_looks, settle
@@ -357,14 +357,21 @@ def looks(studies: int, rng: np.random.Generator) -> Iterator[dict[str, object]]
 
 
 def _settled(log_costs: FloatArray, plan: tuple[int, ...], reference: str | None) -> npt.NDArray[np.bool_]:
-    """Whether `settle` claims any difference in studies (m, num_seeds, k), looked at until nothing is open."""
+    """Whether `settle` claims any difference in studies (m, num_seeds, k), looked at until nothing is open.
+
+    Only those are given to it of which some t comes within a hundredth of a threshold; no other can have a claim.
+    """
     names = tuple(map(str, range(log_costs.shape[-1])))
     design = Design(names, plan, ALPHA, MARGIN, reference)
-    found = []
-    for study in np.exp(log_costs):
-        said = settle(dict(zip(names, study.T, strict=True)), design, num_looks=len(plan))
-        found.append(any(pair.state == "better" for pair in said.pairs))
-    return np.array(found)
+    found = np.zeros(len(log_costs), bool)
+    d = np.stack([log_costs[..., int(a)] - log_costs[..., int(b)] for a, b in design.pairs], axis=-1)
+    for look in planned_looks(plan, level=design.level):
+        part = d[:, : look.num_seeds]
+        found |= (abs(part.mean(1)) > 0.99 * look.threshold * part.std(1, ddof=1) / np.sqrt(look.num_seeds)).any(1)
+    for i in np.flatnonzero(found):
+        said = settle(dict(zip(names, np.exp(log_costs[i]).T, strict=True)), design, num_looks=len(plan))
+        found[i] = any(pair.state == "better" for pair in said.pairs)
+    return found
 
 
 def replay(studies: int, rng: np.random.Generator) -> Iterator[dict[str, object]]:

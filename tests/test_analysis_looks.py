@@ -13,6 +13,7 @@ from lrbench.analysis.statistics.looks import (
     e_value,
     look_at_open_end,
     look_at_pair,
+    look_with_power,
     planned_looks,
 )
 from lrbench.analysis.statistics.terms import Unavailable
@@ -64,6 +65,20 @@ def test_null_studies_seldom_cross_at_any_look() -> None:
         planned |= t[:, look.num_seeds - 3] > look.threshold
     assert 0.042 < planned.mean() < 0.057
     assert (e_value(d)[:, 2:] >= 20).any(1).mean() < 0.04
+
+
+def test_the_look_with_power_is_the_first_at_which_simulated_studies_cross() -> None:
+    plan = planned_looks((5, 10, 20), level=0.025)
+    d = np.array([0.2, 1.1, 0.9, 1.4, 0.4])
+    look = look_with_power(d, plan)
+    assert look is not None
+    studies = d.mean() + d.std(ddof=1) * np.random.default_rng(0).standard_normal((4000, look.num_seeds))
+    t = studies.mean(1) / studies.std(1, ddof=1) * math.sqrt(look.num_seeds)
+    assert look.num_seeds == 10
+    assert (abs(t) > look.threshold).mean() >= 0.8
+    assert look_with_power(d / 5 - 0.1, plan) is None
+    assert look_with_power(d, plan, selection=1.0) is None
+    assert look_with_power(np.tile(d, 4), plan) is None, "no look is left"
 
 
 def test_states_of_a_pair() -> None:

@@ -48,7 +48,13 @@ def test_what_cannot_be_told_apart_is_undecided_and_never_a_win():
     assert "cosine and constant may be the best" in claim.sentence
     assert "Undecided: constant" in claim.sentence
     assert "better than" not in claim.sentence
-    assert "more seeds" in text(rows)
+    said = text(rows)
+    assert "`lrbench settle` would not show it by 20 seeds, its last look" in said
+    assert "more seeds" not in said
+    near = {"constant": [1.0, 1.3, 1.1, 1.2], "cosine": [0.9, 1.29, 1.0, 1.15]}
+    said = text(field(near))
+    assert "settle` would show it at its look at 10 seeds, 6 more seeds each" in said
+    assert "at 80 % power, if the observed difference is true" in said
 
 
 def test_equivalent_is_a_word_of_its_own():

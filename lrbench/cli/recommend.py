@@ -1,7 +1,7 @@
 """`lrbench recommend [results=FILE | tracking.experiment=A,B] [dataset=NAME] [model=NAME] [budget.steps=N] [--json]`.
 
-Which schedule to use, from the runs there are: the choice, what it gains and risks, and how many more seeds would
-settle the pairs that are undecided. `workload`, `dataset`, `model` and `optimizer` say which runs are evidence for
+Which schedule to use, from the runs there are: the choice, what it gains and risks, and what `lrbench settle` would do
+about the pairs that are undecided. `workload`, `dataset`, `model` and `optimizer` say which runs are evidence for
 yours, and `budget.steps` takes those of the nearest budget; every other option is one of `lrbench report`.
 `--json` prints the recommendations as one object.
 """

@@ -8,13 +8,14 @@ in 10 % of the studies of two equal schedules and in 34 % of ten.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from lrbench.analysis.statistics.looks import LOOKS, look_with_power, planned_looks
 from lrbench.analysis.statistics.simultaneous import half_widths, noise_of, shared_noise_of
 from lrbench.analysis.statistics.terms import MIN_SEEDS, TIE_TOLERANCE, FloatArray, Interval, Unavailable
 
@@ -76,6 +77,22 @@ class PairClaim:
 
 
 @dataclass(frozen=True)
+class NextLook:
+    """What `lrbench settle` would do about an undecided pair, if the observed difference is true.
+
+    Attributes:
+        num_seeds: at the first planned look to come that shows the difference with 80 % power; None where not even the
+            last does.
+        more_seeds: of each, beyond those they share now; None likewise.
+    """
+
+    first: str
+    second: str
+    num_seeds: int | None
+    more_seeds: int | None
+
+
+@dataclass(frozen=True)
 class Contenders:
     """The verdict on one family of schedules.
 
@@ -87,6 +104,7 @@ class Contenders:
         margin: of equivalence, .1 = 10 %.
         method: for people.
         reference: the schedule that all others are compared with; None for all pairs.
+        next_looks: of the undecided pairs that share three seeds or more.
     """
 
     ranked: tuple[Contender, ...]
@@ -96,6 +114,7 @@ class Contenders:
     margin: float
     method: str
     reference: str | None = None
+    next_looks: tuple[NextLook, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -155,7 +174,8 @@ def contenders(
     against = "" if reference is None else f", all against {reference}"
     method = f"simultaneous t over {len(names)} schedules{against}, {'paired' if noise.paired else 'unpaired'} seeds"
     numbers = [len(logs[name]) for name in names]
-    return read_off(names, means, half, numbers, few, alpha=alpha, margin=margin, method=method, reference=reference)
+    found = read_off(names, means, half, numbers, few, alpha=alpha, margin=margin, method=method, reference=reference)
+    return replace(found, next_looks=_next_looks(found, costs, logs, selection))
 
 
 def read_off(
@@ -206,6 +226,30 @@ def read_off(
         found = interval(i, j)
         pairs.append(PairClaim(names[i], names[j], relation_of(found, margin), float(means[i] - means[j]), found))
     return Contenders(tuple(ranked), tuple(pairs), left_out, alpha, margin, method, reference)
+
+
+def _next_looks(
+    found: Contenders, costs: Mapping[str, Seeds], logs: Mapping[str, FloatArray], selection: float
+) -> tuple[NextLook, ...]:
+    """Looks at all pairs, or at those with the reference, each at its share of alpha as `settle` would take them."""
+    undecided = [
+        pair for pair in found.pairs if pair.state == "undecided" and found.reference in (None, pair.first, pair.second)
+    ]
+    if not undecided:
+        return ()
+    k = len(found.ranked)
+    num_pairs = k - 1 if found.reference is not None else k * (k - 1) // 2
+    plan = planned_looks(LOOKS, level=found.alpha / (2 * num_pairs))
+    looks = []
+    for pair in undecided:
+        first, second = (dict(zip(costs[name].seeds, logs[name], strict=True)) for name in (pair.first, pair.second))
+        d = np.array([first[seed] - second[seed] for seed in first if seed in second])
+        if d.size < MIN_SEEDS:
+            continue
+        look = look_with_power(d, plan, selection=selection)
+        number = None if look is None else look.num_seeds
+        looks.append(NextLook(pair.first, pair.second, number, None if number is None else number - d.size))
+    return tuple(looks)
 
 
 def relation_of(interval: Interval, margin: float) -> Relation:

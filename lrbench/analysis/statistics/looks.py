@@ -24,6 +24,7 @@ DELTA = (
     0.25  # between O'Brien and Fleming (0), who hardly ever stop early, and Pocock (1/2), who pays for it at the end
 )
 PRIOR_SCALE = 4.0  # g of the e-process: effects of about two standard deviations are expected
+LOOKS = (5, 10, 20)  # planned where nobody says otherwise
 _GRID_STEP = 0.02  # of the scores; the level is exact to five digits
 _NUM_PATHS = 500_000  # what is left is exact to a hundredth or two of the level
 _FEWEST_CROSSINGS = 100
@@ -175,6 +176,34 @@ def look_at_pair(
     if found.state == "continue" and look is plan[-1]:
         return PairLook("exhausted", None, found.estimate, found.interval, found.num_seeds, found.method)
     return found
+
+
+def look_with_power(
+    differences: npt.ArrayLike, plan: Sequence[Look], *, selection: float = 0.0, power: float = 0.8
+) -> Look | None:
+    """The first look to come that shows the difference with this power, if the observed difference and noise are true.
+
+    Looks before it may show it as well, so the power is at least that much.
+
+    Args:
+        differences: (num_seeds,) as `look_at_pair`.
+        plan: of `planned_looks`.
+        selection: as `look_at_pair`.
+        power: in (0, 1).
+
+    Returns:
+        None where the last look has less power.
+    """
+    d = _checked(differences)
+    mean, variance = float(d.mean()), float(d.var(ddof=1))
+    for look in plan:
+        n, noise = look.num_seeds, variance / look.num_seeds + 2 * selection
+        if n <= d.size or not noise:
+            continue
+        # The square of a noncentral t is a noncentral F.
+        if 1 - special.ncfdtr(1, n - 1, mean**2 / noise, look.threshold**2) >= power:
+            return look
+    return None
 
 
 def look_at_open_end(differences: npt.ArrayLike, *, alpha: float, margin: float) -> PairLook | Unavailable:

@@ -7,10 +7,10 @@ from lrbench.analysis.audit.findings import listed, plural
 from lrbench.analysis.field import CONSTANT
 from lrbench.analysis.model import Cell, Question, Section
 from lrbench.analysis.statistics.cells import MeanOfSeeds
-from lrbench.analysis.statistics.contenders import Contenders
-from lrbench.analysis.statistics.pairs import SeedsNeeded
+from lrbench.analysis.statistics.contenders import Contenders, NextLook
+from lrbench.analysis.statistics.looks import LOOKS
 from lrbench.analysis.statistics.robustness import Basin
-from lrbench.analysis.statistics.terms import Interval, Unavailable, sign
+from lrbench.analysis.statistics.terms import MIN_SEEDS, Interval, Unavailable, sign
 from lrbench.analysis.verdict.claims import cells_on, family_on
 from lrbench.analysis.verdict.wording import advantage, names, noun_of, relative, summary
 
@@ -36,10 +36,10 @@ class Gain:
 
 @dataclass(frozen=True)
 class Undecided:
-    """A schedule that cannot be told apart from the recommended one, and the seeds that would settle it."""
+    """A schedule that cannot be told apart from the recommended one, and what `lrbench settle` would do about it."""
 
     scheduler: str
-    seeds: SeedsNeeded | Unavailable
+    look: NextLook | Unavailable
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def recommend(question: Question, section: Section, workload: str) -> Recommenda
         choice = min(candidates, key=lambda cell: (*_order(section, cell), ok.index(cell)))
     alike = set() if isinstance(family, Unavailable) else _equivalent(family, choice.scheduler)
     rivals = [cell for cell in candidates if cell is not choice and cell.scheduler not in alike]
-    undecided = tuple(Undecided(cell.scheduler, _seeds(section, workload, choice, cell)) for cell in rivals)
+    undecided = tuple(Undecided(cell.scheduler, _look(family, choice, cell)) for cell in rivals)
     gain, risk, decades = (
         _gain(question, section, workload, choice, ok),
         _risk(section, choice),
@@ -130,9 +130,12 @@ def _is_doubtful(section: Section, workload: str) -> bool:
     )
 
 
-def _seeds(section: Section, workload: str, first: Cell, second: Cell) -> SeedsNeeded | Unavailable:
+def _look(family: Contenders | Unavailable, first: Cell, second: Cell) -> NextLook | Unavailable:
+    if isinstance(family, Unavailable):
+        return family
     pair = {first.scheduler, second.scheduler}
-    return next(p.seeds_to_settle for p in section.pairs if p.workload == workload and {p.first, p.second} == pair)
+    found = [look for look in family.next_looks if {look.first, look.second} == pair]
+    return found[0] if found else Unavailable(f"they share fewer than {MIN_SEEDS} seeds, or are not compared")
 
 
 def _equivalent(family: Contenders, scheduler: str) -> set[str]:
@@ -229,18 +232,23 @@ def _risk_words(risk: tuple[int, int], decades: float | Unavailable, choice: Cel
 
 
 def _undecided_words(undecided: tuple[Undecided, ...]) -> str:
-    """Say of the nearest few what would settle them; those that share a reason, together."""
+    """Say of the nearest few what `settle` would do; those of which the same is true, together."""
     by_reason: dict[str, list[str]] = {}
     for item in undecided:
-        seeds = item.seeds
-        reason = (
-            seeds.reason
-            if isinstance(seeds, Unavailable)
-            else f"about {plural(seeds.additional, 'more seed')} each, {seeds.total} in all"
-        )
-        by_reason.setdefault(reason, []).append(item.scheduler)
+        by_reason.setdefault(_look_words(item.look), []).append(item.scheduler)
     parts = [f"{names(schedulers, most=3)} ({reason})" for reason, schedulers in [*by_reason.items()][:3]]
     named = sum(map(len, [*by_reason.values()][:3]))
     if len(undecided) > named:
         parts.append(plural(len(undecided) - named, "other"))
-    return f"Undecided against {listed(parts)}." if parts else ""
+    known = any(isinstance(item.look, NextLook) for item in undecided)
+    condition = " That is at 80 % power, if the observed difference is true." if known else ""
+    return f"Undecided against {listed(parts)}.{condition}" if parts else ""
+
+
+def _look_words(look: NextLook | Unavailable) -> str:
+    if isinstance(look, Unavailable):
+        return look.reason
+    if look.num_seeds is None or look.more_seeds is None:
+        return f"`lrbench settle` would not show it by {LOOKS[-1]} seeds, its last look"
+    more = plural(look.more_seeds, "more seed")
+    return f"`lrbench settle` would show it at its look at {look.num_seeds} seeds, {more} each"
