@@ -350,6 +350,13 @@ def test_committed_simulations_keep_what_the_documentation_promises() -> None:
     # Noise that is skewed and very unequal at once is beyond the promise, and said so.
     promised = (report["noise"] != "skewed") | (report["deviations"] == "equal")
     assert report.loc[promised, "upper"].max() <= 0.055
+    assert pd.read_csv(folder / "reference.csv")["upper"].max() <= 0.055
+    looks = pd.read_csv(folder / "looks.csv")
+    # 10,000 studies a row: the level of 5 % and three standard errors.
+    assert looks.loc[looks["deviations"] == "equal"].filter(like="settle,").to_numpy().max() <= 0.0565
+    replayed = pd.read_csv(folder / "replay.csv").query("workload == 'all'")
+    assert replayed["share kept"].min() >= 0.95
+    assert replayed["share of runs"].max() <= 0.8
     assert pd.read_csv(folder / "margin.csv")["upper"].max() <= 0.055
     assert pd.read_csv(folder / "sizes.csv")["upper of the report"].max() <= 0.055
     assert pd.read_csv(folder / "tuning.csv")["upper with choice"].max() <= 0.055
