@@ -229,13 +229,18 @@ def test_the_command_prints_what_the_call_returns(tmp_path, capsys, answered):
 
 
 @pytest.mark.slow
-def test_probes_are_trained_once_and_their_runs_are_records(tmp_path, capsys):
-    words = ["predict", "workload=digits_mlp", "model.hidden=[8]", "budget.epochs=8", f"results_dir={tmp_path}"]
-    words += ["tracking=none", "scheduler=cosine,linear", "--json"]
-    first = main(words), capsys.readouterr().out
-    records = sorted(path.name for path in (tmp_path / "runs").iterdir())
+@pytest.mark.parametrize("workload", ["digits_mlp", "mnist1d_mlp"])
+def test_classifiers_that_see_their_data_many_times_are_refused_and_probes_are_trained_once(workload, tmp_path, capsys):
+    words = ["predict", f"workload={workload}", f"results_dir={tmp_path}", "tracking=none", "--json"]
+    code, printed = main(words), json.loads(capsys.readouterr().out)
+    assert code == 4, printed["refused"]
+    assert set(printed["short_ranks"]) == {"wsd", "wsd decay_fraction=0.6", "step", "cosine"}
+    records = sorted(
+        (path.parent.name, path.stat().st_mtime_ns) for path in (tmp_path / "runs").glob("*/journal.jsonl")
+    )
     assert len(records) == 8
-    assert (main(words), capsys.readouterr().out) == first
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == records
-    assert first[0] in (0, 4)
-    assert set(json.loads(first[1])["short_ranks"]) == {"wsd", "wsd decay_fraction=0.6", "step", "cosine"}
+    assert (main(words), json.loads(capsys.readouterr().out)) == (4, printed)
+    assert (
+        sorted((path.parent.name, path.stat().st_mtime_ns) for path in (tmp_path / "runs").glob("*/journal.jsonl"))
+        == records
+    )
