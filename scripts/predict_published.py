@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from lrbench.analysis.predict import missed_end, rises, too_little
+from lrbench.analysis.predict import endless, missed_end, rises, too_little
 from lrbench.analysis.statistics.power_law_fit import Probe, fit_law
 from lrbench.results.formats import read_format
 from lrbench.schedules import cosine, cosine_to_min, wsd
@@ -65,8 +65,8 @@ def _cells(runs: pd.DataFrame, peak: float) -> pd.DataFrame:
     probes = [_probe(run, SHORT) for name in PROBES for run in _of(runs, name, SHORT)]
     probes += [_probe(run, SHORT) for run in _of(runs, "constant", max(LONGER))]
     seeds = {probe.name: [probe] for probe in probes}
-    refusal = too_little(seeds) or rises(probes, seeds) or missed_end(probes, seeds)
     law = fit_law(probes)
+    refusal = too_little(seeds) or rises(probes, seeds) or missed_end(probes, seeds) or endless(law, probes)
     lines = []
     for total in LONGER:
         here = runs[runs["budget"] == total]

@@ -20,14 +20,14 @@ SHAPES = {
 UNTRIED = {f"wsd {f:g}": wsd(np.arange(LONG), LONG, decay_fraction=f, shape="linear") for f in (0.05, 0.1, 0.4, 0.8, 1)}
 
 
-def probes(*, seeds=(0, 1), change=lambda steps, losses: losses):
+def probes(*, seeds=(0, 1), change=lambda steps, losses: losses, law=TRUE):
     found = []
     for name, shape in SHAPES.items():
         rates = shape(SHORT)
         steps = np.arange(20, SHORT + 1, 20)
         for seed in seeds:
             noise = np.random.default_rng([seed, len(name), ord(name[-1])]).normal(0, 1e-3)
-            losses = multi_power_law(rates, steps, **TRUE) + noise
+            losses = multi_power_law(rates, steps, **law) + noise
             found.append(Probe(name, rates, 0.0, steps.astype(float), change(steps, losses)))
     return found
 
@@ -64,10 +64,11 @@ def test_one_seed_gives_ranks_without_intervals_and_probes_show_their_short_rank
     [
         (probes(change=lambda steps, losses: losses + np.maximum(steps - 200, 0) * 2e-3), "rises"),
         (probes(change=lambda steps, losses: losses - 0.3 * (steps > 340)), "misses the end"),
+        (probes(seeds=[0], law=TRUE | {"B": 2500.0, "C": 1e-6}), "in proportion to the training after it"),
         (probes()[:2], "two schedules whose rate falls"),
         ([Probe(p.name, p.rates, 0.0, p.steps[-3:], p.losses[-3:]) for p in probes()], "20 evaluations"),
     ],
-    ids=["overfits", "breaks the law", "one shape", "few evaluations"],
+    ids=["overfits", "breaks the law", "a fall has hardly begun to take effect", "one shape", "few evaluations"],
 )
 def test_it_refuses_where_the_law_does_not_hold_or_cannot_be_told(given, reason):
     found = fit_probes(given)

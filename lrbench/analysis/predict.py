@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from lrbench.analysis.statistics.power_law_fit import Law, Probe, fit_law, split_warmup
+from lrbench.analysis.statistics.power_law import annealed
+from lrbench.analysis.statistics.power_law_fit import Law, Probe, fit_law, largest_reach, split_warmup
 from lrbench.analysis.statistics.terms import FloatArray, Interval, Unavailable
 
 _KNOWN = 0.8  # of a probe, when its end is predicted
 _FEWEST = 20  # evaluations, for the seven parameters
 _REFITS = 20
+_PROPORTIONAL = 0.75  # effect of all / (2 x effect of half): 1 where in proportion; .53 to .56 where the law held
 LEVEL = 0.8
 METHOD = "refits on resampled seeds"
 
@@ -66,6 +68,9 @@ def fit_probes(probes: Sequence[Probe], *, random_seed: int = 0) -> Fit | Unavai
     if reason is not None:
         return reason
     law = fit_law(means)
+    reason = endless(law, means)
+    if reason is not None:
+        return reason
     if any(len(runs) < 2 for runs in seeds.values()):
         return Fit(law, ())
     random = np.random.default_rng(random_seed)
@@ -165,6 +170,23 @@ def missed_end(means: Sequence[Probe], seeds: Mapping[str, Sequence[Probe]]) -> 
                 "the larger of two standard deviations over seeds and a quarter of what sets the probes apart"
             )
     return None
+
+
+def endless(law: Law, means: Sequence[Probe]) -> Unavailable | None:
+    """Why the probes cannot identify the law, if so: they must be long enough to see the effect of a fall slow down.
+
+    Half as much training after a fall has half the effect as long as it only just begins. Nothing then says where it
+    ends, and what it is at four times the length is made up.
+    """
+    reach, parameters = max(largest_reach(probe, law) for probe in means), law.parameters
+    shape = {name: parameters[name] for name in ("C", "beta")}
+    whole, half = annealed(np.array([reach, reach / 2]), np.ones(1), gamma=0.0, **shape)
+    if whole <= _PROPORTIONAL * 2 * half:
+        return None
+    return Unavailable(
+        "the probes are too short to identify the law: in them the effect of a fall of the rate grows in proportion to "
+        "the training after it, and they do not tell where it ends"
+    )
 
 
 def _margin(means: Sequence[Probe], seeds: Mapping[str, Sequence[Probe]]) -> float:

@@ -106,6 +106,15 @@ def fit_law(probes: Sequence[Probe], *, start: Law | None = None) -> Law:
     return Law(min(fits, key=lambda fit: float(fit.cost)).x)
 
 
+def largest_reach(probe: Probe, law: Law) -> float:
+    """The most that was trained after a fall of the rate, as the law counts it: e^-gamma (S(t) - S(k-1)), or 0."""
+    falls = np.flatnonzero(np.diff(probe.rates) < 0) + 1
+    rates = probe.rates[falls]
+    trained = np.concatenate([[0.0], np.cumsum(probe.rates)])
+    since = trained[int(probe.steps[-1])] - trained[falls]
+    return float(np.max(since[rates > 0] * rates[rates > 0] ** -law.parameters["gamma"], initial=0.0))
+
+
 class _Sums:
     """The sums of the law at the evaluations of a probe, changes of the rate next to each other taken together."""
 
