@@ -68,7 +68,8 @@ def sentences(item: "WorkloadSettling") -> Iterator[str]:
     open_ = {name for pair in said.pairs if pair.state == "exhausted" for name in (pair.first, pair.second)}
     kept = f"may be the best: {names(said.best, most=20)}"
     if item.design.reference is not None:
-        kept = f"not worse than {item.design.reference}: {names([n for n in said.best if n != item.design.reference])}"
+        out = [name for name in item.design.schedules if name not in said.best]
+        kept = f"shown worse than {item.design.reference}: {names(out, most=20) if out else 'none'}"
     if said.state == "settled":
         yield f"{now}: settled; {kept}."
     elif said.state == "exhausted":
