@@ -276,6 +276,7 @@ def report(
     """
     from lrbench.analysis.declare import declare, mixture_of
     from lrbench.reporting.report import Report
+    from lrbench.tracking.database import database_path
 
     frame = read(source, parameters="varying" if prediction is None else "all", **selection)
     if prediction is not None:
@@ -292,7 +293,13 @@ def report(
         bootstrap_seed=bootstrap_seed,
     )
     is_selected = "://" not in str(source) or bool(selection.get("experiments") or selection.get("tags"))
-    return Report.of(frame, settings, mixture=mixture_of(frame, is_selected=is_selected), prediction=prediction)
+    mixture = mixture_of(frame, is_selected=is_selected)
+    database = database_path(source) if isinstance(source, str) and "://" in source else None
+    if database is not None and any((database.parent / "studies").glob("*.settle.json")):
+        from lrbench.studies.settle import looks_before  # with Optuna, without which other reports do
+
+        mixture += looks_before(database.parent, frame["workload"].unique())
+    return Report.of(frame, settings, mixture=mixture, prediction=prediction)
 
 
 def recommend(source: "Source | Report", **options: Any) -> "list[Recommendation]":

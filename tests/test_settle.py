@@ -16,6 +16,7 @@ from lrbench.search.space import read_space
 from lrbench.spec import RunState
 from lrbench.studies.contestants import Contestant
 from lrbench.studies.protocol import Surroundings, run_sweep
+from lrbench.studies.settle import looks_before
 from lrbench.studies.sweeper import read_settings
 
 SETTINGS = {
@@ -164,6 +165,13 @@ def test_every_call_takes_one_look_until_no_more_is_planned(look):
     again = look(close)
     assert again.document == last.document
     assert len(look.ledger()["looks"]) == 3, "nothing was spent again"
+
+
+def test_a_report_beside_a_ledger_says_that_there_were_looks(look, tmp_path):
+    assert looks_before(tmp_path / "results", ["w"]) == []
+    workload = look(close).workloads[0].workload
+    (finding,) = looks_before(tmp_path / "results", ["w", workload])
+    assert finding.sentence.startswith(f"Seeds of {workload} were added at planned looks")
 
 
 def test_a_killed_look_is_the_same_look_when_it_is_given_again(look):

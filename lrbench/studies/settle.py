@@ -8,7 +8,7 @@ The seeds of the next look follow from it alone, so that a killed call is simply
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lrbench.analysis.audit.findings import Finding, listed
 from lrbench.analysis.model import to_plain
 from lrbench.analysis.statistics.rate_choice import FEWEST_RUNGS, FEWEST_TUNING_SEEDS, tuned_rate
 from lrbench.analysis.statistics.settling import (
@@ -158,6 +159,22 @@ class Ledger:
             )
 
 
+def looks_before(results_dir: Path, workloads: Iterable[str]) -> list[Finding]:
+    """What a report on these workloads must say where seeds were added at looks: its own intervals know of one only."""
+    looked = []
+    for name in sorted(workloads):
+        path = _ledger_path(results_dir, name)
+        if path.exists() and json.loads(path.read_text())["looks"]:
+            looked.append(name)
+    if not looked:
+        return []
+    sentence = (
+        f"Seeds of {listed(looked)} were added at planned looks: what is shown there is what `lrbench settle` says; "
+        "the intervals here are for a number of seeds that was fixed beforehand."
+    )
+    return [Finding("planned looks", "warning", sentence, ())]
+
+
 def ledgers_of(contestants: Sequence[Contestant], settings: Settings) -> list[Ledger]:
     """One for each workload; those that no trial of was completed have nothing to be compared.
 
@@ -168,13 +185,14 @@ def ledgers_of(contestants: Sequence[Contestant], settings: Settings) -> list[Le
     for contestant in contestants:
         if contestant.source.choice is not None:
             groups.setdefault(contestant.plan.workload, []).append(contestant)
-    folder = Path(contestants[0].values["results_dir"]) / "studies"
+    results_dir = Path(contestants[0].values["results_dir"])
     # One alpha for all that one command claims.
     alpha = settings.alpha / max(1, len(groups))
-    return [
-        Ledger(folder / f"{re.sub(r'[^A-Za-z0-9_.+-]', '_', name)}.settle.json", group, settings, alpha=alpha)
-        for name, group in groups.items()
-    ]
+    return [Ledger(_ledger_path(results_dir, name), group, settings, alpha=alpha) for name, group in groups.items()]
+
+
+def _ledger_path(results_dir: Path, workload: str) -> Path:
+    return results_dir / "studies" / f"{re.sub(r'[^A-Za-z0-9_.+-]', '_', workload)}.settle.json"
 
 
 def _schedule(contestant: Contestant) -> str:
