@@ -21,9 +21,9 @@ from lrbench.runs.assemble import workload_of
 from lrbench.runs.environment import environment, resolve_device
 from lrbench.runs.loading import load_data
 from lrbench.runs.range_test_settings import Settings
+from lrbench.runs.record_of_run import facts_of_dataset, tags_of_workload
 from lrbench.runs.try_out import try_out
 from lrbench.spec import Evaluation, RunState
-from lrbench.tracking.facts import DatasetFacts
 from lrbench.tracking.record import Record
 from lrbench.trials import call_model
 
@@ -154,16 +154,6 @@ def _create_record(plan: Plan, settings: Settings, data: Splits, tracking_uri: s
     values = plan.values
     names = {group: values[group]["name"] for group in ("model", "dataset", "optimizer")}
     options = {name: value for name, value in asdict(settings).items() if name != "out"}
-    tags = {
-        **names,
-        "scheduler": "range_test",
-        "budget": settings.num_steps,
-        "batch_size": values["training"]["batch_size"],
-        "workload": plan.workload,
-        "role": "range_test",
-        "device": facts["device"],
-        **({"commit": facts["commit"]} if "commit" in facts else {}),
-    }
     # Not the plan's own: an interrupted range test must not be taken up as a training.
     fingerprint = hashlib.sha256(f"range_test {plan.fingerprint} {options}".encode()).hexdigest()
     params = {name: value for name, value in flat_values(values).items() if not name.startswith(_NOT_USED)}
@@ -174,17 +164,19 @@ def _create_record(plan: Plan, settings: Settings, data: Splits, tracking_uri: s
         experiment=values["tracking"]["experiment"] or f"{plan.workload}-range_test",
         tracking_uri=tracking_uri,
         fingerprint=fingerprint,
-        tags={key: str(value) for key, value in {**tags, "fingerprint": fingerprint}.items()},
+        tags={
+            **tags_of_workload(plan, facts),
+            "scheduler": "range_test",
+            "budget": settings.num_steps,
+            "role": "range_test",
+            "fingerprint": fingerprint,
+        },
         params={
             **params,
             "seeds": list(_seeds(plan, settings)),
             **{f"range_test.{name}": value for name, value in options.items()},
         },
-        dataset=DatasetFacts(
-            name=names["dataset"],
-            digest=data.digest,
-            profile={"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
-        ),
+        dataset=facts_of_dataset(plan, data),
         note=f"Learning-rate range test of {names['model']} on {names['dataset']} with {names['optimizer']}: "
         f"{settings.num_seeds} seeds, {settings.num_steps} steps from {settings.min_lr:g} to {settings.max_lr:g}. "
         "`range/loss` is the median smoothed training loss, `range/lr` the rate it stands for.",

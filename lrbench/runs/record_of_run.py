@@ -70,40 +70,49 @@ def open_record(
     origin = {"code": imported_code_digest(values), "data": data.digest[:16], **manner.tags}
     if (interrupted := _interrupted(root, plan, origin, say)) is not None:
         return interrupted
-    names = {group: values[group]["name"] for group in ("scheduler", "warmup", "model", "dataset", "optimizer")}
+    names = {group: values[group]["name"] for group in ("scheduler", "warmup", "model", "dataset")}
     tags = {
-        **names,
+        **tags_of_workload(plan, facts),
+        "scheduler": names["scheduler"],
+        "warmup": names["warmup"],
         "seed": values["seed"],
         "budget": plan.budget.total_steps,
-        "batch_size": values["training"]["batch_size"],
-        "workload": plan.workload,
         "role": study["role"],
         "fingerprint": plan.fingerprint,
-        "device": facts["device"],
         **origin,
         **study["tags"],
     }
     if study["name"] is not None:
         tags |= {"study": study["name"], "trial": study["trial"]}
-    if "commit" in facts:
-        tags["commit"] = facts["commit"]
     return Record.create(
         root,
         name=plan.run_name,
         experiment=values["tracking"]["experiment"] or plan.workload,
         tracking_uri=tracking_uri,
         fingerprint=plan.fingerprint,
-        tags={key: str(value) for key, value in tags.items()},
+        tags=tags,
         params={**flat_values(values), "budget.total_steps": plan.budget.total_steps},
-        dataset=DatasetFacts(
-            name=names["dataset"],
-            digest=data.digest,
-            profile={"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
-        ),
+        dataset=facts_of_dataset(plan, data),
         parent=None if study["parent"] is None else root / study["parent"],
         note=f"**{names['scheduler']}** on {names['dataset']}, {names['model']}, {plan.budget.total_steps} steps "
         f"({plan.budget.epochs:.4g} epochs), base rate {values['optimizer']['lr']:g}.",
     )
+
+
+def tags_of_workload(plan: Plan, facts: Mapping[str, str]) -> dict[str, object]:
+    """What whatever trains a plan's model on its data is found by, and where it ran."""
+    return {
+        **{group: plan.values[group]["name"] for group in ("model", "dataset", "optimizer")},
+        "workload": plan.workload,
+        "batch_size": plan.values["training"]["batch_size"],
+        **{name: facts[name] for name in ("device", "commit") if name in facts},
+    }
+
+
+def facts_of_dataset(plan: Plan, data: Splits) -> DatasetFacts:
+    """The data as MLflow shows them."""
+    sizes = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
+    return DatasetFacts(name=plan.values["dataset"]["name"], digest=data.digest, profile=sizes)
 
 
 def _interrupted(root: Path, plan: Plan, origin: Mapping[str, str], say: Callable[[str], None]) -> Record | None:

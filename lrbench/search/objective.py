@@ -10,7 +10,6 @@ from optuna.trial import FrozenTrial, TrialState
 from lrbench.spec import direction_of
 
 Objective = Literal["final", "anytime"]
-OBJECTIVES: tuple[Objective, ...] = ("final", "anytime")
 _FEWEST_TO_PRUNE = 4  # complete trials before a line is drawn
 
 Curve = Mapping[int, float]

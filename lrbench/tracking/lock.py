@@ -1,7 +1,8 @@
 """The lock on a directory: it goes away with its process, however that dies.
 
-`flock` on a file that stays, as filelock does it, but twenty times faster, which counts in sweeps of thousands of
-records. filelock itself serves where the file system knows no flock.
+`flock` on a file that stays, as filelock does it. filelock takes .5 ms for what this does in .03, with its own books
+of forks, which counts where a sender looks at thousands of records; and it makes the directory anew when somebody has
+deleted the record. It serves where the file system knows no flock.
 """
 
 import errno

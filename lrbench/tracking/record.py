@@ -66,13 +66,15 @@ class Record:
         experiment: str,
         tracking_uri: str,
         fingerprint: str,
-        tags: Mapping[str, str],
+        tags: Mapping[str, object],
         params: Mapping[str, object],
         dataset: DatasetFacts | None = None,
         note: str = "",
         parent: Path | None = None,
     ) -> Self:
         """Make a new record directory under `root` and take its lock; see `Facts` for the arguments.
+
+        Tags become text.
 
         The directory is `<name>-<first 8 of fingerprint>`, with -2, -3 ... behind it when that exists. A parent is the
         directory of a record under `root` that this one is a part of, such as the study of a trial: MLflow shows one
@@ -95,7 +97,7 @@ class Record:
             experiment=experiment,
             tracking_uri=tracking_uri,
             fingerprint=fingerprint,
-            tags=dict(tags),
+            tags={name: str(value) for name, value in tags.items()},
             params=dict(params),
             dataset=dataset,
             note=note,

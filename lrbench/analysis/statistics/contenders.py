@@ -13,7 +13,6 @@ from itertools import combinations
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from lrbench.analysis.statistics.looks import LOOKS, look_with_power, planned_looks
 from lrbench.analysis.statistics.simultaneous import half_widths, noise_of, shared_noise_of
@@ -120,17 +119,6 @@ class Contenders:
     def names(self) -> tuple[str, ...]:
         """The schedules that may be the best, the leader first."""
         return tuple(item.schedule for item in self.ranked if item.is_contender)
-
-
-def diverged_at_start(values: npt.ArrayLike, initial: npt.ArrayLike) -> FloatArray:
-    """Give diverged runs (inf) the cost that they had at step 0, if that was not finite either, the largest of any.
-
-    Args:
-        values: (num_seeds,) costs.
-        initial: (num_seeds,) costs at step 0.
-    """
-    costs, start = np.asarray(values, dtype=np.float64), np.asarray(initial, dtype=np.float64)
-    return np.where(np.isposinf(costs), start, costs)
 
 
 def contenders(

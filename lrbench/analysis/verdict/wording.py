@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from lrbench.analysis.statistics.cells import MeanOfSeeds
 from lrbench.analysis.statistics.contenders import Contenders
-from lrbench.analysis.statistics.terms import Direction, Interval, Unavailable, sign
+from lrbench.analysis.statistics.terms import Direction, Unavailable, sign
 
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 MANY_TIMES = 3.0  # the ratio from which percents are harder to read than a factor
@@ -20,14 +20,6 @@ def advantage(value: float, metric: str, direction: Direction) -> str:
     """Write a difference so that positive is better: accuracies in percentage points."""
     better = -sign(direction) * value
     return f"{100 * better:.2f} points" if metric.endswith("accuracy") else f"{better:.3g}"
-
-
-def advantage_interval(interval: Interval, metric: str, direction: Direction) -> str:
-    """Write the interval of a difference, positive = better: "[0.01, 0.03]"."""
-    bounds = sorted((-sign(direction) * interval.low, -sign(direction) * interval.high))
-    if metric.endswith("accuracy"):
-        return f"[{100 * bounds[0]:.2f}, {100 * bounds[1]:.2f}]"
-    return f"[{bounds[0]:.3g}, {bounds[1]:.3g}]"
 
 
 def summary(found: MeanOfSeeds, metric: str) -> str:
