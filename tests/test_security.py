@@ -294,7 +294,7 @@ def test_a_received_database_puts_no_artifacts_elsewhere(results, tmp_path):
         database.execute(f"insert into experiments ({columns}) values (?, ?, ?, ?)", values)
     queue = SendQueue()
     queue.follow(path)
-    queue.visit_all(hurry=True)
+    queue.visit_all(also_young=True)
     assert "which is not in its folder" in find_unsent(path).reason
     assert not victim.exists()
 
@@ -395,7 +395,7 @@ def test_a_database_is_opened_under_exactly_the_name_of_its_folder(name, tmp_pat
     path = received(folder)
     queue = SendQueue()
     queue.follow(path)
-    queue.visit_all(hurry=True)
+    queue.visit_all(also_young=True)
     assert find_unsent(path) is None
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
     assert (folder / "mlartifacts").is_dir()

@@ -68,7 +68,7 @@ def work():
         barrier.wait(60)
         deadline = time.monotonic() + 60
         while queue.followed and time.monotonic() < deadline:
-            queue.visit_all(hurry=True)
+            queue.visit_all(also_young=True)
 processes = [context.Process(target=work, daemon=True) for _ in range(3)]
 for process in processes: process.start()
 for process in processes: process.join()

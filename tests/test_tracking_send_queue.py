@@ -49,10 +49,10 @@ def test_finished_records_are_sent_at_once_and_dropped(results):
     queue = SendQueue()
     for number in range(3):
         queue.follow(finished(results, f"trial-{number}").path)
-    assert queue.visit_all(hurry=False)
+    assert queue.visit_all(also_young=False)
     assert queue.followed == {}
     assert statuses(results) == {f"trial-{number}": "FINISHED" for number in range(3)}
-    assert not queue.visit_all(hurry=False)
+    assert not queue.visit_all(also_young=False)
 
 
 def test_a_young_record_waits_until_it_ends_or_grows_old_or_there_is_hurry(results, clock):
@@ -61,14 +61,14 @@ def test_a_young_record_waits_until_it_ends_or_grows_old_or_there_is_hurry(resul
         queue.follow(old.path)
         queue.follow(other.path)
         old.append(evaluation(0))
-        assert not queue.visit_all(hurry=False)
+        assert not queue.visit_all(also_young=False)
         clock.now += 6
-        assert queue.visit_all(hurry=False)
+        assert queue.visit_all(also_young=False)
         assert load_state(old.path).sent_bytes > 0
         with make_record(results, name="late") as late:
             queue.follow(late.path)
-            assert not queue.visit_all(hurry=False)
-            assert queue.visit_all(hurry=True)
+            assert not queue.visit_all(also_young=False)
+            assert queue.visit_all(also_young=True)
     assert statuses(results) == {"cosine-s0": "RUNNING", "other": "RUNNING", "late": "RUNNING"}
 
 
@@ -77,15 +77,15 @@ def test_a_silent_record_is_left_alone_but_its_death_is_noticed(results, clock):
     with make_record(results) as record:
         queue.follow(record.path)
         clock.now += 6
-        assert queue.visit_all(hurry=False)
-        assert not queue.visit_all(hurry=False)
+        assert queue.visit_all(also_young=False)
+        assert not queue.visit_all(also_young=False)
         clock.now += 6
-        assert not queue.visit_all(hurry=False)
+        assert not queue.visit_all(also_young=False)
         record.append(evaluation(0))
-        assert queue.visit_all(hurry=False)
-    assert not queue.visit_all(hurry=False)  # it died a moment ago
+        assert queue.visit_all(also_young=False)
+    assert not queue.visit_all(also_young=False)  # it died a moment ago
     clock.now += 6
-    assert queue.visit_all(hurry=False)
+    assert queue.visit_all(also_young=False)
     assert statuses(results) == {"cosine-s0": "KILLED"}
     assert queue.followed == {}
 
@@ -97,7 +97,7 @@ def test_a_parent_is_sent_before_its_children_in_whatever_order_they_come(result
     queue = SendQueue()
     for record in (grandchild, child, study):
         queue.follow(record.path)
-    assert queue.visit_all(hurry=False)
+    assert queue.visit_all(also_young=False)
     runs = {run.info.run_name: run for run in MlflowClient(uri_of(results)).search_runs(["1"])}
     assert runs["grandchild"].data.tags["mlflow.parentRunId"] == runs["child"].info.run_id
     assert runs["child"].data.tags["mlflow.parentRunId"] == runs["study"].info.run_id
@@ -117,7 +117,7 @@ def test_records_in_trouble_do_not_keep_the_others(results):
     for record in (damaged, deleted, deleted_later, refused, fine):
         queue.follow(record.path)
     shutil.rmtree(deleted_later.path)
-    assert queue.visit_all(hurry=False)
+    assert queue.visit_all(also_young=False)
     assert queue.followed == {}
     assert queue.num_refused == 4
     assert statuses(results)["fine"] == "FINISHED"
@@ -130,8 +130,8 @@ def test_a_record_that_another_sender_is_at_is_looked_at_again(results):
     queue = SendQueue()
     queue.follow(record.path)
     with try_lock(record.path / "sender.lock"):
-        assert not queue.visit_all(hurry=False)
-    assert queue.visit_all(hurry=False)
+        assert not queue.visit_all(also_young=False)
+    assert queue.visit_all(also_young=False)
     assert is_complete(record.path)
 
 
@@ -149,17 +149,17 @@ def test_a_store_that_does_not_work_is_left_alone_for_a_while_with_all_its_recor
     with monkeypatch.context() as patch:
         patch.setattr(client_module, "Store", Broken)
         for _ in range(3):
-            assert not queue.visit_all(hurry=False)
+            assert not queue.visit_all(also_young=False)
         assert attempts == [3]
         clock.now += 1.5
-        assert not queue.visit_all(hurry=False)
+        assert not queue.visit_all(also_young=False)
         assert attempts == [3, 3]
         clock.now += 1.5
-        assert not queue.visit_all(hurry=False)
+        assert not queue.visit_all(also_young=False)
         assert attempts == [3, 3]
     assert [find_unsent(record.path).reason for record in records] == ["no route to host"] * 3
     clock.now += 1
-    assert queue.visit_all(hurry=False)
+    assert queue.visit_all(also_young=False)
     assert [find_unsent(record.path) for record in records] == [None] * 3
 
 
@@ -171,7 +171,7 @@ def test_what_cannot_go_in_bulk_goes_alone(results):
     queue = SendQueue()
     queue.follow(restarted.path)
     queue.follow(fine.path)
-    assert queue.visit_all(hurry=False)
+    assert queue.visit_all(also_young=False)
     assert statuses(results) == {"restarted": "FINISHED", "fine": "FINISHED"}
     assert load_state(restarted.path).run_id != restarted.facts.record_id
 
@@ -189,7 +189,7 @@ def test_a_long_journal_goes_piece_by_piece(results, monkeypatch):
     queue.follow(record.path)
     num_rounds = 0
     while queue.followed:
-        assert queue.visit_all(hurry=False)
+        assert queue.visit_all(also_young=False)
         num_rounds += 1
     assert num_rounds > 2
     assert statuses(results) == {"cosine-s0": "FINISHED"}
@@ -204,7 +204,7 @@ def test_what_a_killed_sender_left_in_the_same_folder_is_taken_along(results):
     with make_record(results, name="in training"):
         queue = SendQueue()
         queue.follow(finished(results, "new").path)
-        assert queue.visit_all(hurry=True)
+        assert queue.visit_all(also_young=True)
     assert queue.followed == {}
     assert statuses(results) == {"left-0": "FINISHED", "left-1": "FINISHED", "new": "FINISHED"}
     assert all(map(is_complete, left))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from lrbench.config import Plan
 from lrbench.runs.compose import compose_plans, split_options
 from lrbench.runs.destination import check_destination, report_unsent
-from lrbench.runs.range_test_settings import Settings
+from lrbench.runs.range_test_settings import RangeTestSettings
 from lrbench.tracking.sender import Sender
 
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ def main(arguments: list[str]) -> int:
     return 3 if unsent else 0
 
 
-def read_settings(options: Mapping[str, str]) -> Settings:
+def read_settings(options: Mapping[str, str]) -> RangeTestSettings:
     """Check the command's own options.
 
     Raises:
         ValueError: naming the option, the rule and the value.
     """
-    default = Settings()
+    default = RangeTestSettings()
     min_lr = _number(options, "min_lr", default.min_lr)
     max_lr = _number(options, "max_lr", default.max_lr)
     if not min_lr > 0:
@@ -83,7 +83,7 @@ def read_settings(options: Mapping[str, str]) -> Settings:
         raise ValueError(f"out must end in {' or '.join(_PICTURES)}, got {str(out)!r}")
     if out is not None and not out.absolute().parent.is_dir():
         raise ValueError(f"out={out}: there is no directory {out.absolute().parent}")
-    return Settings(min_lr=min_lr, max_lr=max_lr, num_steps=num_steps, num_seeds=num_seeds, out=out)
+    return RangeTestSettings(min_lr=min_lr, max_lr=max_lr, num_steps=num_steps, num_seeds=num_seeds, out=out)
 
 
 def _number(options: Mapping[str, str], name: str, default: float) -> float:

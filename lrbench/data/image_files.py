@@ -35,7 +35,7 @@ Entry = tuple[str, int, int]  # path within the root with "/" between its parts,
 
 
 @dataclass(frozen=True)
-class ImageFolder:
+class Listing:
     """The images of a folder or zip, sorted by path: in what order a disk lists them is irrelevant.
 
     Attributes:
@@ -57,7 +57,7 @@ class ImageFolder:
     num_ignored: int
 
 
-def read_image_folder(root: Path) -> ImageFolder:
+def read_image_folder(root: Path) -> Listing:
     """List the images in a folder or zip: one folder a class, with or without train, valid and test above.
 
     Files whose suffix is not that of an image are ignored, and counted in a warning.
@@ -100,7 +100,7 @@ def read_image_folder(root: Path) -> ImageFolder:
     if num_ignored:
         log.warning("ignoring %d files in %s that are not images laid out as %s", num_ignored, root, LAYOUTS)
     number = {name: i for i, name in enumerate(classes)}
-    return ImageFolder(
+    return Listing(
         root=root,
         classes=tuple(classes),
         names=tuple("/".join(path) for path in images),

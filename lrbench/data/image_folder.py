@@ -24,8 +24,7 @@ from lrbench.data.holdout import (
     held_out_count,
     stratified,
 )
-from lrbench.data.image_files import LAYOUTS, ImageReader, read_image_folder
-from lrbench.data.image_files import ImageFolder as Listing
+from lrbench.data.image_files import LAYOUTS, ImageReader, Listing, read_image_folder
 from lrbench.data.splits import Augmentation, Splits, StreamedSplit
 from lrbench.spec import Count, CountOrZero, Task
 

@@ -7,7 +7,7 @@ limit of 4 are those of fastai's `lr_find`). Repeated over seeds, since one curv
 `range_test` measures; `smoothed_curve` and `suggest` read what it measured and are pure numpy.
 """
 
-from lrbench.lr_range.measure import Curve, RangeTest, first_divergence, range_test, smoothed_curve
+from lrbench.lr_range.measure import RangeTest, SmoothedCurve, first_divergence, range_test, smoothed_curve
 from lrbench.lr_range.suggestion import Suggestion, suggest
 
-__all__ = ["Curve", "RangeTest", "Suggestion", "first_divergence", "range_test", "smoothed_curve", "suggest"]
+__all__ = ["RangeTest", "SmoothedCurve", "Suggestion", "first_divergence", "range_test", "smoothed_curve", "suggest"]

@@ -34,7 +34,7 @@ class RangeTest:
 
 
 @dataclass(frozen=True)
-class Curve:
+class SmoothedCurve:
     """Smoothed loss against rate; every array has the shape (num_steps,).
 
     Attributes:
@@ -85,7 +85,7 @@ def range_test(
     return RangeTest(lr=lr, losses=losses, seeds=tuple(seeds))
 
 
-def smoothed_curve(test: RangeTest) -> Curve:
+def smoothed_curve(test: RangeTest) -> SmoothedCurve:
     """Smooth every seed by a debiased exponential mean over the steps, then take the median and the whole range."""
     mean = _RunningMean(len(test.lr))
     smoothed = np.stack([mean.add(column) for column in test.losses.T], axis=1)
@@ -96,7 +96,7 @@ def smoothed_curve(test: RangeTest) -> Curve:
     lowest = np.where(diverged, np.inf, smoothed).min(axis=0)
     highest = np.where(diverged, -np.inf, smoothed).max(axis=0)
     median, lowest, highest = (np.where(np.isfinite(array), array, np.nan) for array in (median, lowest, highest))
-    return Curve(lr=np.exp(log_lr), median=median, lowest=lowest, highest=highest)
+    return SmoothedCurve(lr=np.exp(log_lr), median=median, lowest=lowest, highest=highest)
 
 
 def first_divergence(test: RangeTest) -> tuple[int, int] | None:

@@ -62,8 +62,8 @@ class _Fall:
     """A fall of the median smoothed loss.
 
     Attributes:
-        lr: see Curve.lr.
-        level: finite part of Curve.median, shape (num_finite,).
+        lr: see SmoothedCurve.lr.
+        level: finite part of SmoothedCurve.median, shape (num_finite,).
         first, bottom: steps where the fall begins to be looked for, and where the loss is lowest.
         sigma: standard deviation of a single loss.
         risen: first step past `bottom` where the loss has risen again, or None.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Values = dict[str, Any]
 BeganIn = Callable[[int, str], bool]
-Train = Callable[[Mapping[int, Plan], Collection[int], Mapping[str, str], BeganIn], dict[int, Result]]
+TrainPlans = Callable[[Mapping[int, Plan], Collection[int], Mapping[str, str], BeganIn], dict[int, Result]]
 
 
 def compose_values(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Values]:
@@ -117,7 +117,7 @@ def run_jobs(jobs: Sequence[Values], session: "Session", *, num_workers: int | N
     )
 
 
-def train_missing(jobs: Sequence[Values], session: "Session", train: Train) -> list[Result]:
+def train_missing(jobs: Sequence[Values], session: "Session", train: TrainPlans) -> list[Result]:
     """Train configs, each once: neither those that an earlier command finished nor one of them twice.
 
     Args:

@@ -16,11 +16,11 @@ import torch
 from lrbench.config import Plan
 from lrbench.config.plan import flat_values
 from lrbench.data import Splits
-from lrbench.lr_range import Curve, RangeTest, Suggestion, range_test, smoothed_curve, suggest
+from lrbench.lr_range import RangeTest, SmoothedCurve, Suggestion, range_test, smoothed_curve, suggest
 from lrbench.runs.assemble import workload_of
 from lrbench.runs.environment import environment, resolve_device
 from lrbench.runs.loading import load_data
-from lrbench.runs.range_test_settings import Settings
+from lrbench.runs.range_test_settings import RangeTestSettings
 from lrbench.runs.record_of_run import facts_of_dataset, tags_of_workload
 from lrbench.runs.try_out import try_out
 from lrbench.spec import Evaluation, RunState
@@ -43,7 +43,7 @@ def check(plan: Plan) -> None:
 
 
 def run_range_test(
-    plan: Plan, settings: Settings, *, tracking_uri: str, on_record: Callable[[Path], None]
+    plan: Plan, settings: RangeTestSettings, *, tracking_uri: str, on_record: Callable[[Path], None]
 ) -> tuple[Path, Suggestion]:
     """Measure, read the range off, and leave the record.
 
@@ -99,8 +99,8 @@ def override_words(suggestion: Suggestion) -> dict[str, list[str]]:
     return words
 
 
-def write_table(path: Path, test: RangeTest, curve: Curve) -> None:
-    """Write one row a step: zero-based step, its rate, the loss of each seed, and the smoothed curve (see Curve)."""
+def write_table(path: Path, test: RangeTest, curve: SmoothedCurve) -> None:
+    """Write one row a step: zero-based step, its rate, the loss of each seed, and the smoothed curve."""
     columns = {
         "lr": test.lr,
         **{f"loss[seed={seed}]": losses for seed, losses in zip(test.seeds, test.losses, strict=True)},
@@ -112,11 +112,11 @@ def write_table(path: Path, test: RangeTest, curve: Curve) -> None:
         writer.writerows([step, *row] for step, row in enumerate(np.column_stack([*columns.values()]).tolist()))
 
 
-def _seeds(plan: Plan, settings: Settings) -> range:
+def _seeds(plan: Plan, settings: RangeTestSettings) -> range:
     return range(plan.values["seed"], plan.values["seed"] + settings.num_seeds)
 
 
-def _evaluations(test: RangeTest, curve: Curve, seconds: float) -> list[Evaluation]:
+def _evaluations(test: RangeTest, curve: SmoothedCurve, seconds: float) -> list[Evaluation]:
     """The smoothed curve, thinned, up to the first NaN: one says that most seeds have diverged."""
     num_steps = len(test.lr)
     stride = max(1, math.ceil(num_steps / _MOST_POINTS))
@@ -136,7 +136,7 @@ def _write_suggestion(path: Path, suggestion: Suggestion) -> None:
     path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _draw(plan: Plan, settings: Settings, test: RangeTest, suggestion: Suggestion, folder: Path) -> None:
+def _draw(plan: Plan, settings: RangeTestSettings, test: RangeTest, suggestion: Suggestion, folder: Path) -> None:
     from lrbench.reporting.range_test_picture import draw_range_test
     from lrbench.reporting.rate_pictures import save_figure  # matplotlib is slow to import
 
@@ -150,7 +150,9 @@ def _draw(plan: Plan, settings: Settings, test: RangeTest, suggestion: Suggestio
         shutil.copyfile(folder / f"range_test{settings.out.suffix}", settings.out)
 
 
-def _create_record(plan: Plan, settings: Settings, data: Splits, tracking_uri: str, facts: dict[str, str]) -> Record:
+def _create_record(
+    plan: Plan, settings: RangeTestSettings, data: Splits, tracking_uri: str, facts: dict[str, str]
+) -> Record:
     values = plan.values
     names = {group: values[group]["name"] for group in ("model", "dataset", "optimizer")}
     options = {name: value for name, value in asdict(settings).items() if name != "out"}

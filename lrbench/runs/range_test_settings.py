@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Settings:
+class RangeTestSettings:
     """Options of the command.
 
     Attributes:

@@ -29,12 +29,11 @@ from lrbench.spec import Evaluation
 
 _SECONDS_BETWEEN_MESSAGES = 0.2
 
-Job = tuple[Sequence[dict[str, Any]], str, Sequence[int]]
-Train = Callable[..., list[Result]]
+Assignment = tuple[Sequence[dict[str, Any]], str, Sequence[int]]
 T = TypeVar("T")
 
 
-def train_group(job: Job, link: Link) -> None:
+def train_group(job: Assignment, link: Link) -> None:
     """Train configs that share workload and seed: as one stacked model where that is faster, else one by one."""
     plans = _checked(job, link)
     if len(plans) > 1:
@@ -49,12 +48,12 @@ def train_group(job: Job, link: Link) -> None:
     _one_by_one({position: plan for position, plan in plans.items() if position not in job[2]}, job, link)
 
 
-def train_one_by_one(job: Job, link: Link) -> None:
+def train_one_by_one(job: Assignment, link: Link) -> None:
     """Train configs one after the other."""
     _one_by_one(_checked(job, link), job, link)
 
 
-def _one_by_one(plans: Mapping[int, Plan], job: Job, link: Link) -> None:
+def _one_by_one(plans: Mapping[int, Plan], job: Assignment, link: Link) -> None:
     steps_done = 0
     for position, plan in plans.items():
         if link.is_stopping():
@@ -63,7 +62,7 @@ def _one_by_one(plans: Mapping[int, Plan], job: Job, link: Link) -> None:
         steps_done += plan.budget.total_steps
 
 
-def train_at_budgets(job: Job, link: Link) -> None:
+def train_at_budgets(job: Assignment, link: Link) -> None:
     """Train one point at several budgets, its common steps once."""
     plans = _checked(job, link)
     if plans:
@@ -106,7 +105,7 @@ def prepare(values: dict[str, Any], link: Link) -> tuple[str, Exception | None]:
         return "", portable(error)
 
 
-def _checked(job: Job, link: Link) -> dict[int, Plan]:
+def _checked(job: Assignment, link: Link) -> dict[int, Plan]:
     """The plans that can be trained, by position."""
     plans = {}
     for position, values in enumerate(job[0]):
@@ -131,7 +130,9 @@ def _told(plans: Mapping[int, Plan], link: Link, do: Callable[[], T]) -> T | Non
         return None
 
 
-def _train(plans: Mapping[int, Plan], job: Job, link: Link, how: Train, *, steps_done: int) -> None:
+def _train(
+    plans: Mapping[int, Plan], job: Assignment, link: Link, how: Callable[..., list[Result]], *, steps_done: int
+) -> None:
     told_at = 0.0
     known = {"finished": [k for k, position in enumerate(plans) if position in job[2]]} if how is train else {}
     left = [position for position in plans if position not in job[2]]

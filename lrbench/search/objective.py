@@ -12,10 +12,10 @@ from lrbench.spec import direction_of
 Objective = Literal["final", "anytime"]
 _FEWEST_TO_PRUNE = 4  # complete trials before a line is drawn
 
-Curve = Mapping[int, float]
+ValueByStep = Mapping[int, float]
 
 
-def objective_value(objective: Objective, curves: Sequence[Curve], *, worst: float) -> float:
+def objective_value(objective: Objective, curves: Sequence[ValueByStep], *, worst: float) -> float:
     """Judge a trial by the mean over its runs.
 
     Args:
@@ -30,7 +30,7 @@ def objective_value(objective: Objective, curves: Sequence[Curve], *, worst: flo
     return float(np.mean([_of_curve(objective, curve, worst) for curve in curves]))
 
 
-def worst_value(metric: str, curves: Sequence[Curve]) -> float:
+def worst_value(metric: str, curves: Sequence[ValueByStep]) -> float:
     """The value of a run that diverged: no share, or no better than before the first step."""
     first = [curve[min(curve)] for curve in curves if curve and math.isfinite(curve[min(curve)])]
     if direction_of(metric) == "maximize":
@@ -38,7 +38,7 @@ def worst_value(metric: str, curves: Sequence[Curve]) -> float:
     return max(first, default=1e6)
 
 
-def mean_curve(curves: Sequence[Curve], *, worst: float) -> dict[int, float]:
+def mean_curve(curves: Sequence[ValueByStep], *, worst: float) -> dict[int, float]:
     """Mean over runs at the steps that all of them have been evaluated at; steps must be >= 0."""
     if not curves:
         return {}
@@ -73,7 +73,7 @@ def prune_lines(
     }
 
 
-def _of_curve(objective: Objective, curve: Curve, worst: float) -> float:
+def _of_curve(objective: Objective, curve: ValueByStep, worst: float) -> float:
     steps = sorted(curve)
     values = [_finite(curve[step], worst) for step in steps]
     if objective == "final" or len(steps) < 2:

@@ -107,8 +107,8 @@ class SendQueue:
             for record in left_behind(root, uri):
                 self.follow(record)
 
-    def visit_all(self, *, hurry: bool) -> bool:
-        """Send what is new in every followed record, with hurry also in young ones.
+    def visit_all(self, *, also_young: bool) -> bool:
+        """Send what is new in every followed record; in young ones only if asked.
 
         Returns:
             Whether anything was sent or done with.
@@ -116,7 +116,7 @@ class SendQueue:
         self.last_cost = 0.0
         groups: dict[tuple[int, str], list[Path]] = {}
         for record, item in self.followed.items():
-            if self._is_due(record, item, hurry=hurry):
+            if self._is_due(record, item, also_young=also_young):
                 groups.setdefault((item.depth, item.uri), []).append(record)
         progress = False
         # Parents first, since a run is made inside that of its parent.
@@ -125,14 +125,14 @@ class SendQueue:
                 progress |= self._visit(records[start : start + _MOST_TOGETHER], uri)
         return progress
 
-    def _is_due(self, record: Path, item: _Followed, *, hurry: bool) -> bool:
+    def _is_due(self, record: Path, item: _Followed, *, also_young: bool) -> bool:
         now = time.monotonic()
         if now < self.connections.setdefault(item.uri, _Connection()).retry_at:
             return False
         if now < item.look_at and item.size == _size(record):
             return False
         try:
-            return hurry or now >= item.young_until or not is_busy(record)
+            return also_young or now >= item.young_until or not is_busy(record)
         except OSError:  # deleted or unreadable: to be refused
             return True
 

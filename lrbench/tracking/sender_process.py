@@ -52,7 +52,7 @@ def _follow(queue: SendQueue, lines: "SimpleQueue[str | None]") -> None:
     _weigh_session(_NICENESS)
     rest = POLL_SECONDS
     while _take_paths(queue, lines, seconds=rest):
-        queue.visit_all(hurry=False)
+        queue.visit_all(also_young=False)
         rest = min(_LONGEST_REST, max(POLL_SECONDS, _REST_FACTOR * queue.last_cost))
     _weigh_session(0)
 
@@ -63,7 +63,7 @@ def _finish(queue: SendQueue) -> int:
     while queue.followed and time.monotonic() - last_progress < PATIENCE_SECONDS:
         for connection in queue.connections.values():  # no long pauses any more
             connection.retry_at = min(connection.retry_at, time.monotonic() + 1.0)
-        if queue.visit_all(hurry=True):
+        if queue.visit_all(also_young=True):
             last_progress = time.monotonic()
         else:
             time.sleep(0.05)

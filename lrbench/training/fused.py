@@ -27,7 +27,7 @@ from lrbench.training.stack import Stack, make_stack
 from lrbench.training.stacked_updates import SGDUpdate, Update, make_updates, merged, own_momentum
 from lrbench.training.stacking import stacked_forward
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 class FusedLearner:
@@ -134,9 +134,9 @@ class FusedLearner:
             )
         return self._steps[updates]
 
-    def _with_every_stack(self, work: Callable[[Stack], Result]) -> list[Result]:
+    def _with_every_stack(self, work: Callable[[Stack], T]) -> list[T]:
         """Do some work with each stack in turn; a stack that memory does not hold is halved."""
-        results: list[Result] = []
+        results: list[T] = []
         while len(results) < len(self._stacks):
             stack = self._stacks[len(results)]
             try:

@@ -27,7 +27,7 @@ class Layout(Enum):
 
 
 @dataclass
-class Stack:
+class ForwardPass:
     """What a forward pass reads, and the buffers that it replaces.
 
     Attributes:
@@ -45,7 +45,7 @@ class Stack:
     training: bool
 
 
-Layer = Callable[[Tensor, Layout, Stack], tuple[Tensor, Layout]]
+Layer = Callable[[Tensor, Layout, ForwardPass], tuple[Tensor, Layout]]
 
 
 class UnknownLayerError(ValueError):
@@ -62,7 +62,7 @@ def stacked_layers(model: nn.Module) -> list[Layer]:
     return [_stacked(layer, names) for layer in _chain(model)]
 
 
-def run_layers(layers: list[Layer], inputs: Tensor, stack: Stack) -> Tensor:
+def run_layers(layers: list[Layer], inputs: Tensor, stack: ForwardPass) -> Tensor:
     """Pass inputs, shape (batch, ...), through all trials; outputs have shape (num_trials, batch, num_outputs)."""
     values, layout = inputs, Layout.SHARED
     for layer in layers:
@@ -138,14 +138,14 @@ def _in_channels(values: Tensor, layout: Layout, num_trials: int) -> Tensor:
     return values.repeat(1, num_trials, *[1] * (values.ndim - 2))
 
 
-def _flatten(values: Tensor, layout: Layout, stack: Stack) -> tuple[Tensor, Layout]:
+def _flatten(values: Tensor, layout: Layout, stack: ForwardPass) -> tuple[Tensor, Layout]:
     if layout is Layout.LEADING:
         return values, layout
     return values.flatten(1), layout  # the trial is the slowest index of the channels, so it stays outermost
 
 
 def _dropout(p: float) -> Layer:
-    def layer(values: Tensor, layout: Layout, stack: Stack) -> tuple[Tensor, Layout]:
+    def layer(values: Tensor, layout: Layout, stack: ForwardPass) -> tuple[Tensor, Layout]:
         if not stack.training or layout is Layout.SHARED:
             return F.dropout(values, p, stack.training), layout
         # One mask for all trials, drawn in the order in which each would draw it alone: they share the seed.
@@ -163,7 +163,7 @@ def _ones_like(values: Tensor) -> Tensor:
 
 
 def _linear(weight_name: str, bias_name: str | None) -> Layer:
-    def layer(values: Tensor, layout: Layout, stack: Stack) -> tuple[Tensor, Layout]:
+    def layer(values: Tensor, layout: Layout, stack: ForwardPass) -> tuple[Tensor, Layout]:
         weight = stack.parameters[weight_name]
         bias = None if bias_name is None else stack.parameters[bias_name].unsqueeze(2)
         if values.ndim != (3 if layout is Layout.LEADING else 2):
@@ -184,7 +184,7 @@ def _convolution(conv: nn.Conv1d | nn.Conv2d, weight_name: str, bias_name: str |
     convolve = _CONVOLUTIONS[type(conv)]
     num_axes = len(conv.kernel_size)
 
-    def layer(values: Tensor, layout: Layout, stack: Stack) -> tuple[Tensor, Layout]:
+    def layer(values: Tensor, layout: Layout, stack: ForwardPass) -> tuple[Tensor, Layout]:
         values = _images(values, layout)
         if values.ndim != num_axes + 2:
             raise UnknownLayerError("a convolution acts on inputs without batch axis")
@@ -213,7 +213,7 @@ def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, names: Mapping[int, str])
     mean_name, var_name = _name(norm.running_mean, names), _name(norm.running_var, names)
     count_name = _name(norm.num_batches_tracked, names)
 
-    def layer(values: Tensor, layout: Layout, stack: Stack) -> tuple[Tensor, Layout]:
+    def layer(values: Tensor, layout: Layout, stack: ForwardPass) -> tuple[Tensor, Layout]:
         mean = var = None
         if mean_name is not None and var_name is not None and count_name is not None:
             mean, var = stack.buffers[mean_name], stack.buffers[var_name]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lrbench.training.memory import is_out_of_memory
 from lrbench.training.random_states import have_drawn, host_states
-from lrbench.training.stacked_layers import Stack, UnknownLayerError, run_layers, stacked_layers
+from lrbench.training.stacked_layers import ForwardPass, UnknownLayerError, run_layers, stacked_layers
 
 # (parameters, buffers, inputs of shape (batch, ...), training) -> (outputs of shape (num_trials, batch, ...), the
 # buffers after the pass); parameters and buffers by name, each (num_trials, *shape), are not changed.
@@ -61,7 +61,7 @@ def layered_forward(model: nn.Module) -> Forward:
         parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], inputs: Tensor, training: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         num_trials = len(next(iter(parameters.values())))
-        stack = Stack(parameters, buffers, dict(buffers), num_trials, training)
+        stack = ForwardPass(parameters, buffers, dict(buffers), num_trials, training)
         return run_layers(layers, inputs, stack), stack.new_buffers
 
     return forward
