@@ -12,8 +12,17 @@ _LAST_EPOCH = {"StepLR": 3, "MultiStepLR": 3, "CosineAnnealingLR": 3, "Exponenti
 
 
 def state_not_saved(scope: Scope) -> Iterator[Finding]:
-    """A saved dictionary with the optimizer's state and without the scheduler's, where there is a scheduler."""
-    saves = [e for e in scope.flow if e.kind == "other" and _SAVES.search(last_identifier(ast.unparse(e.call.func)))]
+    """A saved dictionary with the optimizer's state and without the scheduler's, where there is a scheduler.
+
+    What is saved when training has ended is there to be used and not to be gone on from.
+    """
+    saves: list[Event] = []
+    trained = False
+    for event in scope.flow:
+        trained |= event.kind == "optimizer" and bool(event.loops)
+        saved = event.kind == "other" and _SAVES.search(last_identifier(ast.unparse(event.call.func)))
+        if saved and (event.loops or not trained):
+            saves.append(event)
     if not saves or _is_brought_forward(scope):
         return
     for event in saves:

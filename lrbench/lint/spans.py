@@ -1,9 +1,10 @@
 """Rules on how long a scheduler is: written in one unit, stepped in another."""
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 
-from lrbench.lint.events import Event, Scope, argument_of, callee
+from lrbench.lint.events import Event, Scope, argument_of, callee, last_identifier
 from lrbench.lint.findings import Finding
 from lrbench.lint.units import (
     counts_epochs,
@@ -35,6 +36,7 @@ _SPANS: dict[str, tuple[tuple[str, int], ...]] = {
 }
 # A rate that falls to half or less every so many batches is gone before the first epochs are.
 _FEW, _STEEP, _EXPONENTIAL = 100, 0.5, 0.98
+_BATCH_SIZE = re.compile(r"^(train_?)?(batch_?size|bs)$", re.IGNORECASE)
 
 
 def epochs_and_steps_mixed(scope: Scope) -> Iterator[Finding]:
@@ -44,11 +46,13 @@ def epochs_and_steps_mixed(scope: Scope) -> Iterator[Finding]:
             continue
         if is_per_batch(event, scope.flow) and (written := _in_unit("epochs", event)):
             receiver = event.receiver
+            # With another length in steps, stepping once an epoch would be wrong too.
+            mend = f"move {receiver}.step() behind the loop over batches, or " * (not _in_unit("steps", event))
             yield Finding(
                 "epochs-for-steps",
                 "error",
-                f"{receiver} counts in {written}, a number of epochs, and is stepped for every batch: move "
-                f"{receiver}.step() behind the loop over batches, or write len(loader) * {written}.",
+                f"{receiver} counts in {written}, a number of epochs, and is stepped for every batch: {mend}multiply it "
+                "by the number of batches an epoch, len(loader).",
                 event.call.lineno,
             )
         elif is_per_epoch(event, scope.flow) and (written := _in_unit("steps", event)):
@@ -173,13 +177,16 @@ def _few_batches(value: ast.expr, scope: Scope, epochs: float | None) -> str:
 
 
 def _is_number_of_batches(length: ast.expr, scope: Scope) -> bool:
-    """Whether a length is a product with the number of batches in it and nothing divided."""
+    """Whether a length is a product with the number of batches in it, and nothing is divided but by a batch size."""
     nodes = list(_followed(length, scope, hops=3))
-    divided = any(isinstance(node, ast.Div | ast.FloorDiv | ast.IfExp) for node in nodes)
+    quotients = [node for node in nodes if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.FloorDiv)]
+    sizes = [node for node in quotients if _BATCH_SIZE.search(last_identifier(ast.unparse(node.right)))]
+    conditional = any(isinstance(node, ast.IfExp) for node in nodes)
     accumulates = any("accum" in ast.unparse(node).lower() for node in nodes if isinstance(node, ast.expr))
-    counted = [ast.unparse(node) for node in nodes if isinstance(node, ast.Call)]
-    batches = [call for call in counted if call.startswith("len(") and ("loader" in call or "batch" in call)]
-    return bool(batches) and batches == counted and not divided and not accumulates
+    calls = [node for node in nodes if isinstance(node, ast.Call) and callee(node) not in ("int", "ceil")]
+    counted = [ast.unparse(node) for node in calls]
+    lengths = [call for call in counted if call.startswith("len(") and (sizes or "loader" in call or "batch" in call)]
+    return bool(lengths) and lengths == counted and sizes == quotients and not conditional and not accumulates
 
 
 def _followed(expression: ast.AST, scope: Scope, hops: int) -> Iterator[ast.AST]:
