@@ -139,6 +139,9 @@ MUST_SPEAK = {
         """
         def save(model, optimizer, scheduler, path):
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)
+
+        def load(optimizer, path):
+            optimizer.load_state_dict(torch.load(path)["optimizer"])
         """,
         [
             (
@@ -157,6 +160,9 @@ MUST_SPEAK = {
             def save(self):
                 state = {"epoch": 1, "optimizer": self.optimizer.state_dict()}
                 torch.save(state, "x.pt")
+
+            def resume(self):
+                self.optimizer.load_state_dict(torch.load("x.pt")["optimizer"])
         """,
         [("scheduler-not-saved", 'torch.save(state, "x.pt")')],
     ),
@@ -234,6 +240,17 @@ MUST_SPEAK = {
         for epoch in range(90):
             scheduler.step()
             train(epoch)
+        """,
+        [("step-order", "scheduler.step()")],
+    ),
+    "scheduler first, before a function of another file that trains": (
+        """
+        from engine import train
+
+        scheduler = MultiStepLR(optimizer, [30, 60])
+        for epoch in range(90):
+            scheduler.step()
+            train(loader, model, optimizer, epoch)
         """,
         [("step-order", "scheduler.step()")],
     ),
@@ -331,6 +348,20 @@ MUST_SPEAK = {
         """,
         [("length-without-accumulation", "scheduler.step()")],
     ),
+    "a dataset over its batch size, stepped for every n-th batch": (
+        """
+        steps = int(len(train) / BATCH_SIZE * EPOCHS)
+        scheduler = get_linear_schedule_with_warmup(optimizer, 0, steps)
+        for epoch in range(EPOCHS):
+            for i, x in enumerate(loader):
+                model(x).backward()
+                if (i + 1) % ACCUM == 0:
+                    optimizer.step()
+                    scheduler.step()
+                    optimizer.zero_grad()
+        """,
+        [("length-without-accumulation", "scheduler.step()")],
+    ),
     "stepped for every batch and once an epoch": (
         """
         scheduler = ExponentialLR(optimizer, gamma=0.999)
@@ -420,9 +451,9 @@ MUST_SPEAK = {
     ),
     "checkpoint without the scheduler, by an own function": (
         """
-        def main(model, optimizer):
+        def main(model, optimizer, start_epoch):
             scheduler = StepLR(optimizer, 30)
-            for epoch in range(90):
+            for epoch in range(start_epoch, 90):
                 train(model, optimizer)
                 scheduler.step()
                 save_checkpoint({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "x")
@@ -439,8 +470,10 @@ MUST_SPEAK = {
         def keep(model, optimizer, path):
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)
 
-        def main(model, optimizer):
+        def main(model, optimizer, resumed):
             scheduler = StepLR(optimizer, 30)
+            if resumed:
+                optimizer.load_state_dict(torch.load("x")["optimizer"])
             for epoch in range(90):
                 train(model, optimizer)
                 scheduler.step()
@@ -455,6 +488,13 @@ MUST_SPEAK = {
     ),
 }
 CLEAN = {
+    "scheduler between two functions that train": """
+        scheduler = MultiStepLR(optimizer, [30, 60])
+        for epoch in range(90):
+            train_generator(loader, model, optimizer, epoch)
+            scheduler.step()
+            train_critic(loader, model, other, epoch)
+        """,
     "torch tutorial, per epoch": """
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         scheduler = StepLR(optimizer, step_size=30, gamma=0.1)
@@ -745,6 +785,44 @@ CLEAN = {
                 scheduler.step()
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "x")
         """,
+    "a checkpoint of the end, one that nothing goes on from, and decays that need no state": """
+        def at_the_end(model, optimizer, resume):
+            scheduler = StepLR(optimizer, 30)
+            for epoch in range(90):
+                model(epoch).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                scheduler.step()
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "x")
+
+        class Exponential:
+            def __init__(self, params, resume):
+                self.optimizer = torch.optim.SGD(params)
+                self.scheduler = ExponentialLR(self.optimizer, 0.9)
+
+            def save(self):
+                torch.save({"optimizer": self.optimizer.state_dict()}, "x")
+        """,
+    "a checkpoint that nothing in the file goes on from": """
+        def main(model, optimizer):
+            scheduler = StepLR(optimizer, 30)
+            for epoch in range(90):
+                train(model, optimizer)
+                scheduler.step()
+                torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "best")
+        """,
+    "a scheduler told its epoch in another function": """
+        start_epoch = torch.load("x")["epoch"]
+        scheduler = CosineAnnealingLR(optimizer, 90)
+
+        def test(epoch):
+            torch.save({"epoch": epoch, "optimizer": optimizer.state_dict()}, "x")
+
+        for epoch in range(start_epoch, 90):
+            train(epoch)
+            test(epoch)
+            scheduler.step(epoch)
+        """,
     "a scheduler without a state, and a table of schedulers": """
         schedulers = {"step": StepLR}
         class Trainer:
@@ -949,6 +1027,15 @@ def test_messages_name_the_variables_and_the_fix():
     assert finding.severity == "error"
     assert "scheduler.step() comes before optimizer.step() in line 6" in finding.message
     assert "move scheduler.step() below it" in finding.message
+
+
+def test_a_warmup_in_epochs_is_not_told_to_step_once_an_epoch():
+    source, _ = MUST_SPEAK["a warmup in epochs, before a length in steps"]
+    (finding,) = lint_code(dedent(source), "train.py")
+    assert finding.message.endswith(
+        "counts in args.warmup_epochs, a number of epochs, and is stepped for every batch: "
+        "multiply it by the number of batches an epoch, len(loader)."
+    )
 
 
 @pytest.mark.parametrize("source", ["def f(:\n", "x = 1\nif x\n", "for"])

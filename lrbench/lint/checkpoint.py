@@ -8,22 +8,24 @@ from lrbench.lint.events import Event, Scope, argument_of, callee, last_identifi
 from lrbench.lint.findings import Finding
 
 _SAVES = re.compile(r"^save(_|$)|_save$|^save[A-Z]|[a-z]Save$")
+_RESUMES = re.compile(r"opt\w*\.load_state_dict|resum|(start|begin|init\w*|first)_epoch", re.IGNORECASE)
+_MEMORYLESS = {"ExponentialLR", "MultiplicativeLR"}  # their next rate depends on the last one, which the optimizer has
 _LAST_EPOCH = {"StepLR": 3, "MultiStepLR": 3, "CosineAnnealingLR": 3, "ExponentialLR": 2, "LambdaLR": 2}  # its position
 
 
 def state_not_saved(scope: Scope) -> Iterator[Finding]:
-    """A saved dictionary with the optimizer's state and without the scheduler's, where there is a scheduler.
+    """A saved dictionary with the optimizer's state and without the scheduler's, in a file that resumes.
 
-    What is saved when training has ended is there to be used and not to be gone on from.
+    What is saved when training has ended, and is not loaded further down, is there to be used.
     """
     saves: list[Event] = []
     trained = False
-    for event in scope.flow:
+    for index, event in enumerate(scope.flow):
         trained |= event.kind == "optimizer" and bool(event.loops)
         saved = event.kind == "other" and _SAVES.search(last_identifier(ast.unparse(event.call.func)))
-        if saved and (event.loops or not trained):
+        if saved and (event.loops or not trained or any(_loads_optimizer(e) for e in scope.flow[index:])):
             saves.append(event)
-    if not saves or _is_brought_forward(scope):
+    if not saves or not _RESUMES.search(ast.unparse(_module(scope).node)) or _is_brought_forward(scope):
         return
     for event in saves:
         given = [*event.call.args, *(keyword.value for keyword in event.call.keywords)]
@@ -47,11 +49,19 @@ def _scheduler_at_hand(scope: Scope, save: Event) -> str | None:
     for name in sorted(save.scope.visible_names()):
         values = save.scope.values_of(name)
         # One of another kind may have no state, and set the rate from the epoch that it is told.
-        in_sight = any(makes_scheduler(value) or isinstance(value, ast.Name) for value in values)
+        in_sight = any(_needs_state(value) or isinstance(value, ast.Name) for value in values)
         if save.scope.is_scheduler(name) and (in_sight or (not values and name in save.scope.parameters)):
             return name
     stepped = (e for e in scope.flow if e.kind == "scheduler" and e.values)
-    return next((e.receiver for e in stepped if all(makes_scheduler(value) for value in e.values)), None)
+    return next((e.receiver for e in stepped if all(_needs_state(value) for value in e.values)), None)
+
+
+def _loads_optimizer(event: Event) -> bool:
+    return callee(event.call) == "load_state_dict" and event.scope.is_optimizer(event.receiver)
+
+
+def _needs_state(value: ast.expr) -> bool:
+    return makes_scheduler(value) and callee(value) not in _MEMORYLESS
 
 
 def _is_brought_forward(scope: Scope) -> bool:
@@ -59,16 +69,21 @@ def _is_brought_forward(scope: Scope) -> bool:
 
     By `last_epoch`, by the epoch in every `step(epoch)`, or by steps in a loop with nothing else in it.
     """
-    for event in scope.flow:
+    module = _module(scope)
+    for event in [*scope.flow, *module.flow]:
         if event.scope.is_scheduler(_state_of(event.call)):
             return True
         if event.kind == "scheduler":
             plateau = event.values and all(callee(value) == "ReduceLROnPlateau" for value in event.values)
             if (event.has_arguments and not plateau) or (event.loops and len(event.loops[-1].body) == 1):
                 return True
+    return any(_sets_last_epoch(node) for node in ast.walk(module.node))
+
+
+def _module(scope: Scope) -> Scope:
     while scope.outer is not None:
         scope = scope.outer
-    return any(_sets_last_epoch(node) for node in ast.walk(scope.node))
+    return scope
 
 
 def _sets_last_epoch(node: ast.AST) -> bool:

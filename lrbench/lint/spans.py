@@ -51,8 +51,8 @@ def epochs_and_steps_mixed(scope: Scope) -> Iterator[Finding]:
             yield Finding(
                 "epochs-for-steps",
                 "error",
-                f"{receiver} counts in {written}, a number of epochs, and is stepped for every batch: {mend}multiply it "
-                "by the number of batches an epoch, len(loader).",
+                f"{receiver} counts in {written}, a number of epochs, and is stepped for every batch: {mend}multiply "
+                "it by the number of batches an epoch, len(loader).",
                 event.call.lineno,
             )
         elif is_per_epoch(event, scope.flow) and (written := _in_unit("steps", event)):

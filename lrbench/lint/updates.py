@@ -11,6 +11,7 @@ from lrbench.lint.units import is_accumulation
 _ZEROES = re.compile(r"zero_grad|\.grad = None|\.grad(\.data)?\.zero_\(")
 # What may well step an optimizer out of sight; meters have an `update`, and modules a `train` without arguments.
 _TRAINS = re.compile(r"train_|_train|^fit|update_|_update|learn|optimi[sz]e$|epoch", re.IGNORECASE)
+_TRAINS_BY_NAME = re.compile(r"^train(_|$)|_train$|^fit$")
 
 
 def stepped_before_update(scope: Scope) -> Iterator[Finding]:
@@ -23,14 +24,18 @@ def stepped_before_update(scope: Scope) -> Iterator[Finding]:
             continue
         loop = event.loops[-1]
         before = [e for e in scope.flow[:index] if loop in e.loops]
-        after = [e for e in scope.flow[index + 1 :] if loop in e.loops and e.kind == "optimizer"]
+        after = [e for e in scope.flow[index + 1 :] if loop in e.loops and (e.kind == "optimizer" or _trains(e, event))]
         # `if epoch > 0: scheduler.step()` at the top of a loop is right, so the update must not be less conditional.
         follows = any(e.branches[: len(event.branches)] == event.branches for e in after)
         if follows and not any(e.kind == "optimizer" or _may_update(e) for e in before):
+            first = after[0]
+            update = (
+                f"{first.receiver}.step()" if first.kind == "optimizer" else f"{callee(first.call)}(), which trains,"
+            )
             yield Finding(
                 "step-order",
                 "error",
-                f"{event.receiver}.step() comes before {after[0].receiver}.step() in line {after[0].call.lineno}, so "
+                f"{event.receiver}.step() comes before {update} in line {first.call.lineno}, so "
                 f"the first rate of the schedule is never used: move {event.receiver}.step() below it.",
                 event.call.lineno,
             )
@@ -91,6 +96,15 @@ def _zeroing(scope: Scope) -> set[str]:
 
 def _goes_backward(loop: Loop, scope: Scope) -> bool:
     return any(event.kind == "backward" and loop in event.loops for event in scope.events)
+
+
+def _trains(event: Event, step: Event) -> bool:
+    """Whether a call of a function out of sight, told by its name, is given the optimizer of a scheduler in sight."""
+    if event.kind != "other" or not _TRAINS_BY_NAME.search(callee(event.call)):
+        return False
+    optimizers = {ast.unparse(made.args[0]) for made in step.values if isinstance(made, ast.Call) and made.args}
+    given = {ast.unparse(argument) for argument in [*event.call.args, *(k.value for k in event.call.keywords)]}
+    return bool(optimizers & given)
 
 
 def _may_update(event: Event) -> bool:
