@@ -960,6 +960,16 @@ CLEAN = {
             optimizer.step()
             scheduler.step()
         """,
+    "a leftover beside rates that are set by hand": """
+        scheduler = ReduceLROnPlateau(optimizer)
+        for epoch in range(90):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.1 * 0.1 ** (epoch // 30)
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+        """,
     "handed to someone who may step it": """
         first = StepLR(optimizer, step_size=10)
         second = StepLR(optimizer, step_size=10)

@@ -23,6 +23,7 @@ from lrbench.typos import did_you_mean
 
 COMMANDS = {
     "run": "train one run, or a grid with -m (the default command)",
+    "list": "say what schedulers, models, datasets or workloads there are, a line each",
     "preview": "draw the rates of schedules, write them as CSV",
     "check": "lint a configuration, or your own training code with --code FILE",
     "range-test": "find a good range of base rates for a model and dataset",

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from lrbench.lint.events import Event, Scope, argument_of, callee, last_identifier, makes_scheduler
+from lrbench.lint.events import Event, Scope, argument_of, callee, last_identifier, makes_scheduler, module_of
 from lrbench.lint.findings import Finding
 
 _SAVES = re.compile(r"^save(_|$)|_save$|^save[A-Z]|[a-z]Save$")
@@ -25,7 +25,7 @@ def state_not_saved(scope: Scope) -> Iterator[Finding]:
         saved = event.kind == "other" and _SAVES.search(last_identifier(ast.unparse(event.call.func)))
         if saved and (event.loops or not trained or any(_loads_optimizer(e) for e in scope.flow[index:])):
             saves.append(event)
-    if not saves or not _RESUMES.search(ast.unparse(_module(scope).node)) or _is_brought_forward(scope):
+    if not saves or not _RESUMES.search(ast.unparse(module_of(scope).node)) or _is_brought_forward(scope):
         return
     for event in saves:
         given = [*event.call.args, *(keyword.value for keyword in event.call.keywords)]
@@ -69,7 +69,7 @@ def _is_brought_forward(scope: Scope) -> bool:
 
     By `last_epoch`, by the epoch in every `step(epoch)`, or by steps in a loop with nothing else in it.
     """
-    module = _module(scope)
+    module = module_of(scope)
     for event in [*scope.flow, *module.flow]:
         if event.scope.is_scheduler(_state_of(event.call)):
             return True
@@ -78,12 +78,6 @@ def _is_brought_forward(scope: Scope) -> bool:
             if (event.has_arguments and not plateau) or (event.loops and len(event.loops[-1].body) == 1):
                 return True
     return any(_sets_last_epoch(node) for node in ast.walk(module.node))
-
-
-def _module(scope: Scope) -> Scope:
-    while scope.outer is not None:
-        scope = scope.outer
-    return scope
 
 
 def _sets_last_epoch(node: ast.AST) -> bool:

@@ -140,6 +140,13 @@ class Scope:
         )
 
 
+def module_of(scope: Scope) -> Scope:
+    """The outermost scope around one."""
+    while scope.outer is not None:
+        scope = scope.outer
+    return scope
+
+
 def last_identifier(name: str) -> str:
     """The word that names a thing: `self.optimizers()[0]` is `optimizers`."""
     words = re.findall(r"[A-Za-z_]\w*", re.sub(r"\[.*?\]|\(.*?\)", "", name))

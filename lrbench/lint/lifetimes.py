@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator, Sequence
 
-from lrbench.lint.events import Event, Loop, Scope, argument_of, makes_optimizer, makes_scheduler
+from lrbench.lint.events import Event, Loop, Scope, argument_of, makes_optimizer, makes_scheduler, module_of
 from lrbench.lint.findings import Finding
 from lrbench.lint.units import counts_epochs, is_per_batch, is_per_epoch, unguarded
 
@@ -88,7 +88,12 @@ def optimizer_replaced(scope: Scope) -> Iterator[Finding]:
 
 
 def never_stepped(scope: Scope) -> Iterator[Finding]:
-    """A scheduler that nothing steps and that is handed to nobody, beside a loop that steps its optimizer."""
+    """A scheduler that nothing steps and that is handed to nobody, beside a loop that steps its optimizer.
+
+    In a file that sets rates by hand it may be a leftover.
+    """
+    if any(_sets_rate(node) for node in ast.walk(module_of(scope).node)):
+        return
     for made in scope.events:
         optimizer = _optimizer_of(made) if _is_scheduler_made(made) else None
         if optimizer is None or not _only_looked_at(made):
@@ -128,6 +133,16 @@ def _is_assigned_in(loop: Loop, name: str, flow: Sequence[Event]) -> bool:
     return made or any(isinstance(node.ctx, ast.Store) and ast.unparse(node) == name for node in stores)
 
 
+def _sets_rate(node: ast.AST) -> bool:
+    """Whether this is the left side of `group["lr"] = ...`."""
+    return (
+        isinstance(node, ast.Subscript)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.slice, ast.Constant)
+        and node.slice.value == "lr"
+    )
+
+
 def _only_looked_at(made: Event) -> bool:
     """Whether every mention of what was made is of its state."""
     scope, name = made.scope, made.receiver.removeprefix("self.")
@@ -136,9 +151,7 @@ def _only_looked_at(made: Event) -> bool:
     region: ast.AST = scope.node
     shared = any(isinstance(node, ast.Global | ast.Nonlocal) and name in node.names for node in ast.walk(region))
     if shared or "." in made.receiver:
-        while scope.outer is not None:
-            scope = scope.outer
-        region = scope.node
+        region = module_of(scope).node
     nodes = list(ast.walk(region))
     if any(isinstance(node, ast.Constant) and node.value == name for node in nodes):
         return False

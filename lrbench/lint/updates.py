@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from lrbench.lint.events import Event, Loop, Scope, callee, makes_scheduler
+from lrbench.lint.events import Event, Loop, Scope, callee, makes_scheduler, module_of
 from lrbench.lint.findings import Finding
 from lrbench.lint.units import is_accumulation
 
@@ -88,9 +88,7 @@ def stepped_while_accumulating(scope: Scope) -> Iterator[Finding]:
 
 def _zeroing(scope: Scope) -> set[str]:
     """Names of the functions of the file that zero gradients."""
-    while scope.outer is not None:
-        scope = scope.outer
-    functions = (node for node in ast.walk(scope.node) if isinstance(node, ast.FunctionDef))
+    functions = (node for node in ast.walk(module_of(scope).node) if isinstance(node, ast.FunctionDef))
     return {node.name for node in functions if _ZEROES.search(ast.unparse(node))}
 
 
