@@ -1,5 +1,6 @@
 """`lrbench --help` is whole and readable, every command explains itself, and the shell completes all of it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -49,6 +50,29 @@ def test_names_are_wrapped_to_the_terminal(width):
 def test_help_of_the_whole(capsys, words):
     assert main(words) == 0
     assert "Commands\n  run " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["scheduler", "model", "dataset", "workload"])
+def test_list_has_a_line_for_every_file_of_a_group(capsys, kind):
+    assert main(["list", f"{kind}s"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    folder = CONFIG_DIR / kind
+    assert set(lines) == {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
+    for name, said in lines.items():
+        written = yaml.safe_load((folder / f"{name}.yaml").read_text())
+        assert (
+            said == written["purpose"] if kind != "workload" else f"# {said}\n" in (folder / f"{name}.yaml").read_text()
+        )
+    assert main(["list", f"{kind}s", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == lines
+
+
+@pytest.mark.parametrize(("words", "said"), [([], "got nothing"), (["modles"], "did you mean models?")])
+def test_list_says_what_it_takes(capsys, words, said):
+    assert main(["list", *words]) == 1
+    err = capsys.readouterr().err
+    assert "one of schedulers, models, datasets, workloads" in err
+    assert said in err
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "run"])
@@ -131,7 +155,7 @@ def test_a_command_without_overrides_offers_none(complete):
     [
         (["lr=0.1"], "no key 'lr'; did you mean optimizer.lr?"),
         (["epochs=5"], "no key 'epochs'; did you mean budget.epochs?"),
-        (["reprot"], "no command 'reprot'; did you mean report? There are: run, preview"),
+        (["reprot"], "no command 'reprot'; did you mean report? There are: run, list"),
     ],
 )
 def test_a_near_miss_is_told_what_was_meant(words, said, capsys):

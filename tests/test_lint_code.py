@@ -112,6 +112,7 @@ MUST_SPEAK = {
     ),
     "scheduler stepped for every micro batch": (
         """
+        scheduler = get_linear_schedule_with_warmup(optimizer, 0, len(loader) // accumulation)
         for i, x in enumerate(loader):
             (model(x) / 4).backward()
             if (i + 1) % 4 == 0:
@@ -123,15 +124,15 @@ MUST_SPEAK = {
     ),
     "accumulation behind a flag": (
         """
-        def run(optimizer, scheduler, accumulate):
-            for i, x in enumerate(loader):
-                model(x).backward()
-                ready = i % accumulate == accumulate - 1
-                if ready:
-                    optimizer.step()
-                    optimizer.zero_grad()
-                if scheduler is not None:
-                    scheduler.step()
+        scheduler = OneCycleLR(optimizer, 0.1, total_steps=epochs * len(loader) // args.accumulate)
+        for i, x in enumerate(loader):
+            model(x).backward()
+            ready = i % args.accumulate == args.accumulate - 1
+            if ready:
+                optimizer.step()
+                optimizer.zero_grad()
+            if scheduler is not None:
+                scheduler.step()
         """,
         [("accumulation", "scheduler.step()")],
     ),
@@ -488,6 +489,28 @@ MUST_SPEAK = {
     ),
 }
 CLEAN = {
+    "stepped for every batch with a length in batches, or one out of sight": """
+        def run(optimizer, scheduler, accumulate):
+            for i, x in enumerate(loader):
+                model(x).backward()
+                if i % accumulate == accumulate - 1:
+                    optimizer.step()
+                    optimizer.zero_grad()
+                scheduler.step()
+
+        optimizer = torch.optim.SGD(params)
+        scheduler = OneCycleLR(optimizer, 0.1, total_steps=epochs * len(loader))
+        run(optimizer, scheduler, 4)
+        """,
+    "a scheduler by an own function, made in a loop with its optimizer": """
+        for x in loader:
+            inner = get_optimizer(model, args)
+            scheduler = get_scheduler(inner, args)
+            inner.zero_grad()
+            model(x).backward()
+            inner.step()
+            scheduler.step()
+        """,
     "scheduler between two functions that train": """
         scheduler = MultiStepLR(optimizer, [30, 60])
         for epoch in range(90):

@@ -37,7 +37,8 @@ COMMANDS = {
     "import": "turn results in the formats of others into a file or into MLflow runs",
     "selftest": "check this installation on two problems with known answers",
 }
-_MODULES = {"import": "import_results"}  # `import` cannot name a module; any other command is its own module
+# `import` cannot name a module, and one named `list` would hide Python's; any other command is its own module.
+_MODULES = {"import": "import_results", "list": "list_entries"}
 
 
 class _Terminated(BaseException):

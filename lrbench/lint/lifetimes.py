@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator, Sequence
 
-from lrbench.lint.events import Event, Loop, Scope, argument_of, makes_optimizer, makes_scheduler, module_of
+from lrbench.lint.events import Event, Loop, Scope, argument_of, callee, makes_optimizer, makes_scheduler, module_of
 from lrbench.lint.findings import Finding
 from lrbench.lint.units import counts_epochs, is_per_batch, is_per_epoch, unguarded
 
@@ -117,9 +117,11 @@ def _is_scheduler_made(event: Event) -> bool:
 
 def _optimizer_of(made: Event) -> str | None:
     """The name of the optimizer that a scheduler is made for."""
-    position = 1 if isinstance(made.call.func, ast.Name) and made.call.func.id == "get_scheduler" else 0
-    given = argument_of(made.call, "optimizer", position)
-    return ast.unparse(given) if isinstance(given, ast.Name | ast.Attribute) else None
+    # transformers' get_scheduler takes its kind first, those of others take an optimizer.
+    places = (0, 1) if callee(made.call) == "get_scheduler" else (0,)
+    given = [argument_of(made.call, "optimizer", place) for place in places]
+    names = [ast.unparse(argument) for argument in given if isinstance(argument, ast.Name | ast.Attribute)]
+    return next((name for name in names if len(places) == 1 or made.scope.is_optimizer(name)), None)
 
 
 def _continues(call: ast.Call) -> bool:

@@ -101,6 +101,15 @@ def length_of_batches_stepped_per_update(scope: Scope) -> Iterator[Finding]:
                 )
 
 
+def counts_updates(event: Event) -> bool:
+    """Whether what a scheduler in sight is as long as was divided by the number of batches accumulated."""
+    lengths = [length for value in event.values for _, length in list(_spans(value, event.scope))[:1]]
+    return bool(lengths) and all(
+        any(isinstance(node, ast.BinOp) and "accum" in ast.unparse(node).lower() for node in nodes)
+        for nodes in (_followed(length, event.scope, hops=3) for length in lengths)
+    )
+
+
 def _in_unit(unit: str, event: Event) -> str:
     """The length that is in a unit, as written, when everything that the receiver may be has one; or ""."""
     found = []

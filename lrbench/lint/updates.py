@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lrbench.lint.events import Event, Loop, Scope, callee, makes_scheduler, module_of
 from lrbench.lint.findings import Finding
+from lrbench.lint.spans import counts_updates
 from lrbench.lint.units import is_accumulation
 
 _ZEROES = re.compile(r"zero_grad|\.grad = None|\.grad(\.data)?\.zero_\(")
@@ -70,12 +71,16 @@ def gradients_not_zeroed(scope: Scope) -> Iterator[Finding]:
 
 
 def stepped_while_accumulating(scope: Scope) -> Iterator[Finding]:
-    """A scheduler stepped for every batch while the optimizer is stepped for every n-th."""
-    for event in scope.events:
+    """A scheduler as long as there are updates, stepped for every batch while the optimizer is for every n-th only.
+
+    One whose length counts batches is right to be stepped for every batch.
+    """
+    for event in scope.flow:
         if event.kind != "scheduler" or event.has_arguments or not event.loops:
             continue
-        updates = [e for e in scope.events if e.kind == "optimizer" and e.loops and e.loops[-1] is event.loops[-1]]
-        if updates and all(is_accumulation(e) for e in updates) and not is_accumulation(event):
+        updates = [e for e in scope.flow if e.kind == "optimizer" and e.loops and e.loops[-1] is event.loops[-1]]
+        rarer = updates and all(is_accumulation(e) for e in updates) and not is_accumulation(event)
+        if rarer and counts_updates(event):
             update = updates[0]
             yield Finding(
                 "accumulation",

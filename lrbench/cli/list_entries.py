@@ -1,18 +1,14 @@
-"""Usage: lrbench list schedulers|models|datasets|workloads [--json]
+"""`lrbench list schedulers|models|datasets|workloads [--json]`: what there is to choose from, a line each.
 
-One line each: the name that `scheduler=`, `model=`, `dataset=` or `workload=` takes, and what it is for.
-
-  --json   the same as one JSON list on standard output, for scripts
+The name is what `scheduler=`, `model=`, `dataset=` or `workload=` takes, and behind it stands what it is for.
+`--json` prints the same as one object, purposes by name.
 """
 
-import json
 import re
-import shutil
-import sys
-import textwrap
 
 from omegaconf import OmegaConf
 
+from lrbench.cli.outputs import print_json, split_json
 from lrbench.config import CONFIG_DIR
 from lrbench.typos import did_you_mean
 
@@ -22,19 +18,17 @@ _NOT_SAID = re.compile(r"# (@package|python -m)")
 
 def main(arguments: list[str]) -> int:
     """Print the entries of one group and return 0."""
-    kinds = [word for word in arguments if word != "--json"]
+    as_json, kinds = split_json(arguments)
     if len(kinds) != 1 or kinds[0] not in _KINDS:
         meant = did_you_mean(kinds[0], _KINDS) if kinds else ""
         raise ValueError(f"lrbench list takes one of {', '.join(_KINDS)}, got {' '.join(kinds) or 'nothing'}{meant}")
     found = purposes(kinds[0].removesuffix("s"))
-    if "--json" in arguments:
-        print(json.dumps([{"name": name, "purpose": purpose} for name, purpose in found.items()]))
+    if as_json:
+        print_json(found)
         return 0
     column = max(map(len, found)) + 2
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for name, purpose in found.items():
-        room = max(width - column, 20) if width else len(purpose) + 20
-        print(name.ljust(column) + textwrap.shorten(purpose, room, placeholder=" ..."))
+        print(name.ljust(column) + purpose)
     return 0
 
 
@@ -44,8 +38,11 @@ def purposes(group: str) -> dict[str, str]:
     A workload is a choice of other entries, and says in its first comment what they are.
     """
     folder = CONFIG_DIR / group
-    names = [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")]
-    return {name: _purpose((folder / f"{name}.yaml").read_text()) for name in sorted(names, key=lambda n: ("/" in n, n))}
+    names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
+    return {
+        name: _purpose((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+        for name in sorted(names, key=lambda n: ("/" in n, n))
+    }
 
 
 def _purpose(text: str) -> str:
