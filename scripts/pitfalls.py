@@ -52,6 +52,14 @@ with another schedule than its name says, and a comparison of schedules with it 
 
 `lrbench check --code FILE` reads training code and finds many of these; `lrbench check` does the same for a
 configuration of lrbench, whose own schedules count in fractions of the budget and cannot make them.
+
+It was tried on 948 public files of 170 repositories, 487 of them whole training scripts, that its rules had not been
+made on. That was in four rounds; every finding was read, and the rules were mended after each round. 12 of 14, 23 of
+25, 12 of 15 and 5 of 8 findings were true mistakes, together 52 of 62: 84 %, Wilson's interval 73 to 91 %. By rule: a
+scheduler stepped before the optimizer 28 of 28, a length of batches stepped for every n-th 10 of 10, gradients not
+zeroed 2 of 2, a plateau of the wrong direction 1 of 1, never stepped 6 of 9, a checkpoint without the scheduler 5 of
+9, stepped while gradients accumulate 0 of 2, made in a loop 0 of 1. Every cause of a false alarm was mended; how often
+the mended rules are wrong was not measured on further files.
 """
 
 

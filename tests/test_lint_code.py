@@ -489,6 +489,26 @@ MUST_SPEAK = {
     ),
 }
 CLEAN = {
+    "a scheduler by an own function that is told where to go on, and a constant one": """
+        class Trainer:
+            def __init__(self, params):
+                self.optimizer = torch.optim.SGD(params)
+                self.scheduler = get_scheduler(self.optimizer, args)
+
+            def resume(self, steps):
+                self.optimizer.load_state_dict(torch.load("x"))
+                self.scheduler = get_scheduler(self.optimizer, args, steps)
+
+            def save(self):
+                torch.save({"optimizer": self.optimizer.state_dict()}, "x")
+
+        def constant(optimizer):
+            scheduler = get_constant_schedule(optimizer)
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+        """,
     "stepped for every batch with a length in batches, or one out of sight": """
         def run(optimizer, scheduler, accumulate):
             for i, x in enumerate(loader):

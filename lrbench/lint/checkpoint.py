@@ -61,7 +61,13 @@ def _loads_optimizer(event: Event) -> bool:
 
 
 def _needs_state(value: ast.expr) -> bool:
-    return makes_scheduler(value) and callee(value) not in _MEMORYLESS
+    """Whether this makes a scheduler that cannot go on without its state; an own factory may know where to go on."""
+    own = isinstance(value, ast.Call) and callee(value) == "get_scheduler" and not _of_transformers(value)
+    return makes_scheduler(value) and callee(value) not in _MEMORYLESS and not own
+
+
+def _of_transformers(call: ast.Call) -> bool:
+    return any((keyword.arg or "").startswith("num_") for keyword in call.keywords)
 
 
 def _is_brought_forward(scope: Scope) -> bool:

@@ -96,7 +96,8 @@ def never_stepped(scope: Scope) -> Iterator[Finding]:
         return
     for made in scope.events:
         optimizer = _optimizer_of(made) if _is_scheduler_made(made) else None
-        if optimizer is None or not _only_looked_at(made):
+        # A constant schedule has nothing to do.
+        if optimizer is None or callee(made.call) == "get_constant_schedule" or not _only_looked_at(made):
             continue
         # A loop of another class or file may step the member of an object.
         sights = [scope] if "." not in made.receiver else [scope, *scope.functions.values()]
