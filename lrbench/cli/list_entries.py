@@ -6,7 +6,7 @@ The name is what `scheduler=`, `model=`, `dataset=` or `workload=` takes, and be
 
 import re
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from lrbench.cli.outputs import print_json, split_json
 from lrbench.config import CONFIG_DIR
@@ -47,6 +47,6 @@ def purposes(group: str) -> dict[str, str]:
 
 def _purpose(text: str) -> str:
     written = OmegaConf.create(text)
-    if "purpose" in written:
+    if isinstance(written, DictConfig) and "purpose" in written:
         return str(written["purpose"])
     return next(line[2:] for line in text.splitlines() if line.startswith("# ") and not _NOT_SAID.match(line))

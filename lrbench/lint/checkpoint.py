@@ -22,8 +22,8 @@ def state_not_saved(scope: Scope) -> Iterator[Finding]:
     trained = False
     for index, event in enumerate(scope.flow):
         trained |= event.kind == "optimizer" and bool(event.loops)
-        saved = event.kind == "other" and _SAVES.search(last_identifier(ast.unparse(event.call.func)))
-        if saved and (event.loops or not trained or any(_loads_optimizer(e) for e in scope.flow[index:])):
+        saves_it = event.kind == "other" and _SAVES.search(last_identifier(ast.unparse(event.call.func)))
+        if saves_it and (event.loops or not trained or any(_loads_optimizer(e) for e in scope.flow[index:])):
             saves.append(event)
     if not saves or not _RESUMES.search(ast.unparse(module_of(scope).node)) or _is_brought_forward(scope):
         return
