@@ -9,16 +9,20 @@ if TYPE_CHECKING:
         check,
         compare,
         export,
+        import_results,
         predict,
         preview,
         probes,
+        range_test,
         read,
         recommend,
+        record_results,
         report,
         run,
         scheduler,
         settle,
         sweep,
+        sync,
     )
 
 __version__ = "0.1.0"
@@ -26,17 +30,21 @@ __all__ = [
     "check",
     "compare",
     "export",
+    "import_results",
     "predict",
     "preview",
     "probes",
+    "range_test",
     "read",
     "recommend",
+    "record_results",
     "report",
     "run",
     "scheduler",
     "schedules",
     "settle",
     "sweep",
+    "sync",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # who imports us decides what is shown

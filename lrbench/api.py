@@ -8,6 +8,7 @@ Nothing here prints or exits. Messages go to the logger "lrbench"; progress to `
 can see one. What a user can do wrong is a `ValueError` with the message of the command line.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,13 +25,17 @@ if TYPE_CHECKING:
     from lrbench.config import Plan
     from lrbench.lint import Finding
     from lrbench.reporting.report import Report
+    from lrbench.runs.imported import RecordedResults
     from lrbench.runs.own_loop import TrainLoop
+    from lrbench.runs.range_test import MeasuredRange
+    from lrbench.runs.range_test_settings import RangeTestSettings
     from lrbench.runs.result import Result
     from lrbench.runs.run import Run
     from lrbench.runs.session import Session
     from lrbench.studies.settle import Settled
     from lrbench.studies.study import Study
     from lrbench.tracking.read import Parameters
+    from lrbench.tracking.sync import SyncReport
 
     Source = Study | Run | Sequence[Run] | pd.DataFrame | Path | str
 
@@ -38,16 +43,20 @@ __all__ = [
     "check",
     "compare",
     "export",
+    "import_results",
     "predict",
     "preview",
     "probes",
+    "range_test",
     "read",
     "recommend",
+    "record_results",
     "report",
     "run",
     "scheduler",
     "settle",
     "sweep",
+    "sync",
 ]
 _SNIPPETS = ("torch", "optax", "transformers")
 
@@ -386,6 +395,129 @@ def predict(
         nodes = [read_component("scheduler", item.pop("name"), item) for item in given]
     frame = read(source, parameters="all", **selection)
     return predict(frame, schedulers=nodes, total_steps=total_steps, optimise=optimise)
+
+
+def range_test(
+    *,
+    min_lr: float = 1e-6,
+    max_lr: float = 10.0,
+    num_steps: int = 200,
+    seeds: int = 3,
+    out: str | Path | None = None,
+    **config: object,
+) -> "MeasuredRange":
+    """Find the base rates at which a model learns, as `lrbench range-test` does.
+
+    Args:
+        min_lr: the rate of the first step.
+        max_lr: the rate of the last step.
+        num_steps: updates of every seed.
+        seeds: how many, counted up from `seed`.
+        out: a .png or .svg that gets a copy of the picture.
+        config: see `run`; schedule, warmup and budget are not used.
+
+    Raises:
+        ValueError: see `run`, or an argument is outside its range.
+        KeyboardInterrupt: stopped by Ctrl-C; a range test cannot be resumed.
+    """
+    from lrbench.runs.range_test_settings import RangeTestSettings
+
+    picture = None if out is None else Path(out)
+    # As numbers of the command: a whole one would be another record.
+    low, high = float(min_lr), float(max_lr)
+    settings = RangeTestSettings(min_lr=low, max_lr=high, num_steps=num_steps, num_seeds=seeds, out=picture)
+    return range_test_of_plans(_plans(config), settings)
+
+
+def range_test_of_plans(plans: "Sequence[Plan]", settings: "RangeTestSettings") -> "MeasuredRange":
+    """See `range_test`; the plans must be one."""
+    from lrbench.runs.destination import check_destination, report_unsent
+
+    if len(plans) > 1:
+        raise ValueError(f"a range test takes one combination at a time, got {len(plans)}")
+    check_destination(plans[0])  # before torch is loaded
+    plans[0].dataset.check()
+    from lrbench.runs.range_test import measure_range
+
+    found = measure_range(plans[0], settings)
+    report_unsent(found.unsent)
+    return found
+
+
+def import_results(
+    format: str,
+    sources: "Sequence[str] | str",
+    *,
+    columns: Mapping[str, str] | None = None,
+    constants: Mapping[str, str] | None = None,
+) -> "pd.DataFrame":
+    """Read results in the formats of others into the tidy frame, as `lrbench import` does.
+
+    Args:
+        format: see `lrbench import --help`.
+        sources: paths, or patterns whose names in braces become columns.
+        columns: our name -> that of the files.
+        constants: the value of a column in every row.
+
+    Raises:
+        ValueError: no such format or file, or a file cannot be understood.
+    """
+    from lrbench.results.formats import read_format
+
+    named = [sources] if isinstance(sources, str) else list(sources)
+    return read_format(format, named, columns=columns or {}, constants=constants or {})
+
+
+def record_results(
+    frame: "pd.DataFrame",
+    *,
+    results_dir: str | Path = "results",
+    tracking_uri: str | None = None,
+    experiment: str | None = None,
+) -> "RecordedResults":
+    """Make one run in MLflow of each run of a frame, as `lrbench import ... to=mlflow` does; again, it adds nothing.
+
+    Args:
+        frame: of `read` or `import_results`.
+        results_dir: gets the records.
+        tracking_uri: None for the database of results_dir.
+        experiment: None for the runs' own, or their workload.
+
+    Raises:
+        ValueError: the tracking store cannot be used.
+    """
+    from lrbench.addresses import sqlite_uri
+    from lrbench.config.plan import absolute_folder
+    from lrbench.runs.imported import record_runs
+
+    folder = Path(absolute_folder("results_dir", str(results_dir)))
+    uri = tracking_uri if tracking_uri is not None else sqlite_uri(folder / "mlflow.db")
+    return record_runs(frame, results_dir=folder, tracking_uri=uri, experiment=experiment)
+
+
+def sync(results_dir: str | Path = "results", *, tracking_uri: str | None = None) -> "SyncReport":
+    """Send records that have not reached MLflow yet, as `lrbench sync` does.
+
+    Args:
+        results_dir: whose records; they go to the database in it.
+        tracking_uri: the one other address that records may be sent to; None for MLFLOW_TRACKING_URI, if it is set.
+
+    Returns:
+        The records in `.sent`, `.unsent` with the reasons, and `.running`.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
+    from lrbench.config.plan import absolute_folder
+    from lrbench.runs.destination import report_unsent
+    from lrbench.tracking.database import absolute_uri
+    from lrbench.tracking.sync import sync
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "") if tracking_uri is None else tracking_uri
+    folder = Path(absolute_folder("results_dir", str(results_dir)))
+    found = sync(folder, tracking_uri=absolute_uri(uri, Path.cwd()))
+    report_unsent(found.unsent)
+    return found
 
 
 def preview(**config: object) -> "pd.DataFrame":

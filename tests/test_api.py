@@ -200,3 +200,31 @@ def test_preview_check_and_export():
     assert "def make_scheduler(optimizer)" in lrbench.export(scheduler="wsd")
     with pytest.raises(ValueError, match="to must be one of torch"):
         lrbench.export(to="keras")
+
+
+def test_a_range_test_is_the_record_of_the_command(tmp_path, capsys):
+    small = {"model": {"hidden": [4]}, "tracking": "none", "results_dir": str(tmp_path)}
+    found = lrbench.range_test(min_lr=1e-3, max_lr=10, num_steps=12, seeds=1, **small)
+    words = [*override_words(small), "min_lr=1e-3", "max_lr=10", "num_steps=12", "seeds=1"]
+    assert main(["range-test", *words]) == 0
+    other = next(path for path in (tmp_path / "runs").iterdir() if path != found.record)
+    for name in ("range_test.csv", "suggestion.json"):
+        assert (other / "artifacts" / name).read_bytes() == (found.record / "artifacts" / name).read_bytes()
+    assert read_facts(other).params == read_facts(found.record).params
+    assert read_facts(other).fingerprint == read_facts(found.record).fingerprint
+    with pytest.raises(ValueError, match="num_steps must be at least 10, got 9"):
+        lrbench.range_test(num_steps=9)
+
+
+def test_import_and_sync_are_those_of_the_command(tmp_path, capsys):
+    rows = "run_id,workload,scheduler,seed,step,val/loss\na,w,cosine,0,0,2.0\na,w,cosine,0,5,1.0\n"
+    (tmp_path / "given.csv").write_text(rows)
+    out, folder = tmp_path / "out.csv", tmp_path / "results"
+    assert main(["import", "tidy", str(tmp_path / "given.csv"), f"out={out}"]) == 0
+    frame = lrbench.import_results("tidy", str(tmp_path / "given.csv"))
+    assert lrbench.read(out)["val/loss"].tolist() == frame["val/loss"].tolist() == [2.0, 1.0]
+    assert lrbench.record_results(frame, results_dir=folder).num_known == 0
+    assert main(["import", "tidy", str(tmp_path / "given.csv"), "to=mlflow", f"results_dir={folder}"]) == 0
+    assert "recorded before\t1" in capsys.readouterr().out  # the same record: nothing is written again
+    found = lrbench.sync(folder)
+    assert (found.sent, found.unsent, found.running) == ([], [], [])

@@ -15,13 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from lrbench.addresses import masked, sqlite_uri
-from lrbench.config.plan import absolute_folder
+from lrbench import api
+from lrbench.addresses import masked
 from lrbench.results.files import SUFFIXES, write_file
-from lrbench.results.formats import formats, read_format
+from lrbench.results.formats import formats
 from lrbench.results.schema import BY_NAME
 from lrbench.runs.errors import shown
-from lrbench.runs.imported import record_runs
 from lrbench.typos import did_you_mean
 
 _OPTIONS = ("out", "to", "results_dir", "tracking.uri", "tracking.experiment")
@@ -44,7 +43,7 @@ def main(arguments: list[str]) -> int:
     name, words = arguments[0], _sorted_out(arguments[1:])
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
-        frame = read_format(name, words.sources, columns=words.columns, constants=words.constants)
+        frame = api.import_results(name, words.sources, columns=words.columns, constants=words.constants)
     for warning in said:  # one line each, without a line of our source
         print(f"lrbench: {warning.message}", file=sys.stderr)
     _describe(frame)
@@ -98,12 +97,13 @@ def _describe(frame: pd.DataFrame) -> None:
 
 
 def _send(frame: pd.DataFrame, options: dict[str, str]) -> int:
-    results_dir = Path(absolute_folder("results_dir", options.get("results_dir", "results")))
-    uri = options.get("tracking.uri", sqlite_uri(results_dir / "mlflow.db"))
-    num_known, unsent = record_runs(
-        frame, results_dir=results_dir, tracking_uri=uri, experiment=options.get("tracking.experiment")
+    recorded = api.record_results(
+        frame,
+        results_dir=options.get("results_dir", "results"),
+        tracking_uri=options.get("tracking.uri"),
+        experiment=options.get("tracking.experiment"),
     )
-    print(f"recorded before\t{num_known}\nrecords\t{results_dir / 'runs'}\nmlflow\t{masked(uri)}")
-    for item in unsent:
+    print(f"recorded before\t{recorded.num_known}\nrecords\t{recorded.folder}\nmlflow\t{masked(recorded.tracking_uri)}")
+    for item in recorded.unsent:
         print(f"lrbench: not in MLflow yet: {item.record}: {item.reason}", file=sys.stderr)
-    return 3 if unsent else 0
+    return 3 if recorded.unsent else 0

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -23,9 +24,19 @@ _END_STATUSES = get_args(EndStatus)
 _METRICS = [c.name for c in COLUMNS if c.level == "evaluation" and c.dtype == "Float64" and c.name != "lr"]
 
 
+@dataclass(frozen=True)
+class RecordedResults:
+    """Where imported runs are: how many were there before, the records' folder, MLflow's address, what it lacks."""
+
+    num_known: int
+    folder: Path
+    tracking_uri: str
+    unsent: list[Unsent]
+
+
 def record_runs(
     frame: pd.DataFrame, *, results_dir: Path, tracking_uri: str, experiment: str | None
-) -> tuple[int, list[Unsent]]:
+) -> RecordedResults:
     """Write one record a run and send them; runs whose record is there already are not written again.
 
     Evaluations without `time/seconds` get NaN seconds, since a record must say something.
@@ -35,9 +46,6 @@ def record_runs(
         results_dir: gets `runs/` and the sender's log.
         tracking_uri: of MLflow.
         experiment: its name, None for each run's own or its workload.
-
-    Returns:
-        How many were recorded before, and what could not be sent.
 
     Raises:
         ValueError: the tracking store cannot be used.
@@ -72,7 +80,7 @@ def record_runs(
                 state = RunState(first["state"])
                 record.end(_end_status(first["status"], state), state)
         unsent = sender.close(patience=None)
-    return num_known, unsent
+    return RecordedResults(num_known, root, tracking_uri, unsent)
 
 
 def _evaluations(rows: pd.DataFrame, metrics: list[str]) -> Iterator[Evaluation]:

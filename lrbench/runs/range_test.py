@@ -7,7 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from lrbench.config.plan import flat_values
 from lrbench.data import Splits
 from lrbench.lr_range import RangeTest, SmoothedCurve, Suggestion, range_test, smoothed_curve, suggest
 from lrbench.runs.assemble import workload_of
+from lrbench.runs.destination import tracking_uri
 from lrbench.runs.environment import environment, resolve_device
 from lrbench.runs.loading import load_data
 from lrbench.runs.range_test_settings import RangeTestSettings
@@ -25,11 +26,53 @@ from lrbench.runs.record_of_run import facts_of_dataset, tags_of_workload
 from lrbench.runs.try_out import try_out
 from lrbench.spec import Evaluation, RunState
 from lrbench.tracking.record import Record
+from lrbench.tracking.send_state import Unsent
+from lrbench.tracking.sender import Sender
 from lrbench.trials import call_model
 
 _MOST_POINTS = 200  # of the curve that go to the tracker; the whole table is an artifact
 # Parts of the config that a range test replaces by its own.
 _NOT_USED = ("scheduler.", "warmup.", "budget.", "seed", "optimizer.lr", "optimizer.search.")
+
+
+@dataclass(frozen=True)
+class MeasuredRange:
+    """What a range test found.
+
+    Attributes:
+        record: directory of the record: table, picture, suggestion.
+        suggestion: `.low`, `.high`, `.suggested` (None where not found) and `.reasons`.
+        unsent: what MLflow did not get.
+    """
+
+    record: Path
+    suggestion: Suggestion
+    unsent: list[Unsent]
+
+    @property
+    def overrides(self) -> dict[str, list[str]]:
+        """Command-line words that hand the rates on, see `override_words`."""
+        return override_words(self.suggestion)
+
+
+def measure_range(plan: Plan, settings: RangeTestSettings) -> MeasuredRange:
+    """Run the range test of a plan whose destination and data are checked, and send the record.
+
+    Raises:
+        ValueError: what `check` and `run_range_test` refuse.
+    """
+    check(plan)
+    uri = tracking_uri(plan)
+    sender = Sender(Path(plan.values["results_dir"]) / "sender.log") if uri else None
+    if sender is not None:
+        sender.allow(uri)
+    try:
+        record, suggestion = run_range_test(
+            plan, settings, tracking_uri=uri, on_record=sender.follow if sender else lambda _: None
+        )
+    finally:
+        unsent = sender.close() if sender else []
+    return MeasuredRange(record, suggestion, unsent)
 
 
 def check(plan: Plan) -> None:
