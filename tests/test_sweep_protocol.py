@@ -113,6 +113,7 @@ def test_a_final_that_the_machine_lost_is_trained_by_the_next_call(sweep):
 
     with pytest.raises(ValueError, match="1 of 2 runs were lost to the machine"):
         sweep(fails)
+    assert sweep.said[0].startswith("tuning 1 study: ")
     assert [result.error for result in sweep(trained).finals] == [None, None]
 
 

@@ -146,13 +146,15 @@ def _tune(contestants: Sequence[Contestant], settings: Settings, world: Surround
         # and so rounds alike, does not depend on kills.
         batch = [(contestant, trial) for contestant in tuned for trial in contestant.source.batch(min(starts))]
         num_left = sum(not trial.state.is_finished() for _, trial in batch)
-        world.say(f"tuning {len(tuned)} studies: {done} of {total} trials done, {num_left} in hand")
+        studies = "1 study" if len(tuned) == 1 else f"{len(tuned)} studies"
+        world.say(f"tuning {studies}: {done} of {total} trials done, {num_left} in hand")
         train_trials(batch, settings, world.train)
 
 
 def _train_finals(contestants: Sequence[Contestant], num_seeds: int | Mapping[str, int], world: Surroundings) -> None:
     jobs = finals_of(contestants, num_seeds)
-    world.say(f"finals: {len(jobs)} runs of the best points on fresh seeds")
+    runs = "1 run of the best point" if len(jobs) == 1 else f"{len(jobs)} runs of the best points"
+    world.say(f"finals: {runs} on fresh seeds")
     results = world.train([job for _, job in jobs])
     check_machine(results)
     for contestant in contestants:
