@@ -141,6 +141,7 @@ def build_training(
         eval_batch_size=workload.eval_batch_size,
         stop_diverged=workload.stop_diverged,
         read_test=read_test,
+        averages=workload.options.averaging is not None,
     )
 
 

@@ -33,7 +33,16 @@ def test_jobs_that_differ_in_schedule_and_the_optimizers_numbers_are_together():
 
 
 @pytest.mark.parametrize(
-    "other", ["seed=1", "model.hidden=[16]", "dataset=mnist1d", "optimizer=adamw", "budget.epochs=3", "threads=2"]
+    "other",
+    [
+        "seed=1",
+        "training.average=tail",
+        "model.hidden=[16]",
+        "dataset=mnist1d",
+        "optimizer=adamw",
+        "budget.epochs=3",
+        "threads=2",
+    ],
 )
 def test_jobs_of_another_start_or_place_are_not(other):
     assert members(grouped(["scheduler=cosine"], ["scheduler=cosine", other])) == [(0,), (1,)]
@@ -141,3 +150,12 @@ def test_no_worker_waits_long_for_the_last(num_workers, job_seconds, scale, size
     slowest = scale * max(job_seconds)
     # Ten seconds by the speed of others are up to twenty, and a job is the least there is.
     assert max(free_at) - min(free_at) <= 20.0 + 2 * slowest
+
+
+def test_an_average_is_a_contestant_of_the_same_workload():
+    last, tail = plan("scheduler=constant"), plan("scheduler=constant", "training.average=tail")
+    assert (last.workload, last.run_name) == (tail.workload, "constant-s0")
+    assert tail.run_name == "constant+tail-s0"
+    assert last.fingerprint != tail.fingerprint
+    jobs = [["scheduler=wsd", "training.average=tail", f"budget.epochs={epochs}"] for epochs in (5, 20)]
+    assert all(group.function != "train_at_budgets" for group in grouped(*jobs))  # each has its own tail

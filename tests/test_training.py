@@ -1,5 +1,6 @@
 """The training loop and the sequential learner against plain PyTorch loops written by hand."""
 
+import copy
 import math
 from dataclasses import replace
 from functools import partial
@@ -12,11 +13,11 @@ from sklearn.metrics import accuracy_score, r2_score
 from torch import nn
 from torch.optim import lr_scheduler
 
-from lrbench import schedules
+from lrbench import optimizers, schedules
 from lrbench.data import Split, Splits
 from lrbench.schedules import Warmup
 from lrbench.spec import Budget, Task, derived_seed
-from lrbench.training import StepOptions, batch_order
+from lrbench.training import Averaging, NotStackableError, StepOptions, batch_order
 from lrbench.training.evaluation import EvaluationSums
 from lrbench.trials import Trial, Workload, build_model, build_training, run_training
 
@@ -397,3 +398,67 @@ def test_autocast_computes_in_bfloat16_and_stays_close():
         losses.append(curve(training)[-1].metrics["val/loss"])
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
+def averaged(kind, num_steps=6, total_steps=15, **changes):
+    options = StepOptions(averaging=Averaging(kind, num_steps, total_steps))
+    return make_workload(options=options, budget=Budget(total_steps, 6), eval_every=1 / 3, **changes)
+
+
+@pytest.mark.parametrize("kind", ["tail", "ema"])
+def test_an_average_of_the_weights_is_evaluated_with_batch_norm_statistics_of_its_own(kind):
+    workload = averaged(kind)
+    first, *_, last = curve(build_training(workload, [Trial("x", schedules.constant, sgd)], seed=SEED))
+    plain = replace(workload, options=StepOptions())
+    begun, *_, ended = curve(build_training(plain, [Trial("x", schedules.constant, sgd)], seed=SEED))
+    assert last.metrics["last/loss"] == ended.metrics["val/loss"]  # the training itself is the same
+    assert first.metrics["val/loss"] == begun.metrics["val/loss"]
+    model = build_model(plain, seed=SEED)
+    optimizer, train, weights = sgd(model.parameters()), workload.data.train, []
+    for order in batch_order(seed=SEED, num_train=100, batch_size=BATCH, begin=0, end=15):
+        optimizer.zero_grad()
+        F.cross_entropy(model(train.inputs[order]), train.targets[order]).backward()
+        optimizer.step()
+        weights.append([p.detach().clone() for p in model.parameters()])
+    shares = [1 / min(step, 6) for step in range(1, 16)] if kind == "ema" else [0.0] * 9 + [1 / n for n in range(1, 7)]
+    average = weights[0]
+    for newest, share in zip(weights, shares, strict=True):
+        average = [a + share * (w - a) for a, w in zip(average, newest, strict=True)]
+    if kind == "tail":
+        assert torch.allclose(average[0], torch.stack([w[0] for w in weights[-6:]]).mean(dim=0), atol=1e-6)
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), average, strict=True):
+            parameter.copy_(value)
+    orders = batch_order(seed=SEED, num_train=100, batch_size=BATCH, begin=0, end=50)
+    torch.optim.swa_utils.update_bn([train.inputs[order] for order in orders], model)
+    validation = workload.data.validation
+    expected = F.cross_entropy(model.eval()(validation.inputs), validation.targets).item()
+    assert last.metrics["val/loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("learner", ["sequential", "fused"])
+def test_an_average_resumes_bit_for_bit_alone_and_stacked(learner):
+    workload = averaged("tail", make_model=partial(nn.Linear, 10, 3))
+    trials = [Trial("x", schedules.constant, partial(torch.optim.SGD, lr=lr)) for lr in (0.1, 1.0)]
+    fresh = partial(build_training, workload, trials, seed=SEED, learner=learner)
+    whole = [p.evaluations for p in fresh() if p.evaluations]
+    broken = fresh()
+    for progress in broken:
+        if progress.step == 10 and not progress.evaluations:
+            break
+    resumed = fresh()
+    resumed.load_state_dict(copy.deepcopy(broken.state_dict()))
+    rest = [p.evaluations for p in resumed if p.evaluations]
+    for ours, theirs in zip(rest, whole[-len(rest) :], strict=True):
+        assert {k: e.metrics for k, e in ours.items()} == {k: e.metrics for k, e in theirs.items()}
+    alone = [p.evaluations for p in build_training(workload, trials, seed=SEED) if p.evaluations]
+    assert whole[-1][1].metrics == pytest.approx(alone[-1][1].metrics, rel=1e-5)
+    assert whole[-1][1].metrics["val/loss"] != whole[-1][1].metrics["last/loss"]
+
+
+def test_an_average_that_cannot_be_taken_is_refused_by_name():
+    with pytest.raises(NotStackableError, match="BatchNorm"):
+        build_training(averaged("ema"), [Trial("x", schedules.constant, sgd)] * 2, seed=SEED, learner="fused")
+    free = partial(optimizers.schedule_free_sgd, lr=0.1)
+    with pytest.raises(ValueError, match=r"training\.average must be none with .*averages itself"):
+        build_training(averaged("ema"), [Trial("x", schedules.constant, free)], seed=SEED)

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import lrbench
 from lrbench.config import Plan, make_plan
+from lrbench.config.schema import Config
 from lrbench.runs.compose import compose_plans, split_options
 from lrbench.tracking.send_state import load_state
 
@@ -47,7 +48,9 @@ def _plan(words: list[str]) -> tuple[Plan, str]:
     if len(runs) > 1 or rest:
         raise ValueError(f"lrbench export takes one run, or overrides, got {' '.join([*runs, *rest])}")
     record = _find_record(runs[0], Path(options.get("results_dir", "results")))
-    cfg = OmegaConf.load(record / "artifacts" / "config.yaml")
+    # The record of an older version has not all that a config has now.
+    defaults = OmegaConf.to_container(OmegaConf.structured(Config), enum_to_str=True)
+    cfg = OmegaConf.merge(defaults, OmegaConf.load(record / "artifacts" / "config.yaml"))
     assert isinstance(cfg, DictConfig)
     return make_plan(cfg), f"run {runs[0]}"
 

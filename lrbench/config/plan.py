@@ -66,7 +66,12 @@ class Plan:
     @property
     def run_name(self) -> str:
         """Readable name of the run, e.g. cosine-s0."""
-        return f"{self.values['scheduler']['name']}-s{self.values['seed']}"
+        return f"{self.contestant}-s{self.values['seed']}"
+
+    @property
+    def contestant(self) -> str:
+        """The schedule's name, and with it the average that is evaluated: `constant+tail` competes with `cosine`."""
+        return contestant_name(self.values)
 
     @property
     def endpoint(self) -> str:
@@ -157,6 +162,12 @@ def plan_of(values: dict[str, Any]) -> Plan:
         fingerprint=_digest(shaping_values(values)),
         workload=_workload_name(values, budget),
     )
+
+
+def contestant_name(values: Mapping[str, Any]) -> str:
+    """Name what is compared; see `Plan.contestant`."""
+    average = values["training"]["average"]
+    return str(values["scheduler"]["name"]) + ("" if average == "none" else f"+{average}")
 
 
 def bind_model(values: Mapping[str, Any]) -> Callable[..., Any]:
@@ -272,7 +283,8 @@ def _workload_name(values: Mapping[str, Any], budget: Budget) -> str:
         del shared[key]
     # What a study searches differs between its trials, and they belong to one workload. Whether the test split is read
     # changes no weight.
-    for path in ("optimizer.lr", "training.read_test", *values["study"]["searched"]):
+    of_contestant = ("training.average", "training.average_fraction")
+    for path in ("optimizer.lr", "training.read_test", *of_contestant, *values["study"]["searched"]):
         group, _, key = path.partition(".")
         if group in shared:
             shared[group] = {k: v for k, v in shared[group].items() if k != key}

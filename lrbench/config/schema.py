@@ -42,6 +42,14 @@ class Learner(Enum):
     fused = "fused"
 
 
+class Average(Enum):
+    """Which average of the weights is evaluated; see lrbench.training.averaging."""
+
+    none = "none"
+    tail = "tail"
+    ema = "ema"
+
+
 @dataclass
 class TrainingConfig:
     """How updates and evaluations are made."""
@@ -55,6 +63,8 @@ class TrainingConfig:
     autocast: bool = False
     compile: bool = False
     channels_last: bool = False
+    average: Average = Average.none
+    average_fraction: float = 0.2
     stop_diverged: bool = True
     read_test: bool = True
     checkpoint_seconds: float = 30.0
@@ -114,6 +124,7 @@ RULES: dict[str, Any] = {
     "training.eval_batch_size": Count,
     "training.label_smoothing": Probability,
     "training.grad_clip": Positive | None,
+    "training.average_fraction": Fraction,
     "training.checkpoint_seconds": NonNegative,
     "optimizer.decay_norm_and_bias": bool,
 }

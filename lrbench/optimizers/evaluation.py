@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def evaluation_weights(
-    model: nn.Module, optimizer: Optimizer, calibration: Callable[[], Iterable[Tensor]]
+    model: nn.Module,
+    optimizer: Optimizer,
+    calibration: Callable[[], Iterable[Tensor]],
+    average: Sequence[Tensor] | None = None,
 ) -> Iterator[None]:
     """Put the weights to evaluate into the model, and back the training's on leaving, bit for bit.
 
-    Optimizers without `train()` and `eval()` of their own are evaluated where they train: nothing happens.
-    The others (schedule-free) are switched to their averaged weights. BatchNorm statistics were gathered at
+    Without an average, optimizers without `train()` and `eval()` of their own are evaluated where they train: nothing
+    happens. The others (schedule-free) are switched to their averaged weights. BatchNorm statistics were gathered at
     the training weights and do not fit these, so they are recomputed from the calibration inputs, as the
     README of schedulefree says.
 
@@ -28,29 +31,58 @@ def evaluation_weights(
         optimizer: over the model's parameters; in training mode on leaving, with unchanged state.
         calibration: gives batches of training inputs on the model's device, at least one, each (batch,
             *input_shape); called only if needed. The random stream is not used unless it does.
+        average: what to evaluate, a tensor for each parameter of the model; not with optimizers that average.
     """
-    if not (hasattr(optimizer, "train") and hasattr(optimizer, "eval")):
+    own = optimizer if averages_itself(optimizer) else None
+    if own is None and average is None:
         yield
         return
     import torch
 
-    optimizer.train()  # so that what is saved are training weights, whatever came before
-    trained = [*(p for group in optimizer.param_groups for p in group["params"]), *model.buffers()]
+    if own is not None:
+        own.train()  # so that what is saved are training weights, whatever came before
+    trained = [*model.parameters(), *model.buffers()]
     # The optimizer could go back by itself, but only up to rounding: evaluating would change the training.
     saved = [tensor.detach().clone() for tensor in trained]
     with _modes_restored(model):
         try:
-            optimizer.eval()
+            if average is None:
+                assert own is not None
+                own.eval()
+            else:
+                with torch.no_grad():
+                    for parameter, value in zip(model.parameters(), average, strict=True):
+                        parameter.copy_(value)
             # Before the first update the average is the training weights, and the statistics fit. Left alone,
             # step 0 is the same evaluation for every optimizer.
-            if any(optimizer.state.values()):
+            if average is not None or any(optimizer.state.values()):
                 _recompute_batch_norm(model, calibration)
             yield
         finally:
-            optimizer.train()
+            if own is not None:
+                own.train()
             with torch.no_grad():
                 for tensor, value in zip(trained, saved, strict=True):
                     tensor.copy_(value)
+
+
+class _Averaging(Protocol):
+    """An optimizer that trains at other weights than it is evaluated at."""
+
+    def train(self) -> None: ...
+    def eval(self) -> None: ...
+
+
+def averages_itself(optimizer: object) -> TypeGuard[_Averaging]:
+    """Whether it trains at other weights than it is evaluated at."""
+    return hasattr(optimizer, "train") and hasattr(optimizer, "eval")
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether there are statistics that belong to the weights at which they were gathered."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return any(isinstance(m, _BatchNorm) and m.running_mean is not None for m in model.modules())
 
 
 def _recompute_batch_norm(model: nn.Module, calibration: Callable[[], Iterable[Tensor]]) -> None:

@@ -4,7 +4,8 @@ import torch
 
 from lrbench.config import Plan
 from lrbench.data import Splits
-from lrbench.training import StepOptions
+from lrbench.spec import steps_of
+from lrbench.training import Averaging, StepOptions
 from lrbench.trials import Trial, Workload
 
 
@@ -34,7 +35,15 @@ def workload_of(plan: Plan, data: Splits, device: torch.device) -> Workload:
         eval_batch_size=training["eval_batch_size"],
         device=device,
         decay_norm_and_bias=plan.values["optimizer"]["decay_norm_and_bias"],
-        options=StepOptions(**{name: training[name] for name in options}),
+        options=StepOptions(**{name: training[name] for name in options}, averaging=_averaging(plan)),
         stop_diverged=training["stop_diverged"],
         stack_bytes=round(training["stack_gib"] * 2**30),
     )
+
+
+def _averaging(plan: Plan) -> Averaging | None:
+    training, total_steps = plan.values["training"], plan.budget.total_steps
+    if training["average"] == "none":
+        return None
+    num_steps = steps_of(training["average_fraction"], total_steps, at_least=1)
+    return Averaging(training["average"], num_steps, total_steps)

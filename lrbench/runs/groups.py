@@ -150,7 +150,8 @@ def shared_steps(one: Plan, other: Plan) -> int:
 
 
 def _factors(plan: Plan) -> np.ndarray | None:
-    if plan.warmup is not None or plan.values["study"]["prune_steps"]:
+    is_averaged = plan.values["training"]["average"] != "none"  # over another part of each budget
+    if plan.warmup is not None or plan.values["study"]["prune_steps"] or is_averaged:
         return None
     if next(iter(inspect.signature(plan.schedule).parameters), None) != "step":
         return None

@@ -8,7 +8,7 @@ from lrbench.config.plan import flat_values
 
 def labels_of(plans: Sequence[Plan]) -> list[str]:
     """Name each plan by its schedule, and by the values in which it differs from others of the same schedule."""
-    names = [str(plan.values["scheduler"]["name"]) for plan in plans]
+    names = [plan.contestant for plan in plans]
     flat = [{k: v for k, v in flat_values(plan.values).items() if k != "hydra"} for plan in plans]
     labels = []
     for name, values in zip(names, flat, strict=True):

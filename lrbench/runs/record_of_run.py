@@ -70,7 +70,8 @@ def open_record(
     origin = {"code": imported_code_digest(values), "data": data.digest[:16], **manner.tags}
     if (interrupted := _interrupted(root, plan, origin, say)) is not None:
         return interrupted
-    names = {group: values[group]["name"] for group in ("scheduler", "warmup", "model", "dataset")}
+    names = {group: values[group]["name"] for group in ("warmup", "model", "dataset")}
+    names["scheduler"] = plan.contestant
     tags = {
         **tags_of_workload(plan, facts),
         "scheduler": names["scheduler"],

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lrbench.config import Plan
-from lrbench.config.plan import flat_values, plan_of, shaping_values
+from lrbench.config.plan import contestant_name, flat_values, plan_of, shaping_values
 from lrbench.runs.code import code_facts
 from lrbench.runs.jobs import Job, Values, changed
 from lrbench.runs.launch import dataset_key
@@ -213,4 +213,4 @@ def _scaled_budget(values: Values, fraction: float) -> dict[str, Any]:
 
 def _schedule_name(values: Values) -> str:
     warmup = values["warmup"]["name"]
-    return str(values["scheduler"]["name"]) + ("" if warmup == "none" else f"+{warmup}")
+    return contestant_name(values) + ("" if warmup == "none" else f"+{warmup}")

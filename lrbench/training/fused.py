@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lrbench.optimizers.evaluation import has_batch_norm
 from lrbench.spec import Task
 from lrbench.training.evaluation import EvaluationSums, as_metrics
 from lrbench.training.fused_step import Step, make_step, summed_losses
@@ -25,7 +26,7 @@ from lrbench.training.random_states import generator_states, load_generator_stat
 from lrbench.training.recorded_step import RecordedStep, recorder_of
 from lrbench.training.stack import Stack, make_stack
 from lrbench.training.stacked_updates import SGDUpdate, Update, make_updates, merged, own_momentum
-from lrbench.training.stacking import stacked_forward
+from lrbench.training.stacking import NotStackableError, stacked_forward
 
 T = TypeVar("T")
 
@@ -68,6 +69,8 @@ class FusedLearner:
         self._batch_size = len(example)
         self._names = {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
         self._updates = [make_updates(optimizer, self._names) for optimizer in optimizers]
+        if options.averaging is not None and has_batch_norm(model):
+            raise NotStackableError("BatchNorm's statistics at averaged weights are gathered trial by trial")
         self._forward = stacked_forward(model, self._arrange(example))
         self._steps: dict[tuple[Update, ...], Step] = {}
         self._recorder = recorder_of(device)
@@ -79,7 +82,12 @@ class FusedLearner:
         for k, updates in enumerate(self._updates):
             alike.setdefault(updates, []).append(k)
         return [
-            make_stack(self._model, trials[first : first + self._max_stack], merged([self._updates[k] for k in trials]))
+            make_stack(
+                self._model,
+                trials[first : first + self._max_stack],
+                merged([self._updates[k] for k in trials]),
+                averaged=self._options.averaging is not None,
+            )
             for trials in alike.values()
             for first in range(0, len(trials), self._max_stack)
         ]
@@ -100,6 +108,7 @@ class FusedLearner:
         ]
         for stack in self._stacks:
             stack.done = stack.done + len(losses)
+            stack.steps_taken += len(losses)
         order = [k for stack in self._stacks for k in stack.trials]
         rows = torch.tensor([order.index(k) for k in trials]).to(self._device, non_blocking=True)
         return torch.stack(losses, dim=1).index_select(0, rows).float()
@@ -114,7 +123,12 @@ class FusedLearner:
             if not is_first:
                 rewind()
             is_first = False
-            return self._take_step(stack, inputs, targets, stack.coefficients[index])
+            losses = self._take_step(stack, inputs, targets, stack.coefficients[index])
+            averaging = self._options.averaging
+            if averaging is not None and (share := averaging.share(stack.steps_taken + index + 1)):
+                weights = [parameter.detach() for parameter in stack.parameters.values()]
+                torch._foreach_lerp_(list(stack.averages.values()), weights, share)
+            return losses
 
         return torch.cat(self._with_every_stack(take_step))
 
@@ -180,24 +194,29 @@ class FusedLearner:
         # Doubles as far as they go; accelerators compute in floats, and some have nothing else.
         stack.coefficients = table if self._device.type == "cpu" else table.float().to(self._device, non_blocking=True)
 
-    def evaluate(self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]) -> dict[int, Metrics]:
+    def evaluate(
+        self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int], *, last: bool = False
+    ) -> dict[int, Metrics]:
         """See Learner.evaluate."""
         self._select(trials)
-        found = self._with_every_stack(lambda stack: self._evaluate_stack(stack, batches()))
+        found = self._with_every_stack(lambda stack: self._evaluate_stack(stack, batches(), last))
         means = torch.cat(found, dim=1).T.tolist()  # the only wait for the device
         order = [k for stack in self._stacks for k in stack.trials]
         metrics = {k: as_metrics(self._task, of_trial) for k, of_trial in zip(order, means, strict=True)}
         return {k: metrics[k] for k in trials}
 
-    def _evaluate_stack(self, stack: Stack, batches: Iterable[Batch]) -> Tensor:
+    def _evaluate_stack(self, stack: Stack, batches: Iterable[Batch], last: bool) -> Tensor:
         """The metrics of the task, shape (num_metrics, num_trials), float64."""
+        averaging = self._options.averaging
+        is_averaged = not last and averaging is not None and averaging.share(stack.steps_taken) > 0
+        parameters = stack.averages if is_averaged else stack.parameters
         sums = EvaluationSums(self._task, num_trials=len(stack.trials), device=self._device)
         with torch.inference_mode(), self._autocast():
             for inputs, targets in batches:
                 # So evaluations take no more memory than one trial's, or than a training step.
                 size = max(self._batch_size, math.ceil(len(targets) / len(stack.trials)))
                 for part, part_targets in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
-                    outputs, _ = self._forward(stack.parameters, stack.buffers, self._arrange(part), False)
+                    outputs, _ = self._forward(parameters, stack.buffers, self._arrange(part), False)
                     outputs = outputs.float()
                     sums.add(summed_losses(self._task, outputs, part_targets), outputs, part_targets)
         return sums.means()
@@ -233,15 +252,18 @@ class FusedLearner:
         places = {
             k: (stack, row) for stack in [*self._stacks, *self._ended.values()] for row, k in enumerate(stack.trials)
         }
-        models, states = [], []
+        models, states, averages = [], [], []
         for k, optimizer in enumerate(self._optimizers):
             stack, row = places[k]
             tensors = stack.parameters | stack.buffers
             models.append({name: tensors[own].detach()[row].clone() for name, own in self._saved_names().items()})
             states.append({**optimizer.state_dict(), "state": stack.optimizer_row(row)})
+            averages.append([average[row].clone() for average in stack.averages.values()])
         return {
             "models": models,
             "optimizers": states,
+            "steps_taken": [places[k][0].steps_taken for k in range(self.num_trials)],
+            "averages": averages if self._options.averaging else [],
             **generator_states(self._device),
         }
 
@@ -254,9 +276,14 @@ class FusedLearner:
         self._stacks, self._ended = self._new_stacks(), {}
         with torch.no_grad():
             for stack in self._stacks:
+                # Of a stack's trials those that have ended took fewer, and take no more.
+                stack.steps_taken = max(state["steps_taken"][k] for k in stack.trials)
                 tensors = stack.parameters | stack.buffers
                 for row, k in enumerate(stack.trials):
                     for name, own in self._saved_names().items():
                         tensors[own][row] = state["models"][k][name]
                     stack.load_optimizer_row(row, state["optimizers"][k]["state"])
+                    saved = state["averages"][k] if stack.averages else []
+                    for average, value in zip(stack.averages.values(), saved, strict=True):
+                        average[row] = value
         load_generator_states(state, self._device)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lrbench.optimizers import evaluation_weights
+from lrbench.optimizers.evaluation import averages_itself, evaluation_weights
 from lrbench.spec import Task
+from lrbench.training.averaging import Averaging
 from lrbench.training.evaluation import EvaluationSums, as_metrics
 from lrbench.training.random_states import (
     generator_states,
@@ -55,10 +56,13 @@ class Learner(Protocol):
             Training losses, shape (len(trials), n), float32, on the learner's device, not synchronised.
         """
 
-    def evaluate(self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]) -> dict[int, Metrics]:
+    def evaluate(
+        self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int], *, last: bool = False
+    ) -> dict[int, Metrics]:
         """Return the metrics of the task (`Task.metrics`) of each given trial over all examples of the batches.
 
         Where an example has a class for each token, the means are over tokens. A loss that is not finite makes all NaN.
+        `last` evaluates the last weights where `StepOptions.averaging` would have others evaluated.
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -78,6 +82,7 @@ class StepOptions:
         autocast: run forward passes in bfloat16 where torch considers it safe.
         compile: compile the forward pass with torch.compile.
         channels_last: keep image tensors in channels-last memory order.
+        averaging: evaluate an average of the weights; None evaluates the last ones.
     """
 
     label_smoothing: float = 0.0
@@ -85,6 +90,7 @@ class StepOptions:
     autocast: bool = False
     compile: bool = False
     channels_last: bool = False
+    averaging: Averaging | None = None
 
 
 class SequentialLearner:
@@ -124,6 +130,11 @@ class SequentialLearner:
             torch.compile(m) if options.compile else m for m in self._models
         ]
         self._loss = _training_loss(task, options.label_smoothing)
+        self._steps_taken = [0] * self.num_trials
+        self._averages: list[list[Tensor]] = []
+        if options.averaging is not None:
+            refuse_own_average(self._optimizers)
+            self._averages = [[p.detach().clone() for p in m.parameters()] for m in self._models]
 
     @property
     def models(self) -> list[nn.Module]:
@@ -163,8 +174,9 @@ class SequentialLearner:
         """Bind one trial's update: what a hand-written loop does, and nothing else."""
         forward, optimizer, loss_of = self._forward[k], self._optimizers[k], self._loss
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        weights = [p.detach() for p in self._models[k].parameters()]
         groups = [(group, float(group.get("lr_scale", 1.0))) for group in optimizer.param_groups]
-        grad_clip, autocast = self._options.grad_clip, self._autocast
+        grad_clip, autocast, averaging = self._options.grad_clip, self._autocast, self._options.averaging
 
         def step(index: int, inputs: Tensor, targets: Tensor) -> Tensor:
             for group, scale in groups:
@@ -178,17 +190,27 @@ class SequentialLearner:
             if grad_clip is not None:
                 nn.utils.clip_grad_norm_(parameters, grad_clip)
             optimizer.step()
+            self._steps_taken[k] += 1
+            if averaging is not None and (share := averaging.share(self._steps_taken[k])):
+                torch._foreach_lerp_(self._averages[k], weights, share)
             return loss.detach()
 
         return step
 
-    def evaluate(self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int]) -> dict[int, Metrics]:
+    def evaluate(
+        self, batches: Callable[[], Iterable[Batch]], trials: Sequence[int], *, last: bool = False
+    ) -> dict[int, Metrics]:
         """See Learner.evaluate."""
-        return {k: self._evaluate_one(k, batches()) for k in trials}
+        return {k: self._evaluate_one(k, batches(), None if last else self._average(k)) for k in trials}
 
-    def _evaluate_one(self, k: int, batches: Iterable[Batch]) -> Metrics:
+    def _average(self, k: int) -> list[Tensor] | None:
+        """The average of a trial's weights; None where there is none yet, or none is asked for."""
+        averaging = self._options.averaging
+        return self._averages[k] if averaging and averaging.share(self._steps_taken[k]) else None
+
+    def _evaluate_one(self, k: int, batches: Iterable[Batch], average: list[Tensor] | None) -> Metrics:
         model, forward = self._models[k], self._forward[k]
-        with evaluation_weights(model, self._optimizers[k], self._calibration):
+        with evaluation_weights(model, self._optimizers[k], self._calibration, average):
             model.eval()
             sums = EvaluationSums(self._task, num_trials=1, device=self._device)
             with torch.inference_mode(), self._autocast():
@@ -213,6 +235,8 @@ class SequentialLearner:
         return {
             "models": [m.state_dict() for m in self._models],
             "optimizers": [o.state_dict() for o in self._optimizers],
+            "steps_taken": list(self._steps_taken),
+            "averages": self._averages,
             **generator_states(self._device),
         }
 
@@ -222,7 +246,22 @@ class SequentialLearner:
             model.load_state_dict(saved)
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        self._steps_taken = list(state["steps_taken"])
+        for averages, saved in zip(self._averages, state["averages"], strict=True):
+            for average, value in zip(averages, saved, strict=True):
+                average.copy_(value)
         load_generator_states(state, self._device)
+
+
+def refuse_own_average(optimizers: Iterable[Optimizer]) -> None:
+    """Refuse to average what an optimizer averages.
+
+    Raises:
+        ValueError: there is such an optimizer.
+    """
+    for optimizer in optimizers:
+        if averages_itself(optimizer):
+            raise ValueError(f"training.average must be none with {type(optimizer).__name__}, which averages itself")
 
 
 def _nothing() -> None:

@@ -65,6 +65,7 @@ class Training:
         eval_batch_size: int,
         stop_diverged: bool = True,
         read_test: bool = True,
+        averages: bool = False,
     ) -> None:
         """Prepare a training.
 
@@ -79,6 +80,7 @@ class Training:
             eval_batch_size: examples a forward pass in evaluations.
             stop_diverged: end a trial at its first training or validation loss that is not finite.
             read_test: evaluate the test split, once, after the last step.
+            averages: the learner evaluates averages of the weights; `last/...` are the last weights' on validation.
         """
         self.learner = learner
         self.rates = list(rates)
@@ -90,6 +92,7 @@ class Training:
         self._eval_batch_size = eval_batch_size
         self.stop_diverged = stop_diverged
         self._read_test = read_test
+        self._averages = averages
         self.total_steps = self.evaluate_at[-1]
         self.step = 0
         self.seconds = 0.0
@@ -186,7 +189,7 @@ class Training:
         return stopped
 
     def _diverged(self, k: int, step: int) -> Evaluation:
-        splits = ("val", "test") if self._read_test else ("val",)
+        splits = ["val", *(["test"] if self._read_test else []), *(["last"] if self._averages else [])]
         names = ["train/loss", *(f"{split}/{name}" for split in splits for name in self._task.metrics)]
         return Evaluation(step, self.seconds, dict.fromkeys(names, math.nan), self._rate_points(k, step))
 
@@ -198,12 +201,19 @@ class Training:
         test = (
             self.learner.evaluate(self._eval_batches(self._data.test), self.live) if is_last and self._read_test else {}
         )
+        last = (
+            self.learner.evaluate(self._eval_batches(self._data.validation), self.live, last=True)
+            if self._averages
+            else {}
+        )
         evaluations: dict[int, Evaluation] = {}
         failures: dict[int, ScheduleError] = {}
         for k in list(self.live):
             metrics = {"train/loss": train[k], **self._named("val", validation[k])}
             if k in test:
                 metrics |= self._named("test", test[k])
+            if k in last:
+                metrics |= self._named("last", last[k])
             evaluations[k] = Evaluation(self.step, self.seconds, metrics, self._rate_points(k, self.step))
             if self.stop_diverged and not math.isfinite(metrics["val/loss"]):
                 evaluations[k] = self._diverged(k, self.step)

@@ -26,6 +26,8 @@ class Stack:
         buffers: by name, (num_trials, *shape).
         state: of the optimizer, by torch's name for it and parameter name, (num_trials, *shape).
         done: shape (num_trials,), steps taken.
+        averages: of the weights, by name, like parameters; empty where none are asked for.
+        steps_taken: by the trials that are still training; also by optimizers that keep no state.
         coefficients: of the next updates, (num_steps, num_coefficients, num_trials).
         recorded: its step, where steps are recorded and one was taken; bound to these very tensors.
     """
@@ -36,6 +38,8 @@ class Stack:
     buffers: Named
     state: dict[str, Named]
     done: NDArray[np.int64]
+    averages: Named = field(default_factory=dict)
+    steps_taken: int = 0
     coefficients: Tensor = field(default_factory=lambda: torch.empty(0, 0, 0))
     recorded: RecordedStep | None = None
 
@@ -70,6 +74,8 @@ class Stack:
             buffers=part(self.buffers),
             state={slot: part(tensors) for slot, tensors in self.state.items()},
             done=self.done[list(rows)],
+            averages=part(self.averages),
+            steps_taken=self.steps_taken,
         )
 
     def add_momentum(self, index: int) -> None:
@@ -109,8 +115,10 @@ class Stack:
                 index += 1
 
 
-def make_stack(model: nn.Module, trials: Sequence[int], updates: tuple[Update, ...]) -> Stack:
-    """Repeat a module once a trial, before its first step."""
+def make_stack(
+    model: nn.Module, trials: Sequence[int], updates: tuple[Update, ...], *, averaged: bool = False
+) -> Stack:
+    """Repeat a module once a trial, before its first step; with averages of the weights where they are asked for."""
 
     def repeated(tensor: Tensor) -> Tensor:
         # Contiguous: rows are reshaped without a copy.
@@ -125,6 +133,7 @@ def make_stack(model: nn.Module, trials: Sequence[int], updates: tuple[Update, .
         buffers={name: repeated(buffer) for name, buffer in model.named_buffers()},
         state=_with_state({}, updates, parameters),
         done=np.zeros(len(trials), dtype=np.int64),
+        averages={name: p.detach().clone() for name, p in parameters.items()} if averaged else {},
     )
 
 
