@@ -462,3 +462,16 @@ def test_an_average_that_cannot_be_taken_is_refused_by_name():
     free = partial(optimizers.schedule_free_sgd, lr=0.1)
     with pytest.raises(ValueError, match=r"training\.average must be none with .*averages itself"):
         build_training(averaged("ema"), [Trial("x", schedules.constant, free)], seed=SEED)
+
+
+def test_parts_of_a_batch_are_accumulated_to_the_update_of_the_whole():
+    linear = partial(make_workload, make_model=partial(nn.Linear, 10, 3), budget=Budget(8, 6), eval_every=0.5)
+    trials = [Trial("x", schedules.linear, sgd)]
+    whole, parts = (
+        [e.metrics for e in curve(build_training(linear(options=options), trials, seed=SEED))]
+        for options in (StepOptions(grad_clip=0.5), StepOptions(grad_clip=0.5, accumulation=4))
+    )
+    for ours, theirs in zip(parts, whole, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    with pytest.raises(NotStackableError, match="accumulation"):
+        build_training(linear(options=StepOptions(accumulation=4)), trials, seed=SEED, learner="fused")

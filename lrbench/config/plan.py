@@ -134,6 +134,9 @@ def plan_of(values: dict[str, Any]) -> Plan:
     )
     schedule = bind_schedule(values["scheduler"], trusted)
     dataset = _dataset(json.dumps(values["dataset"]), tuple(trusted))
+    batch_size, num_parts = values["training"]["batch_size"], values["training"]["accumulation"]
+    if batch_size % num_parts:
+        raise ValueError(f"training.accumulation must divide training.batch_size={batch_size}, got {num_parts}")
     task = dataset.task if values["task"] is None else Task(values["task"])
     values = {**values, "task": str(task), "endpoint": _endpoint(values["endpoint"], task)}
     budget = resolve_budget(

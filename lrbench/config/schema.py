@@ -63,6 +63,7 @@ class TrainingConfig:
     autocast: bool = False
     compile: bool = False
     channels_last: bool = False
+    accumulation: int = 1
     average: Average = Average.none
     average_fraction: float = 0.2
     stop_diverged: bool = True
@@ -124,6 +125,7 @@ RULES: dict[str, Any] = {
     "training.eval_batch_size": Count,
     "training.label_smoothing": Probability,
     "training.grad_clip": Positive | None,
+    "training.accumulation": Count,
     "training.average_fraction": Fraction,
     "training.checkpoint_seconds": NonNegative,
     "optimizer.decay_norm_and_bias": bool,

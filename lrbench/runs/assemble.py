@@ -22,7 +22,7 @@ def trial_of(plan: Plan) -> Trial:
 def workload_of(plan: Plan, data: Splits, device: torch.device) -> Workload:
     """Build what every trial of a plan's comparison shares."""
     training = plan.values["training"]
-    options = ("label_smoothing", "grad_clip", "autocast", "compile", "channels_last")
+    options = ("label_smoothing", "grad_clip", "autocast", "compile", "channels_last", "accumulation")
     return Workload(
         data=data,
         task=plan.task,

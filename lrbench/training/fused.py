@@ -69,6 +69,8 @@ class FusedLearner:
         self._batch_size = len(example)
         self._names = {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
         self._updates = [make_updates(optimizer, self._names) for optimizer in optimizers]
+        if options.accumulation > 1:
+            raise NotStackableError("training.accumulation splits the batches of one trial at a time")
         if options.averaging is not None and has_batch_norm(model):
             raise NotStackableError("BatchNorm's statistics at averaged weights are gathered trial by trial")
         self._forward = stacked_forward(model, self._arrange(example))

@@ -82,6 +82,7 @@ class StepOptions:
         autocast: run forward passes in bfloat16 where torch considers it safe.
         compile: compile the forward pass with torch.compile.
         channels_last: keep image tensors in channels-last memory order.
+        accumulation: parts into which each batch is split, whose gradients are summed before the one update.
         averaging: evaluate an average of the weights; None evaluates the last ones.
     """
 
@@ -90,6 +91,7 @@ class StepOptions:
     autocast: bool = False
     compile: bool = False
     channels_last: bool = False
+    accumulation: int = 1
     averaging: Averaging | None = None
 
 
@@ -174,9 +176,15 @@ class SequentialLearner:
         """Bind one trial's update: what a hand-written loop does, and nothing else."""
         forward, optimizer, loss_of = self._forward[k], self._optimizers[k], self._loss
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        num_parts = self._options.accumulation
         weights = [p.detach() for p in self._models[k].parameters()]
         groups = [(group, float(group.get("lr_scale", 1.0))) for group in optimizer.param_groups]
         grad_clip, autocast, averaging = self._options.grad_clip, self._autocast, self._options.averaging
+
+        def parts_of(inputs: Tensor, targets: Tensor) -> Iterable[Batch]:
+            if num_parts == 1:
+                return ((inputs, targets),)
+            return zip(inputs.chunk(num_parts), targets.chunk(num_parts), strict=True)
 
         def step(index: int, inputs: Tensor, targets: Tensor) -> Tensor:
             for group, scale in groups:
@@ -184,16 +192,20 @@ class SequentialLearner:
                 if momentum is not None:
                     _set_momentum(group, momentum[index])
             optimizer.zero_grad()
-            with autocast():
-                loss = loss_of(forward(inputs), targets)
-            loss.backward()  # type: ignore[no-untyped-call]
+            losses = []
+            for part, part_targets in parts_of(inputs, targets):
+                with autocast():
+                    loss = loss_of(forward(part), part_targets)
+                    loss = loss if num_parts == 1 else loss / num_parts
+                loss.backward()  # type: ignore[no-untyped-call]
+                losses.append(loss.detach())
             if grad_clip is not None:
                 nn.utils.clip_grad_norm_(parameters, grad_clip)
             optimizer.step()
             self._steps_taken[k] += 1
             if averaging is not None and (share := averaging.share(self._steps_taken[k])):
                 torch._foreach_lerp_(self._averages[k], weights, share)
-            return loss.detach()
+            return losses[0] if num_parts == 1 else torch.stack(losses).sum()
 
         return step
 
