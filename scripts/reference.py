@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from lrbench.cli import COMMANDS
+from lrbench.cli import COMMANDS, module_of
 from lrbench.cli.help import page as help_page
 from lrbench.config import CONFIG_DIR
 
@@ -53,9 +53,8 @@ def commands() -> str:
     """What `lrbench --help` and every `lrbench COMMAND --help` say."""
     lines = ["# Commands", "", "`lrbench --help`:", "", "```text", help_page(COMMANDS, width=100).rstrip(), "```"]
     for name, purpose in COMMANDS.items():
-        module = {"import": "import_results"}.get(name, name.replace("-", "_"))
         lines += ["", f"## {name}", "", escape(purpose.capitalize()) + "."]
-        lines += ["", "```text", docstring(ast.parse((PACKAGE / "cli" / f"{module}.py").read_text())), "```"]
+        lines += ["", "```text", docstring(ast.parse((PACKAGE / "cli" / f"{module_of(name)}.py").read_text())), "```"]
     return "\n".join(lines) + "\n"
 
 

@@ -41,6 +41,11 @@ COMMANDS = {
 _MODULES = {"import": "import_results", "list": "list_entries"}
 
 
+def module_of(command: str) -> str:
+    """Name of the module of this package that is a command."""
+    return _MODULES.get(command, command.replace("-", "_"))
+
+
 class _Terminated(BaseException):
     """SIGTERM or SIGHUP came, outside of a training, which ends itself."""
 
@@ -158,7 +163,7 @@ def _run(name: str, words: list[str]) -> int:
 
         complete(words, commands=COMMANDS)
     else:
-        module = importlib.import_module(f"lrbench.cli.{_MODULES.get(name, name.replace('-', '_'))}")
+        module = importlib.import_module(f"lrbench.cli.{module_of(name)}")
         if not wants_help or name == "import":  # whose help lists the formats it finds
             command: Callable[[list[str]], int] = module.main
             return command(words)
