@@ -146,6 +146,10 @@ def test_the_fingerprint_knows_what_shapes_a_curve_and_nothing_else():
         "threads=2",
         "training.checkpoint_seconds=1",
         "cache_dir=x",
+        "task=classification",
+        "endpoint=val/accuracy",
+        "training.accumulation=1",
+        "training.average_fraction=0.1",
     ):
         assert fingerprint(same) == base, same
     for other in (
@@ -155,6 +159,9 @@ def test_the_fingerprint_knows_what_shapes_a_curve_and_nothing_else():
         "training.batch_size=32",
         "budget.epochs=3",
         "warmup=linear",
+        "endpoint=val/loss",
+        "training.accumulation=2",
+        "training.average=tail",
     ):
         assert fingerprint(other) != base, other
 

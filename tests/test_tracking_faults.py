@@ -212,7 +212,7 @@ def test_a_sender_that_was_killed_while_it_made_the_database_is_made_up_for(tmp_
         second.end("FINISHED", RunState.OK)
     queue = SendQueue()
     queue.follow(second.path)
-    await_that(lambda: queue.visit_all(hurry=True) or not queue.followed, "the sending of both")
+    await_that(lambda: queue.visit_all(also_young=True) or not queue.followed, "the sending of both")
     assert stored(tmp_path / "mlflow.db") == (expected_points([0]), [("first", "FINISHED"), ("second", "FINISHED")])
     assert [path.read_text() for path in tmp_path.glob("mlartifacts/**/config.yaml")] == ["a: 1"]
     assert not list(tmp_path.glob("mlflow.db.tmp-*"))

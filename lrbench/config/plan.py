@@ -277,6 +277,17 @@ def shaping_values(values: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             drop = (DOCUMENTATION - {"name"}) | set(_MACHINE_KEYS.get(group, ()))
             kept[group] = {k: v for k, v in value.items() if k not in drop}
+    # Options that came later count only where they change something: what was finished without them stays finished.
+    usual = _dataset(json.dumps(values["dataset"]), tuple(values["trusted_modules"])).task
+    task = Task(values["task"] or usual)
+    if task is usual:
+        del kept["task"]
+    if values["endpoint"] in (None, task.objective):
+        del kept["endpoint"]
+    if values["training"]["accumulation"] == 1:
+        del kept["training"]["accumulation"]
+    if values["training"]["average"] == "none":
+        del kept["training"]["average"], kept["training"]["average_fraction"]
     return kept
 
 
