@@ -115,7 +115,7 @@ MUST_SPEAK = {
         scheduler = get_linear_schedule_with_warmup(optimizer, 0, len(loader) // accumulation)
         for i, x in enumerate(loader):
             (model(x) / 4).backward()
-            if (i + 1) % 4 == 0:
+            if (i + 1) % accumulation == 0:
                 optimizer.step()
                 optimizer.zero_grad()
             scheduler.step()
@@ -138,11 +138,16 @@ MUST_SPEAK = {
     ),
     "checkpoint without the scheduler": (
         """
-        def save(model, optimizer, scheduler, path):
+        scheduler = OneCycleLR(optimizer, 0.1, total_steps=100)
+        if args.resume:
+            saved = torch.load(path)
+            model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
+        for epoch in range(args.start_epoch, 100):
+            train(model, optimizer)
+            if scheduler is not None:
+                scheduler.step()
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)
-
-        def load(optimizer, path):
-            optimizer.load_state_dict(torch.load(path)["optimizer"])
         """,
         [
             (
@@ -163,7 +168,14 @@ MUST_SPEAK = {
                 torch.save(state, "x.pt")
 
             def resume(self):
-                self.optimizer.load_state_dict(torch.load("x.pt")["optimizer"])
+                saved = torch.load("x.pt")
+                self.optimizer.load_state_dict(saved["optimizer"])
+                self.epoch = saved["epoch"]
+
+            def fit(self):
+                while self.epoch < 90:
+                    self.train()
+                    self.lr_policy.step()
         """,
         [("scheduler-not-saved", 'torch.save(state, "x.pt")')],
     ),
@@ -454,6 +466,7 @@ MUST_SPEAK = {
         """
         def main(model, optimizer, start_epoch):
             scheduler = StepLR(optimizer, 30)
+            optimizer.load_state_dict(torch.load("x")["optimizer"])
             for epoch in range(start_epoch, 90):
                 train(model, optimizer)
                 scheduler.step()
@@ -473,9 +486,11 @@ MUST_SPEAK = {
 
         def main(model, optimizer, resumed):
             scheduler = StepLR(optimizer, 30)
+            start = 0
             if resumed:
                 optimizer.load_state_dict(torch.load("x")["optimizer"])
-            for epoch in range(90):
+                start = resumed
+            for epoch in range(start, 90):
                 train(model, optimizer)
                 scheduler.step()
                 keep(model, optimizer, "x")

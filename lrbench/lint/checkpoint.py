@@ -4,66 +4,118 @@ import ast
 import re
 from collections.abc import Iterator
 
-from lrbench.lint.events import Event, Scope, argument_of, callee, last_identifier, makes_scheduler, module_of
+from lrbench.lint.events import (
+    Event,
+    Loop,
+    Scope,
+    argument_of,
+    callee,
+    last_identifier,
+    makes_scheduler,
+    module_of,
+    sets_rate,
+)
 from lrbench.lint.findings import Finding
 
 _SAVES = re.compile(r"^save(_|$)|_save$|^save[A-Z]|[a-z]Save$")
-_RESUMES = re.compile(r"opt\w*\.load_state_dict|resum|(start|begin|init\w*|first)_epoch", re.IGNORECASE)
+_POSITION = re.compile(r"epoch|step|iter", re.IGNORECASE)  # how far a run had come
+_RESTORES = re.compile(r"resum|restor|load|start|begin|init_epoch|last_epoch", re.IGNORECASE)
 _MEMORYLESS = {"ExponentialLR", "MultiplicativeLR"}  # their next rate depends on the last one, which the optimizer has
 _LAST_EPOCH = {"StepLR": 3, "MultiStepLR": 3, "CosineAnnealingLR": 3, "ExponentialLR": 2, "LambdaLR": 2}  # its position
 
 
 def state_not_saved(scope: Scope) -> Iterator[Finding]:
-    """A saved dictionary with the optimizer's state and without the scheduler's, in a file that resumes.
+    """A saved dictionary with the optimizer's state and without the scheduler's, in a file that goes on from it.
 
-    What is saved when training has ended, and is not loaded further down, is there to be used.
+    It speaks only if all of that is in the file: the scheduler is made and stepped, the very entry of the optimizer is
+    loaded outside of the loop that trains, the run goes on from an epoch that it had reached, and nothing sets the
+    rate or brings the scheduler forward.
     """
-    saves: list[Event] = []
-    trained = False
-    for index, event in enumerate(scope.flow):
-        trained |= event.kind == "optimizer" and bool(event.loops)
-        saves_it = event.kind == "other" and _SAVES.search(last_identifier(ast.unparse(event.call.func)))
-        if saves_it and (event.loops or not trained or any(_loads_optimizer(e) for e in scope.flow[index:])):
-            saves.append(event)
-    if not saves or not _RESUMES.search(ast.unparse(module_of(scope).node)) or _is_brought_forward(scope):
-        return
+    saves = [e for e in scope.flow if e.kind == "other" and _SAVES.search(last_identifier(ast.unparse(e.call.func)))]
     for event in saves:
         given = [*event.call.args, *(keyword.value for keyword in event.call.keywords)]
         scheduler = _scheduler_at_hand(scope, event)
         if scheduler is None or any("sched" in ast.unparse(argument).lower() for argument in given):
             continue
-        for argument in given:
-            saved = _dictionary(argument, event.scope)
-            if saved is not None and any(event.scope.is_optimizer(_state_of(value)) for value in saved.values):
-                yield Finding(
-                    "scheduler-not-saved",
-                    "warning",
-                    f"The checkpoint has the optimizer's state and not that of {scheduler}, so a resumed run starts "
-                    f'its schedule again: add "scheduler": {scheduler}.state_dict(), and load it when resuming.',
-                    event.call.lineno,
-                )
+        dictionaries = [saved for a in given if (saved := _dictionary(a, event.scope)) is not None]
+        if any(_goes_on_from(saved, event, scope) for saved in dictionaries) and not _is_brought_forward(scope):
+            yield Finding(
+                "scheduler-not-saved",
+                "warning",
+                f"The checkpoint has the optimizer's state and not that of {scheduler}, so a resumed run starts "
+                f'its schedule again: add "scheduler": {scheduler}.state_dict(), and load it when resuming.',
+                event.call.lineno,
+            )
+
+
+def _goes_on_from(saved: ast.Dict, save: Event, scope: Scope) -> bool:
+    """Whether the file loads the optimizer's entry of a dictionary, and trains on from where the run was."""
+    entries = [
+        (str(key.value), v) for key, v in zip(saved.keys, saved.values, strict=True) if isinstance(key, ast.Constant)
+    ]
+    optimizers = {key for key, value in entries if save.scope.is_optimizer(_state_of(value))}
+    positions = {key for key, _ in entries if _POSITION.search(key)}
+    tree = module_of(scope).node
+    inside = {id(n) for loop in ast.walk(tree) if isinstance(loop, Loop) for part in loop.body for n in ast.walk(part)}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and id(node) not in inside]
+    loads = [
+        c for c in calls if callee(c) == "load_state_dict" and _texts(c) & optimizers and _loads_optimizer(c, scope)
+    ]
+    # What is loaded in a loop, or behind the loop, is the best of this run.
+    places = [i for i, event in enumerate(scope.flow) if event.call in loads]
+    if not loads or any(scope.flow[place].loops for place in places):
+        return False
+    if places and not any(event.kind == "scheduler" and event.loops for event in scope.flow[places[0] :]):
+        return False
+    read = {
+        t
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Load)
+        for t in _texts(n.slice)
+    }
+    return bool(positions & read) or any(
+        isinstance(node, ast.For) and _starts_late(node.iter) for node in ast.walk(tree)
+    )
+
+
+def _loads_optimizer(call: ast.Call, scope: Scope) -> bool:
+    return isinstance(call.func, ast.Attribute) and scope.is_optimizer(ast.unparse(call.func.value))
+
+
+def _texts(node: ast.AST) -> set[str]:
+    return {inner.value for inner in ast.walk(node) if isinstance(inner, ast.Constant) and isinstance(inner.value, str)}
+
+
+def _starts_late(iterated: ast.expr) -> bool:
+    """Whether this is `range(start, stop)` with a start that is not written as a number."""
+    bounds = iterated.args if isinstance(iterated, ast.Call) and callee(iterated) in ("range", "trange") else []
+    return len(bounds) > 1 and not isinstance(bounds[0], ast.Constant)
 
 
 def _scheduler_at_hand(scope: Scope, save: Event) -> str | None:
-    """A scheduler that the saving code can read, or that is stepped by the code that calls it."""
+    """A scheduler made in the file that the saving code can read, or that is stepped by the code that calls it."""
     for name in sorted(save.scope.visible_names()):
         values = save.scope.values_of(name)
         # One of another kind may have no state, and set the rate from the epoch that it is told.
-        in_sight = any(_needs_state(value) or isinstance(value, ast.Name) for value in values)
-        if save.scope.is_scheduler(name) and (in_sight or (not values and name in save.scope.parameters)):
+        if values and all(_needs_state(value) for value in values) and _is_stepped(name, scope):
             return name
     stepped = (e for e in scope.flow if e.kind == "scheduler" and e.values)
     return next((e.receiver for e in stepped if all(_needs_state(value) for value in e.values)), None)
 
 
-def _loads_optimizer(event: Event) -> bool:
-    return callee(event.call) == "load_state_dict" and event.scope.is_optimizer(event.receiver)
+def _is_stepped(name: str, scope: Scope) -> bool:
+    """Whether `name.step` is in the file."""
+    nodes = ast.walk(module_of(scope).node)
+    return any(isinstance(n, ast.Attribute) and n.attr == "step" and ast.unparse(n.value) == name for n in nodes)
 
 
 def _needs_state(value: ast.expr) -> bool:
-    """Whether this makes a scheduler that cannot go on without its state; an own factory may know where to go on."""
+    """Whether this makes a scheduler that cannot go on without its state.
+
+    An own factory may know where to go on, and a plateau goes on from the rate that the optimizer has.
+    """
     own = isinstance(value, ast.Call) and callee(value) == "get_scheduler" and not _of_transformers(value)
-    return makes_scheduler(value) and callee(value) not in _MEMORYLESS and not own
+    return makes_scheduler(value) and callee(value) not in {*_MEMORYLESS, "ReduceLROnPlateau"} and not own
 
 
 def _of_transformers(call: ast.Call) -> bool:
@@ -71,19 +123,40 @@ def _of_transformers(call: ast.Call) -> bool:
 
 
 def _is_brought_forward(scope: Scope) -> bool:
-    """Whether a scheduler's state is saved somewhere, or a scheduler is told where to go on without it.
+    """Whether a scheduler's state is saved or loaded somewhere, or a scheduler may go on where it was without it.
 
-    By `last_epoch`, by the epoch in every `step(epoch)`, or by steps in a loop with nothing else in it.
+    By `last_epoch`, an argument or a helper that knows where, the epoch in `step(epoch)`, steps in a loop with
+    nothing else in it or under such a condition, or rates that are set by hand.
     """
-    module = module_of(scope)
-    for event in [*scope.flow, *module.flow]:
-        if event.scope.is_scheduler(_state_of(event.call)):
+    tree = module_of(scope).node
+    for node in ast.walk(tree):
+        if _sets_last_epoch(node) or sets_rate(node):
             return True
-        if event.kind == "scheduler":
-            plateau = event.values and all(callee(value) == "ReduceLROnPlateau" for value in event.values)
-            if (event.has_arguments and not plateau) or (event.loops and len(event.loops[-1].body) == 1):
+        if isinstance(node, ast.Call) and _may_bring_forward(node, scope):
+            return True
+        if isinstance(node, ast.For | ast.If):
+            alone = len(node.body) == 1 if isinstance(node, ast.For) else _RESTORES.search(ast.unparse(node.test))
+            if alone and any(_steps_scheduler(n, scope) for part in node.body for n in ast.walk(part)):
                 return True
-    return any(_sets_last_epoch(node) for node in ast.walk(module.node))
+    return False
+
+
+def _may_bring_forward(call: ast.Call, scope: Scope) -> bool:
+    receiver = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
+    if callee(call) in ("state_dict", "load_state_dict") and scope.is_scheduler(receiver):
+        return True
+    given = [ast.unparse(argument) for argument in [*call.args, *(keyword.value for keyword in call.keywords)]]
+    if makes_scheduler(call):
+        return any(_RESTORES.search(text) for text in given)
+    if _steps_scheduler(call, scope) and given:
+        return True
+    handed = any(scope.is_scheduler(text) for text in given)
+    return handed and bool(_RESTORES.search(callee(call)) or callee(call) in ("save", "dump", "vars", "prepare"))
+
+
+def _steps_scheduler(node: ast.AST, scope: Scope) -> bool:
+    method = node.func if isinstance(node, ast.Call) else None
+    return isinstance(method, ast.Attribute) and method.attr == "step" and scope.is_scheduler(ast.unparse(method.value))
 
 
 def _sets_last_epoch(node: ast.AST) -> bool:

@@ -179,6 +179,16 @@ def argument_of(call: ast.Call, name: str, position: int) -> ast.expr | None:
     return positional[position]
 
 
+def sets_rate(node: ast.AST) -> bool:
+    """Whether this is the left side of `group["lr"] = ...`."""
+    return (
+        isinstance(node, ast.Subscript)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.slice, ast.Constant)
+        and node.slice.value == "lr"
+    )
+
+
 def events_of(node: ast.AST, scope: Scope, around: tuple[Loop | Branch, ...]) -> Iterator[Event]:
     """Calls below a node in source order, a call before the name that its value is given."""
     if isinstance(node, Function | ast.ClassDef | ast.Lambda):

@@ -1,14 +1,30 @@
 """Rules on when a scheduler is made, whether it is ever stepped, and for which optimizer."""
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 
-from lrbench.lint.events import Event, Loop, Scope, argument_of, callee, makes_optimizer, makes_scheduler, module_of
+from lrbench.lint.events import (
+    Event,
+    Loop,
+    Scope,
+    argument_of,
+    callee,
+    makes_optimizer,
+    makes_scheduler,
+    module_of,
+    sets_rate,
+)
 from lrbench.lint.findings import Finding
 from lrbench.lint.units import counts_epochs, is_per_batch, is_per_epoch, unguarded
 
 # What may be done to a scheduler without stepping it.
 _LOOKS = {"get_last_lr", "get_lr", "state_dict", "load_state_dict", "last_epoch", "base_lrs", "print_lr"}
+
+
+_SETS_RATE = re.compile(
+    r"(adjust|set|update|decay|change|reduce|warm)\w*(lr|rate)$|^(lr|learning_rate)_\w+", re.IGNORECASE
+)
 
 
 def stepped_twice(scope: Scope) -> Iterator[Finding]:
@@ -40,6 +56,9 @@ def made_every_epoch(scope: Scope) -> Iterator[Finding]:
         loop = made.loops[-1]
         optimizer = _optimizer_of(made)
         if optimizer is None or made.branches_in(loop) or _is_assigned_in(loop, optimizer, scope.flow):
+            continue
+        # Those go on from the rate that the optimizer has; one that is told the epoch is where it should be.
+        if callee(made.call) in ("ExponentialLR", "MultiplicativeLR", "LambdaLR") or _depends_on(loop, made.call):
             continue
         steps = [e for e in scope.flow if e.kind == "scheduler" and e.thing == made.thing and e.loops]
         trained = counts_epochs(loop) or any(e.kind == "optimizer" and e.loops[-1:] == (loop,) for e in scope.flow)
@@ -92,17 +111,21 @@ def never_stepped(scope: Scope) -> Iterator[Finding]:
 
     In a file that sets rates by hand it may be a leftover.
     """
-    if any(_sets_rate(node) for node in ast.walk(module_of(scope).node)):
+    if any(sets_rate(node) or _sets_rate_out_of_sight(node) for node in ast.walk(module_of(scope).node)):
         return
     for made in scope.events:
         optimizer = _optimizer_of(made) if _is_scheduler_made(made) else None
         # A constant schedule has nothing to do.
         if optimizer is None or callee(made.call) == "get_constant_schedule" or not _only_looked_at(made):
             continue
-        # A loop of another class or file may step the member of an object.
-        sights = [scope] if "." not in made.receiver else [scope, *scope.functions.values()]
+        # Another class or file may step the member of an object, unless the loop over epochs is in this one.
+        member = "." in made.receiver
+        if member and _has_base(scope):
+            continue
+        sights = [scope, *scope.functions.values()] if member else [scope]
         owned = (scope.owner_of(optimizer), optimizer)
-        if any(e.kind == "optimizer" and e.thing == owned and e.loops for sight in sights for e in sight.flow):
+        updates = [e for sight in sights for e in sight.flow if e.kind == "optimizer" and e.thing == owned and e.loops]
+        if any(not member or any(counts_epochs(loop) for loop in e.loops) for e in updates):
             yield Finding(
                 "never-stepped",
                 "warning",
@@ -130,20 +153,28 @@ def _continues(call: ast.Call) -> bool:
     return any(keyword.arg in ("last_epoch", None) for keyword in call.keywords)
 
 
+def _depends_on(loop: Loop, call: ast.Call) -> bool:
+    """Whether the arguments of a call have a name that the loop assigns: its epoch, or what was computed from it."""
+    names = {node.id for part in (*call.args, *call.keywords) for node in ast.walk(part) if isinstance(node, ast.Name)}
+    stores = (node for node in ast.walk(loop) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    return any(node.id in names for node in stores)
+
+
 def _is_assigned_in(loop: Loop, name: str, flow: Sequence[Event]) -> bool:
     made = any(e.kind == "made" and e.receiver == name and loop in e.loops for e in flow)
     stores = (node for node in ast.walk(loop) if isinstance(node, ast.Name | ast.Attribute))
     return made or any(isinstance(node.ctx, ast.Store) and ast.unparse(node) == name for node in stores)
 
 
-def _sets_rate(node: ast.AST) -> bool:
-    """Whether this is the left side of `group["lr"] = ...`."""
-    return (
-        isinstance(node, ast.Subscript)
-        and isinstance(node.ctx, ast.Store)
-        and isinstance(node.slice, ast.Constant)
-        and node.slice.value == "lr"
-    )
+def _sets_rate_out_of_sight(node: ast.AST) -> bool:
+    """Whether this calls a helper whose name says that it sets the rate: `adjust_learning_rate(optimizer, epoch)`."""
+    return isinstance(node, ast.Call) and bool(_SETS_RATE.search(callee(node)))
+
+
+def _has_base(scope: Scope) -> bool:
+    """Whether the class of a method has a base, which may step what the method made."""
+    classes = [node for node in ast.walk(module_of(scope).node) if isinstance(node, ast.ClassDef)]
+    return any(node.bases and scope.node in ast.walk(node) for node in classes)
 
 
 def _only_looked_at(made: Event) -> bool:

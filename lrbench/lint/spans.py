@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator, Sequence
+from types import UnionType
 
 from lrbench.lint.events import Event, Scope, argument_of, callee, last_identifier
 from lrbench.lint.findings import Finding
@@ -101,13 +102,20 @@ def length_of_batches_stepped_per_update(scope: Scope) -> Iterator[Finding]:
                 )
 
 
-def counts_updates(event: Event) -> bool:
-    """Whether what a scheduler in sight is as long as was divided by the number of batches accumulated."""
+def counts_updates(event: Event, update: Event) -> bool:
+    """Whether a scheduler's only length was divided by the number of batches after which an update happens."""
     lengths = [length for value in event.values for _, length in list(_spans(value, event.scope))[:1]]
-    return bool(lengths) and all(
-        any(isinstance(node, ast.BinOp) and "accum" in ast.unparse(node).lower() for node in nodes)
-        for nodes in (_followed(length, event.scope, hops=3) for length in lengths)
-    )
+    if len(lengths) != 1 or len(event.values) != 1:
+        return False
+    divisors = _operands(lengths[0], event.scope, ast.Div | ast.FloorDiv)
+    tests = [node.test for node, _ in update.branches if isinstance(node, ast.If)]
+    return any(divisors & _operands(test, update.scope, ast.Mod) for test in tests)
+
+
+def _operands(expression: ast.expr, scope: Scope, operator: UnionType) -> set[str]:
+    """What is on the right of an operator in an expression and in what its names are assigned."""
+    nodes = _followed(expression, scope, hops=3)
+    return {ast.unparse(n.right) for n in nodes if isinstance(n, ast.BinOp) and isinstance(n.op, operator)}
 
 
 def _in_unit(unit: str, event: Event) -> str:

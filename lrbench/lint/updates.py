@@ -73,14 +73,16 @@ def gradients_not_zeroed(scope: Scope) -> Iterator[Finding]:
 def stepped_while_accumulating(scope: Scope) -> Iterator[Finding]:
     """A scheduler as long as there are updates, stepped for every batch while the optimizer is for every n-th only.
 
-    One whose length counts batches is right to be stepped for every batch.
+    One whose length counts batches is right to be stepped for every batch, and so is one that accelerate wraps, which
+    skips what is no update.
     """
     for event in scope.flow:
         if event.kind != "scheduler" or event.has_arguments or not event.loops:
             continue
         updates = [e for e in scope.flow if e.kind == "optimizer" and e.loops and e.loops[-1] is event.loops[-1]]
         rarer = updates and all(is_accumulation(e) for e in updates) and not is_accumulation(event)
-        if rarer and counts_updates(event):
+        wrapped = any(callee(e.call) in ("prepare", "prepare_scheduler", "initialize") for e in scope.flow)
+        if rarer and not wrapped and all(counts_updates(event, update) for update in updates):
             update = updates[0]
             yield Finding(
                 "accumulation",
