@@ -732,6 +732,76 @@ CLEAN = {
                 dist_autograd.backward(context_id, [model(x)])
                 opt.step(context_id)
         """,
+    "frameworks that keep gradients their own way": """
+        def mxnet(trainer_optimizer):
+            for x in loader:
+                autograd.backward(net(x))
+                trainer_optimizer.step(len(x))
+
+        def sharded(optimizer):
+            for x in loader:
+                optimizer.backward(model(x))
+                optimizer.step()
+        """,
+    "schedulers that may be stepped, made or saved where one cannot see": """
+        class Task(Base):
+            def __init__(self, params):
+                self.optimizer = torch.optim.SGD(params)
+                self.scheduler = StepLR(self.optimizer, 30)
+
+            def fit(self):
+                for epoch in range(30):
+                    self.optimizer.zero_grad()
+                    self.loss().backward()
+                    self.optimizer.step()
+
+        class Batches:
+            def __init__(self, params):
+                self.optimizer = torch.optim.SGD(params)
+                self.scheduler = StepLR(self.optimizer, 30)
+
+            def train(self):
+                for x in self.loader:
+                    self.optimizer.zero_grad()
+                    self.loss(x).backward()
+                    self.optimizer.step()
+
+        def decays_all_the_same(optimizer):
+            for epoch in range(30):
+                scheduler = ExponentialLR(optimizer, 0.9)
+                train(model, optimizer)
+                scheduler.step()
+        """,
+    "a checkpoint of the best weights, loaded again where the rate falls": """
+        def main(model, optimizer):
+            scheduler = StepLR(optimizer, 30)
+            for epoch in range(90):
+                train(model, optimizer)
+                scheduler.step()
+                torch.save({"epoch": epoch, "optimizer": optimizer.state_dict()}, "best")
+                if epoch in drops:
+                    optimizer.load_state_dict(torch.load("best")["optimizer"])
+            print(torch.load("best")["epoch"])
+        """,
+    "a plateau, which goes on from the optimizer's rate": """
+        scheduler = ReduceLROnPlateau(optimizer)
+        saved = torch.load("x")
+        optimizer.load_state_dict(saved["optimizer"])
+        for epoch in range(saved["epoch"], 90):
+            train(model, optimizer)
+            scheduler.step(validate(model))
+            torch.save({"epoch": epoch, "optimizer": optimizer.state_dict()}, "x")
+        """,
+    "accelerate, which skips what is no update": """
+        scheduler = OneCycleLR(optimizer, 0.1, total_steps=len(loader) // accumulation)
+        model, optimizer = accelerator.prepare(model, optimizer)
+        for i, x in enumerate(loader):
+            accelerator.backward(model(x))
+            if (i + 1) % accumulation == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+            scheduler.step()
+        """,
     "full-batch training": """
         scheduler = CosineAnnealingLR(optimizer, T_max=epochs)
         for epoch in range(epochs):

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from lrbench.lint.events import Event, Loop, Scope, callee, makes_scheduler, module_of
+from lrbench.lint.events import Event, Loop, Scope, callee, last_identifier, makes_scheduler, module_of
 from lrbench.lint.findings import Finding
 from lrbench.lint.spans import counts_updates
 from lrbench.lint.units import is_accumulation
@@ -13,6 +13,10 @@ _ZEROES = re.compile(r"zero_grad|\.grad = None|\.grad(\.data)?\.zero_\(")
 # What may well step an optimizer out of sight; meters have an `update`, and modules a `train` without arguments.
 _TRAINS = re.compile(r"train_|_train|^fit|update_|_update|learn|optimi[sz]e$|epoch", re.IGNORECASE)
 _TRAINS_BY_NAME = re.compile(r"^train(_|$)|_train$|^fit$")
+
+
+# They may keep gradients elsewhere, overwrite or zero them.
+_FRAMEWORKS = re.compile(r"^autograd$|engine|optim|booster|strategy", re.IGNORECASE)
 
 
 def stepped_before_update(scope: Scope) -> Iterator[Finding]:
@@ -45,7 +49,8 @@ def stepped_before_update(scope: Scope) -> Iterator[Finding]:
 def gradients_not_zeroed(scope: Scope) -> Iterator[Finding]:
     """A loop that calls backward and steps an optimizer, and never zeroes gradients: they add up for ever.
 
-    A loop that mentions a function of the file that zeroes them is fine.
+    A loop that mentions a function of the file that zeroes them is fine, and so is a framework that keeps gradients its
+    own way: `engine.backward(loss)`, MXNet's `autograd.backward(losses)`.
     """
     reported: set[Loop] = set()
     for event in scope.events:
@@ -100,7 +105,9 @@ def _zeroing(scope: Scope) -> set[str]:
 
 
 def _goes_backward(loop: Loop, scope: Scope) -> bool:
-    return any(event.kind == "backward" and loop in event.loops for event in scope.events)
+    """Whether a loop calls backward, and none of a framework."""
+    inside = [event for event in scope.events if event.kind == "backward" and loop in event.loops]
+    return bool(inside) and not any(_FRAMEWORKS.search(last_identifier(event.receiver)) for event in inside)
 
 
 def _trains(event: Event, step: Event) -> bool:
