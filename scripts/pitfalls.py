@@ -53,13 +53,20 @@ with another schedule than its name says, and a comparison of schedules with it 
 `lrbench check --code FILE` reads training code and finds many of these; `lrbench check` does the same for a
 configuration of lrbench, whose own schedules count in fractions of the budget and cannot make them.
 
-It was tried on 948 public files of 170 repositories, 487 of them whole training scripts, that its rules had not been
-made on. That was in four rounds; every finding was read, and the rules were mended after each round. 12 of 14, 23 of
-25, 12 of 15 and 5 of 8 findings were true mistakes, together 52 of 62: 84 %, Wilson's interval 73 to 91 %. By rule: a
-scheduler stepped before the optimizer 28 of 28, a length of batches stepped for every n-th 10 of 10, gradients not
-zeroed 2 of 2, a plateau of the wrong direction 1 of 1, never stepped 6 of 9, a checkpoint without the scheduler 5 of
-9, stepped while gradients accumulate 0 of 2, made in a loop 0 of 1. Every cause of a false alarm was mended; how often
-the mended rules are wrong was not measured on further files.
+It was tried on public code that its rules had not been made on; every finding was read, and what is arguable counts
+as false. First, on 948 files of 170 repositories, 52 of 62 findings were true mistakes (84 %), and their causes were
+mended. Then, on 117 other repositories: of 374 files that name a scheduler of torch 14 of 16, and the rules were made
+silent where the evidence is not all in the file; 277 more, 36 of 38, and two frameworks that keep gradients their own
+way were left in peace; 79 more, 1 of 1; 543 that train without a scheduler of torch, 6 of 7; 134 notebooks, 3 of 4.
+Together 60 of 66: 91 %, Wilson's interval 82 to 96 %; since the rules were made more silent 46 of 50: 92 %, 81 to 97
+%. One author wrote 32 of the 38 of the second set, and the same few lines again and again.
+
+By rule, of the 66: a length of batches stepped for every n-th 23 of 23, a scheduler stepped before the optimizer 19
+of 19, gradients not zeroed 10 of 13, never stepped 6 of 7, a checkpoint without the scheduler 1 of 3, a length in
+steps stepped once an epoch 1 of 1. Every cause was mended but one, a unit test that leaves gradients on purpose; on
+code that it had not seen, the check as it is now was not measured. In 40 whole scripts in which it found nothing,
+read at their loops and schedulers, there were 4 mistakes: two schedulers stepped before the optimizer (one under an
+`if`, one made by a function), gradients never zeroed, and a run resumed without any state.
 """
 
 

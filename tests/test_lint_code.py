@@ -783,6 +783,15 @@ CLEAN = {
                     optimizer.load_state_dict(torch.load("best")["optimizer"])
             print(torch.load("best")["epoch"])
         """,
+    "a step that was turned off": """
+        scheduler = StepLR(optimizer, step_size=10)
+        for epoch in range(30):
+            for x in loader:
+                optimizer.zero_grad()
+                model(x).backward()
+                optimizer.step()
+            # scheduler.step()
+        """,
     "a plateau, which goes on from the optimizer's rate": """
         scheduler = ReduceLROnPlateau(optimizer)
         saved = torch.load("x")

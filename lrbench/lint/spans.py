@@ -3,7 +3,6 @@
 import ast
 import re
 from collections.abc import Iterator, Sequence
-from types import UnionType
 
 from lrbench.lint.events import Event, Scope, argument_of, callee, last_identifier
 from lrbench.lint.findings import Finding
@@ -107,15 +106,15 @@ def counts_updates(event: Event, update: Event) -> bool:
     lengths = [length for value in event.values for _, length in list(_spans(value, event.scope))[:1]]
     if len(lengths) != 1 or len(event.values) != 1:
         return False
-    divisors = _operands(lengths[0], event.scope, ast.Div | ast.FloorDiv)
+    divisors = _operands(lengths[0], event.scope, (ast.Div, ast.FloorDiv))
     tests = [node.test for node, _ in update.branches if isinstance(node, ast.If)]
-    return any(divisors & _operands(test, update.scope, ast.Mod) for test in tests)
+    return any(divisors & _operands(test, update.scope, (ast.Mod,)) for test in tests)
 
 
-def _operands(expression: ast.expr, scope: Scope, operator: UnionType) -> set[str]:
-    """What is on the right of an operator in an expression and in what its names are assigned."""
-    nodes = _followed(expression, scope, hops=3)
-    return {ast.unparse(n.right) for n in nodes if isinstance(n, ast.BinOp) and isinstance(n.op, operator)}
+def _operands(expression: ast.expr, scope: Scope, operators: tuple[type[ast.operator], ...]) -> set[str]:
+    """What is on the right of the operators in an expression and in what its names are assigned."""
+    operations = (node for node in _followed(expression, scope, hops=3) if isinstance(node, ast.BinOp))
+    return {ast.unparse(node.right) for node in operations if isinstance(node.op, operators)}
 
 
 def _in_unit(unit: str, event: Event) -> str:
