@@ -118,8 +118,9 @@ def test_code_is_reported_as_path_line_severity_rule(bad_file, capsys):
 
 
 def test_a_warning_in_code_fails_only_when_strict(tmp_path):
-    path = tmp_path / "save.py"
-    path.write_text("def save(optimizer, scheduler):\n    torch.save({'o': optimizer.state_dict()}, 'x')\n")
+    path = tmp_path / "train.py"
+    loop = "for x in xs:\n    optimizer.zero_grad()\n    x.backward()\n    optimizer.step()\n"
+    path.write_text(f"scheduler = StepLR(optimizer, 9)\n{loop}")
     assert main(["--code", str(path)]) == 0
     assert main(["--code", str(path), "strict=true"]) == 1
 

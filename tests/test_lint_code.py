@@ -138,7 +138,7 @@ MUST_SPEAK = {
     ),
     "checkpoint without the scheduler": (
         """
-        scheduler = OneCycleLR(optimizer, 0.1, total_steps=100)
+        scheduler = OneCycleLR(optimizer, 0.1, total_steps=100 * len(loader))
         if args.resume:
             saved = torch.load(path)
             model.load_state_dict(saved["model"])

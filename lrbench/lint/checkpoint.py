@@ -19,7 +19,7 @@ from lrbench.lint.findings import Finding
 
 _SAVES = re.compile(r"^save(_|$)|_save$|^save[A-Z]|[a-z]Save$")
 _POSITION = re.compile(r"epoch|step|iter", re.IGNORECASE)  # how far a run had come
-_RESTORES = re.compile(r"resum|restor|load|start|begin|init_epoch|last_epoch", re.IGNORECASE)
+_RESTORES = re.compile(r"resum|restor|load(?!er)|start|begin|init_epoch|last_epoch", re.IGNORECASE)
 _MEMORYLESS = {"ExponentialLR", "MultiplicativeLR"}  # their next rate depends on the last one, which the optimizer has
 _LAST_EPOCH = {"StepLR": 3, "MultiStepLR": 3, "CosineAnnealingLR": 3, "ExponentialLR": 2, "LambdaLR": 2}  # its position
 
@@ -135,7 +135,8 @@ def _is_brought_forward(scope: Scope) -> bool:
         if isinstance(node, ast.Call) and _may_bring_forward(node, scope):
             return True
         if isinstance(node, ast.For | ast.If):
-            alone = len(node.body) == 1 if isinstance(node, ast.For) else _RESTORES.search(ast.unparse(node.test))
+            only = len(node.body) == 1 and isinstance(node.body[0], ast.Expr)
+            alone = only if isinstance(node, ast.For) else _RESTORES.search(ast.unparse(node.test))
             if alone and any(_steps_scheduler(n, scope) for part in node.body for n in ast.walk(part)):
                 return True
     return False
