@@ -39,25 +39,6 @@ if TYPE_CHECKING:
 
     Source = Study | Run | Sequence[Run] | pd.DataFrame | Path | str
 
-__all__ = [
-    "check",
-    "compare",
-    "export",
-    "import_results",
-    "predict",
-    "preview",
-    "probes",
-    "range_test",
-    "read",
-    "recommend",
-    "record_results",
-    "report",
-    "run",
-    "scheduler",
-    "settle",
-    "sweep",
-    "sync",
-]
 _SNIPPETS = ("torch", "optax", "transformers")
 
 

@@ -128,6 +128,12 @@ def shown(distance: FloatArray, noise: Noise, alpha: float) -> FloatArray:
     return found
 
 
+def _batches(studies: int, num_workloads: int) -> Iterator[int]:
+    """Numbers of studies that are drawn at once, within the memory for AT_ONCE workloads."""
+    size = max(1, AT_ONCE // num_workloads)
+    yield from (min(size, studies - done) for done in range(0, studies, size))
+
+
 def report(studies: int, rng: np.random.Generator) -> Iterator[dict[str, object]]:
     """Rates of false claims in a whole report.
 
@@ -141,12 +147,9 @@ def report(studies: int, rng: np.random.Generator) -> Iterator[dict[str, object]
             if truth == "mixed" and num_workloads == 1:
                 continue
             false = {"within": 0, "on these": 0, "like these": 0, "any": 0}
-            done = 0
-            while done < studies:
-                m = min(studies - done, max(1, AT_ONCE // num_workloads))
+            for m in _batches(studies, num_workloads):
                 for name, count in _false_claims(rng, (m, num_workloads, n, k), noise, truth).items():
                     false[name] += count
-                done += m
             yield {
                 "workloads": num_workloads, "schedules": k, "seeds": n, "noise": noise[0], "deviations": noise[1],
                 "correlation": noise[2], "truth": truth,
@@ -200,13 +203,10 @@ def reference(studies: int, rng: np.random.Generator) -> Iterator[dict[str, obje
     for num_workloads, k, n, noise in product((1, 6), (3, 6, 12), (3, 5, 10), NOISES):
         for index in (0, k - 1)[: 1 if noise[1] == "equal" else 2]:
             found = dict.fromkeys(("within", "on these", "like these", "any", "uncorrected", "power", "all pairs"), 0.0)
-            done = 0
-            while done < studies:
-                m = min(studies - done, max(1, AT_ONCE // num_workloads))
+            for m in _batches(studies, num_workloads):
                 costs = draw(rng, (m, num_workloads, n, k), noise)
                 for name, count in _against_reference(costs, index).items():
                     found[name] += count
-                done += m
             yield {
                 "workloads": num_workloads, "schedules": k, "seeds": n, "noise": noise[0], "deviations": noise[1],
                 "correlation": noise[2], "reference": index,
@@ -291,9 +291,7 @@ def power(studies: int, rng: np.random.Generator) -> Iterator[dict[str, object]]
     for num_workloads, k, n, noise in product((1, 6, 24), (3, 6, 10), (3, 5, 10), (*NOISES[:3], NOISES[6])):
         behind = np.linspace(0, 4, k)
         new, old = np.zeros(2), np.zeros(2)
-        done = 0
-        while done < studies:
-            m = min(studies - done, max(1, AT_ONCE // num_workloads))
+        for m in _batches(studies, num_workloads):
             costs = draw(rng, (m, num_workloads, n, k), noise) + behind
             distance = gaps(costs.mean(axis=2))
             alpha = share_alpha(ALPHA, workloads_of_sections=[num_workloads]).workload
@@ -302,7 +300,6 @@ def power(studies: int, rng: np.random.Generator) -> Iterator[dict[str, object]]
                 (_holm(distance, costs), old),
             ):
                 sums += [found.any(3)[..., 1:].mean() * m, found.sum((2, 3)).mean() / (k * (k - 1) / 2) * m]
-            done += m
         yield {
             "workloads": num_workloads, "schedules": k, "seeds": n, "noise": noise[0], "deviations": noise[1],
             "correlation": noise[2], "shown worse": round(new[0] / studies, 3), "by Holm": round(old[0] / studies, 3),

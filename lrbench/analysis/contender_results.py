@@ -9,7 +9,7 @@ from lrbench.analysis.field import Field, endpoint_values
 from lrbench.analysis.model import WorkloadContenders
 from lrbench.analysis.statistics.contenders import Seeds, contenders
 from lrbench.analysis.statistics.over_workloads import Levels, OverWorkloads, contenders_over_workloads
-from lrbench.analysis.statistics.rate_choice import FEWEST_RUNGS, FEWEST_TUNING_SEEDS, tuned_rate
+from lrbench.analysis.statistics.rate_choice import choice_variance
 from lrbench.analysis.statistics.terms import Direction, FloatArray, Unavailable, sign
 from lrbench.spec import RunState
 
@@ -96,14 +96,9 @@ def _selection(compared: Compared, start: float | Unavailable, direction: Direct
         ladders.setdefault(run.beside_rate, {}).setdefault(run.rate, {})[run.seed] = cost
     ladder = max(ladders.values(), key=len, default={})
     shared = set.intersection(*(set(costs) for costs in ladder.values())) if ladder else set()
-    if len(ladder) < FEWEST_RUNGS or len(shared) < FEWEST_TUNING_SEEDS:
-        return 0.0
     rates = sorted(ladder)
-    costs = _cost(np.array([[ladder[rate][seed] for rate in rates] for seed in sorted(shared)]), direction)
-    if not (costs >= 0).all() or not (costs > 0).any():
-        return 0.0
-    # No error at all on a small validation split counts as half of the smallest error, as when the rate was chosen.
-    return tuned_rate(rates, np.maximum(costs, costs[costs > 0].min() / 2)).variance
+    values = np.array([[ladder[rate][seed] for rate in rates] for seed in sorted(shared)])
+    return choice_variance(rates, _cost(values, direction))
 
 
 def _cost(values: FloatArray, direction: Direction) -> FloatArray:

@@ -18,7 +18,7 @@ import numpy as np
 
 from lrbench.analysis.audit.findings import Finding, listed
 from lrbench.analysis.model import to_plain
-from lrbench.analysis.statistics.rate_choice import FEWEST_RUNGS, FEWEST_TUNING_SEEDS, tuned_rate
+from lrbench.analysis.statistics.rate_choice import choice_variance
 from lrbench.analysis.statistics.settling import (
     Design,
     Settling,
@@ -253,11 +253,7 @@ def _selection(contestants: Sequence[Contestant]) -> float:
         rates = sorted(ladder)
         num_seeds = {len(row) for row in ladder.values()}
         costs = np.array([ladder[rate] for rate in rates]).T if len(num_seeds) == 1 else np.empty((0, 0))
-        can_tell = len(rates) >= FEWEST_RUNGS and len(costs) >= FEWEST_TUNING_SEEDS and (costs >= 0).all()
-        if can_tell and (costs > 0).any():
-            found.append(tuned_rate(rates, np.maximum(costs, costs[costs > 0].min() / 2)).variance)
-        else:
-            found.append(0.0)
+        found.append(choice_variance(rates, costs))
     return float(np.mean(found))
 
 

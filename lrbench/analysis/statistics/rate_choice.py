@@ -33,6 +33,21 @@ class TunedRate:
     at_edge: bool
 
 
+def choice_variance(rates: npt.ArrayLike, costs: FloatArray) -> float:
+    """Variance that the choice of the rate adds to a mean log cost; 0 where the ladder is too small to tell.
+
+    Args:
+        rates: (num_rungs,) ascending, above 0.
+        costs: (num_tuning_seeds, num_rungs); a negative one has no logarithm. No error at all on a small validation
+            split counts as half of the smallest error, as when the rate was chosen.
+    """
+    if len(costs) < FEWEST_TUNING_SEEDS or costs.shape[1] < FEWEST_RUNGS:
+        return 0.0
+    if not (costs >= 0).all() or not (costs > 0).any():
+        return 0.0
+    return tuned_rate(rates, np.maximum(costs, costs[costs > 0].min() / 2)).variance
+
+
 def tuned_rate(rates: npt.ArrayLike, costs: npt.ArrayLike) -> TunedRate:
     """Choose the rate by least squares of log cost on log rate and its square.
 
